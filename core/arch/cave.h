@@ -1,0 +1,45 @@
+// The way back that needs no parasite: a few hundred bytes of code in the zero padding of the victim's vdso (or another
+// executable page). Whoever runs it ends in the saved frame with nothing left mapped, also when the engine is dead.
+//
+// Layout of a cave: [attach code | probe code | leave code | slots]. The engine fills the slots with the victim's
+// registers, points a stopped thread at one of the entries and lets it run. Every path ends in `resume`, which puts
+// back flags, stack pointer, signal mask, all general registers and jumps to the saved instruction. The FPU is never
+// touched. The code is position-independent; slots are read relative to rip.
+#pragma once
+
+#include <sys/user.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+namespace mcr::arch {
+
+struct CaveEntries {   // offsets from the start of the cave
+  uint64_t attach;     // map the parasite, make its socket pair, wait for a byte, enter it
+  uint64_t leave;      // close the socket in r13, unmap the parasite at r12, resume
+  uint64_t unmap;      // only unmap the parasite at r12, resume
+  uint64_t probe;      // sigaltstack(NULL, rdi); prctl(PR_GET_TID_ADDRESS, rsi); prctl(PR_GET_PDEATHSIG, rdx); resume
+  uint64_t resume;     // only resume
+  uint64_t size;
+};
+CaveEntries cave_entries();
+
+struct CaveSettings {
+  user_regs_struct frame;  // where to go back to
+  uint64_t signal_mask;
+  uint64_t total_bytes;    // of the parasite's mapping
+  uint64_t code_bytes;
+  uint64_t sockets_offset; // where in the mapping the socket pair goes
+};
+// The bytes to be written into the victim.
+std::vector<std::byte> make_cave(const CaveSettings& settings);
+
+// The frame as the kernel would make it when nothing but the interrupted system call had happened: with the
+// restart of that call already arranged in rip and rax, because only a tracer can leave it to the kernel.
+user_regs_struct restartable_frame(const user_regs_struct& stopped);
+
+// System call results that never reach user space (linux/errno.h): the call is to be restarted.
+inline constexpr int64_t kRestartSys = -512, kRestartNoIntr = -513, kRestartNoHand = -514, kRestartBlock = -516;
+
+}  // namespace mcr::arch

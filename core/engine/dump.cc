@@ -1,0 +1,150 @@
+#include <time.h>
+
+#include "core/arch/xstate.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/base/version.h"
+#include "core/engine/dump_process.h"
+#include "core/engine/engine.h"
+#include "core/engine/look.h"
+#include "core/sys/file.h"
+
+namespace mcr::engine {
+namespace {
+
+using sys::Clock;
+
+uint64_t microseconds(Clock::time_point from, Clock::time_point to) {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(to - from).count());
+}
+
+void call_hook(const Hook& hook, std::string_view action, HostPid root) {
+  if (hook) hook(action, root);
+}
+
+std::vector<std::string> cpu_flags(std::string& vendor, std::string& model) {
+  const std::string text = sys::read_text("/proc/cpuinfo");
+  const auto value = [&](std::string_view key) -> std::string {
+    const size_t at = text.find(key);
+    if (at == std::string::npos) return {};
+    const size_t colon = text.find(": ", at), end = text.find('\n', at);
+    return colon < end ? text.substr(colon + 2, end - colon - 2) : std::string();
+  };
+  vendor = value("vendor_id"), model = value("model name");
+  std::vector<std::string> flags;
+  const std::string line = value("\nflags");
+  for (size_t at = 0; at < line.size();) {
+    const size_t end = std::min(line.find(' ', at), line.size());
+    if (end > at) flags.push_back(line.substr(at, end - at));
+    at = end + 1;
+  }
+  return flags;
+}
+
+void describe_host(image::Inventory& inventory) {
+  inventory.set_format_version(images::kFormatVersion);
+  inventory.set_engine_version(kVersion);
+  inventory.set_created_unix_ns(sys::clock_ns(CLOCK_REALTIME));
+  inventory.set_host(sys::host_name());
+  inventory.set_kernel_release(sys::kernel_release());
+  inventory.set_architecture("x86_64");
+  inventory.set_page_size(4096);
+  auto* cpu = inventory.mutable_cpu();
+  for (auto& flag : cpu_flags(*cpu->mutable_vendor(), *cpu->mutable_model())) cpu->add_features(std::move(flag));
+}
+
+// Phases after the look: the tree stands still from the constructor of `frozen` to thaw or kill.
+class Dump {
+ public:
+  Dump(const DumpOptions& options, Damage& damage, kinds::OpenFiles& files)
+      : options_(options), damage_(damage), files_(files), writer_(options.images_dir, options.sync) {}
+
+  image::DumpStatistics run(Clock::time_point start) {
+    describe_host(inventory_);
+    call_hook(options_.hook, "pre-dump", options_.tree);
+    statistics_.set_look_us(microseconds(start, Clock::now()));
+    const auto freeze_start = Clock::now();
+    sys::Deadline deadline;
+    if (options_.timeout.count() > 0) deadline = freeze_start + options_.timeout;
+    trace::FrozenTree frozen(options_.tree, deadline, damage_);
+    statistics_.set_freeze_us(microseconds(freeze_start, Clock::now()));
+    collect(frozen);
+    if (options_.leave_running) {
+      frozen.thaw();
+      statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
+    }
+    store();
+    if (options_.leave_stopped) frozen.leave_stopped();
+    else if (!options_.leave_running) frozen.kill();
+    if (!options_.leave_running) statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
+    statistics_.set_total_us(microseconds(start, Clock::now()));
+    call_hook(options_.hook, "post-dump", options_.tree);
+    return statistics_;
+  }
+
+ private:
+  void collect(trace::FrozenTree& frozen) {
+    if (frozen.processes().size() > 1)
+      throw Error(Fault::refused, fmt::format("it has made the child process {} meanwhile", frozen.processes()[1]->pid),
+                  "process trees are not built yet");
+    // Asked again now that nothing can change any more.
+    kinds::OpenFiles fresh(files_.policy());
+    look_at_frozen(frozen, fresh);
+    DumpContext context{options_, writer_, files_, statistics_, inventory_, damage_};
+    for (auto& process : frozen.processes()) processes_.push_back(dump_process(*process, context));
+  }
+
+  void look_at_frozen(trace::FrozenTree& frozen, const kinds::OpenFiles& files) {
+    for (auto& process : frozen.processes()) {
+      const Step step("process {}", process->pid);
+      if (!trace::children_of(process->pid).empty()) throw Error(Fault::refused, "it has made a child process meanwhile");
+      files.look_at_descriptors(process->pid);
+    }
+  }
+
+  void store() {
+    const auto start = Clock::now();
+    const Step step("write the image");
+    for (const tree::ProcessImage& process : processes_) {
+      tree::write_process(process, writer_);
+      inventory_.add_pids(process.core.pid());
+    }
+    files_.write(writer_);
+    inventory_.set_root_pid(processes_.front().core.pid());
+    inventory_.set_shell_job(options_.shell_job);
+    inventory_.set_boot_time_ns(sys::clock_ns(CLOCK_BOOTTIME));
+    inventory_.set_monotonic_ns(sys::clock_ns(CLOCK_MONOTONIC));
+    const std::string& xstate = processes_.front().threads.front().xstate();
+    inventory_.mutable_cpu()->set_xcr0(arch::xcr0_of(xstate));
+    inventory_.mutable_cpu()->set_xsave_size(static_cast<uint32_t>(xstate.size()));
+    statistics_.set_image_bytes(writer_.bytes());
+    auto records = writer_.records("stats-dump.img");
+    records.append(statistics_);
+    records.finish();
+    writer_.add(records);
+    writer_.commit(std::move(inventory_));
+    statistics_.set_commit_us(microseconds(start, Clock::now()));
+  }
+
+  const DumpOptions& options_;
+  Damage& damage_;
+  kinds::OpenFiles& files_;
+  images::ImageWriter writer_;
+  image::DumpStatistics statistics_;
+  image::Inventory inventory_;
+  std::vector<tree::ProcessImage> processes_;
+};
+
+}  // namespace
+
+image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
+  const auto start = Clock::now();
+  const Step step("dump"), pid_step("pid {}", options.tree);
+  const sys::ChildSignal children;
+  kinds::OpenFiles files({options.shell_job, options.ghost_limit, options.validation == FileValidation::buildid});
+  look_at_process(options.tree, options, files);
+  Dump operation(options, damage, files);
+  return operation.run(start);
+}
+
+}  // namespace mcr::engine

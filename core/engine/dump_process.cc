@@ -1,0 +1,207 @@
+#include "core/engine/dump_process.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "core/arch/cave.h"
+#include "core/arch/xstate.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/facets/facet.h"
+#include "core/mem/address_space.h"
+#include "core/mem/page_writer.h"
+#include "core/mem/vdso.h"
+#include "core/procfs/status.h"
+#include "core/sys/file.h"
+#include "core/trace/critical_section.h"
+
+namespace mcr::engine {
+namespace {
+
+using sys::Clock;
+
+uint64_t since_us(Clock::time_point start) {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
+}
+
+class ProcessDumper {
+ public:
+  ProcessDumper(trace::FrozenProcess& process, DumpContext& context)
+      : process_(process),
+        context_(context),
+        pid_(process.pid),
+        leader_(*process.threads.front()),
+        status_(procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", pid_)))),
+        stat_(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", pid_)))) {}
+
+  tree::ProcessImage run() {
+    const auto start = Clock::now();
+    for (auto& thread : process_.threads) trace::leave_critical_section(*thread, pid_);
+    mappings_ = procfs::parse_smaps(sys::read_text(fmt::format("/proc/{}/smaps", pid_)));
+    collect_core();
+    collect_mappings();
+    collect_files();  // before the parasite has descriptors of its own
+    {
+      inject::ParasiteSession parasite(pid_, process_.pidfd.get(), leader_, mappings_, context_.damage);
+      collect_facets(parasite);
+      collect_threads(parasite);
+      context_.statistics.set_state_us(context_.statistics.state_us() + since_us(start));
+      const auto memory_start = Clock::now();
+      store_memory(parasite);
+      context_.statistics.set_memory_us(context_.statistics.memory_us() + since_us(memory_start));
+      parasite.cure();
+    }
+    count();
+    return std::move(image_);
+  }
+
+ private:
+  void collect_core() {
+    auto& core = image_.core;
+    core.set_pid(status_.ns_pid.back());
+    core.set_ppid(stat_.ppid);
+    core.set_pgid(stat_.pgrp);
+    core.set_sid(stat_.session);
+    core.set_command(status_.name);
+    core.set_stopped(process_.stopped_by_job_control());
+    core.set_stop_signal(process_.stop_signal());
+    core.set_thread_count(static_cast<uint32_t>(process_.threads.size()));
+    if (const auto text = sys::try_read_text(fmt::format("/proc/{}/personality", pid_)))
+      core.set_personality(static_cast<uint32_t>(std::stoul(*text, nullptr, 16)));
+  }
+
+  void collect_mappings() {
+    const Step step("memory");
+    space_ = mem::collect_address_space(mappings_, [&](const procfs::Mapping& m, bool writable) {
+      return context_.files.enter_path(pid_, fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, m.start, m.end),
+                                       writable ? O_RDWR : O_RDONLY, context_.writer);
+    });
+    auto& map = image_.map;
+    map.set_start_code(stat_.start_code), map.set_end_code(stat_.end_code);
+    map.set_start_data(stat_.start_data), map.set_end_data(stat_.end_data);
+    map.set_start_brk(stat_.start_brk), map.set_start_stack(stat_.start_stack);
+    map.set_arg_start(stat_.arg_start), map.set_arg_end(stat_.arg_end);
+    map.set_env_start(stat_.env_start), map.set_env_end(stat_.env_end);
+    map.set_auxv(sys::read_text(fmt::format("/proc/{}/auxv", pid_)));
+    map.set_vdso_address(space_.vdso_address), map.set_vvar_address(space_.vvar_address);
+    map.set_exe_file(context_.files.enter_path(pid_, fmt::format("/proc/{}/exe", pid_), O_RDONLY, context_.writer));
+    if (space_.vdso_address != 0 && !context_.inventory.has_vdso()) {
+      std::vector<std::byte> bytes(space_.vdso_size);
+      trace::RemoteMemory(pid_).read(RemoteAddr(space_.vdso_address), bytes);
+      *context_.inventory.mutable_vdso() = mem::record_vdso(bytes, space_.vdso_address);
+    }
+  }
+
+  void collect_facets(inject::ParasiteSession& parasite) {
+    const Step step("state");
+    const facets::ProcessView view{pid_, leader_, status_};
+    auto all = facets::process_facets();
+    inject::Batch batch = parasite.channel().batch();
+    const size_t brk = batch.add("brk", SYS_brk, {0});
+    const size_t securebits = batch.add("prctl(PR_GET_SECUREBITS)", SYS_prctl, {PR_GET_SECUREBITS});
+    for (auto& facet : all) facet->ask(batch, view);
+    parasite.channel().run(batch);
+    image_.map.set_brk(static_cast<uint64_t>(batch.result(brk)));
+    securebits_ = static_cast<uint32_t>(batch.result(securebits));
+    for (auto& facet : all) facet->collect(batch, view, *image_.core.add_facets());
+  }
+
+  void collect_threads(inject::ParasiteSession& parasite) {
+    const auto all = facets::thread_facets();
+    for (auto& thread : process_.threads) {
+      const Step step("thread {}", thread->tid());
+      const bool is_host = thread.get() == &leader_;
+      const auto probe = is_host ? parasite.probe_host() : parasite.probe(*thread);
+      // The host waits inside the parasite, which touches no more of it than its general registers.
+      if (is_host) thread->stop_again(sys::Clock::now() + std::chrono::seconds(10));
+      const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, thread->tid())));
+      image::ThreadCore core;
+      core.set_tid(status.ns_pid.back());
+      core.set_name(status.name);
+      core.set_registers(&thread->frame(), sizeof(sys::Registers));
+      arch::save_xstate(thread->tid(), *core.mutable_xstate());
+      if (static_cast<int64_t>(thread->frame().orig_rax) >= 0 && static_cast<int64_t>(thread->frame().rax) == arch::kRestartBlock) {
+        core.mutable_restart()->set_present(true);
+        core.mutable_restart()->set_number(static_cast<int64_t>(thread->frame().orig_rax));
+      }
+      const facets::ThreadView view{pid_, *thread, status, probe, securebits_};
+      for (const auto& facet : all) facet->dump(view, *core.add_facets());
+      image_.threads.push_back(std::move(core));
+      if (is_host) thread->run();
+    }
+  }
+
+  void collect_files() {
+    image_.descriptors = context_.files.enter_descriptors(pid_, process_.pidfd.get(), context_.writer);
+    image_.fs.set_cwd_file(context_.files.enter_path(pid_, fmt::format("/proc/{}/cwd", pid_), O_RDONLY | O_DIRECTORY, context_.writer));
+    image_.fs.set_root_file(context_.files.enter_path(pid_, fmt::format("/proc/{}/root", pid_), O_RDONLY | O_DIRECTORY, context_.writer));
+    image_.fs.set_umask(status_.umask);
+  }
+
+  // A program with a file size limit would be sent SIGXFSZ for what its parasite writes: then we write ourselves.
+  bool may_write_itself() const {
+    for (const auto& limit : procfs::parse_limits(sys::read_text(fmt::format("/proc/{}/limits", pid_))))
+      if (limit.resource == RLIMIT_FSIZE) return limit.soft == RLIM_INFINITY;
+    return false;
+  }
+
+  void store_memory(inject::ParasiteSession& parasite) {
+    const Step step("store memory");
+    const std::string name = fmt::format("pages-{}.img", image_.core.pid());
+    image_.map.set_pages_file(name);
+    const UniqueFd pages = context_.writer.pages(name);
+    const trace::RemoteMemory memory(pid_);
+    mem::PageWriter writer(parasite.channel(), memory, pages.get(), images::kPageFileHeader, may_write_itself());
+    const sys::Pagemap pagemap(pid_);
+    image_.runs = writer.write(mem::select_pages(pagemap, space_.vmas));
+    for (const auto& object : space_.shared) store_shared(object, writer);
+    sys::truncate_fd(pages.get(), writer.offset());
+    context_.writer.add_pages(name, pages.get());
+    image_.vmas = std::move(space_.vmas);
+    image_.map.set_vma_count(image_.vmas.size());
+    image_.map.set_run_count(image_.runs.size());
+    auto& s = context_.statistics;
+    s.set_pages_scanned(s.pages_scanned() + pagemap.scanned());
+    s.set_pages_written(s.pages_written() + writer.pages_written());
+  }
+
+  void store_shared(const mem::SharedObject& object, mem::PageWriter& writer) {
+    const Step step("shared memory at {:#x}", object.map_start);
+    const UniqueFd file = sys::open(fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, object.map_start, object.map_end), O_RDONLY);
+    image::SharedMemory message;
+    message.set_id(object.id);
+    message.set_size((static_cast<uint64_t>(sys::stat_fd(file.get()).st_size) + 4095) / 4096 * 4096);
+    for (auto& run : writer.write_file(file.get(), object.id, message.size())) image_.runs.push_back(std::move(run));
+    image_.shared.push_back(std::move(message));
+  }
+
+  void count() {
+    auto& s = context_.statistics;
+    s.set_processes(s.processes() + 1);
+    s.set_threads(s.threads() + static_cast<uint32_t>(image_.threads.size()));
+    s.set_descriptors(s.descriptors() + static_cast<uint32_t>(image_.descriptors.size()));
+    s.set_mappings(s.mappings() + static_cast<uint32_t>(image_.vmas.size()));
+  }
+
+  trace::FrozenProcess& process_;
+  DumpContext& context_;
+  HostPid pid_;
+  trace::Tracee& leader_;
+  procfs::Status status_;
+  procfs::Stat stat_;
+  std::vector<procfs::Mapping> mappings_;
+  mem::AddressSpace space_;
+  uint32_t securebits_ = 0;
+  tree::ProcessImage image_;
+};
+
+}  // namespace
+
+tree::ProcessImage dump_process(trace::FrozenProcess& process, DumpContext& context) {
+  const Step step("process {}", process.pid);
+  return ProcessDumper(process, context).run();
+}
+
+}  // namespace mcr::engine

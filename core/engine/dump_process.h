@@ -1,0 +1,24 @@
+// Collects one frozen process: everything of it goes into a tree::ProcessImage, its pages into the pages file.
+#pragma once
+
+#include "core/engine/options.h"
+#include "core/tree/process_image.h"
+#include "core/kinds/open_files.h"
+#include "core/trace/frozen_tree.h"
+#include "images/proto/inventory.pb.h"
+#include "images/proto/stats.pb.h"
+
+namespace mcr::engine {
+
+struct DumpContext {
+  const DumpOptions& options;
+  images::ImageWriter& writer;
+  kinds::OpenFiles& files;
+  mcr::image::DumpStatistics& statistics;
+  mcr::image::Inventory& inventory;
+  Damage& damage;
+};
+
+tree::ProcessImage dump_process(trace::FrozenProcess& process, DumpContext& context);
+
+}  // namespace mcr::engine

@@ -1,0 +1,33 @@
+// The two operations. Call from the main thread of a process that has started no other thread.
+#pragma once
+
+#include <memory>
+
+#include "core/base/damage.h"
+#include "core/base/unique_fd.h"
+#include "core/engine/options.h"
+#include "images/proto/stats.pb.h"
+
+namespace mcr::engine {
+
+// Saves the tree and then kills it, or lets it go on, or leaves it stopped. Throws Error when it fails; the tree
+// then runs on unharmed unless `damage` says otherwise. Returns the figures that went into stats-dump.
+mcr::image::DumpStatistics dump(const DumpOptions& options, Damage& damage);
+
+struct RestoreStatistics {
+  uint64_t check_us = 0, create_us = 0, memory_us = 0, threads_us = 0, total_us = 0;
+  uint64_t pages_restored = 0;
+  uint32_t processes = 0, threads = 0;
+};
+
+struct Restored {
+  HostPid root;
+  UniqueFd pidfd;                               // of the root process
+  RestoreStatistics statistics;
+};
+
+// Brings the tree back, running unless asked otherwise. When it throws, nothing that it created is left.
+// Unless options.sibling is set, the root process is a child of the caller, who must wait for it or end first.
+Restored restore(const RestoreOptions& options, Damage& damage);
+
+}  // namespace mcr::engine

@@ -1,0 +1,82 @@
+#include "core/engine/look.h"
+
+#include "core/base/error.h"
+#include "core/mem/address_space.h"
+#include "core/procfs/status.h"
+#include "core/sys/file.h"
+#include "core/sys/process.h"
+#include "core/trace/frozen_tree.h"
+
+namespace mcr::engine {
+namespace {
+
+void refuse_children(HostPid pid) {
+  const auto children = trace::children_of(pid);
+  if (children.empty()) return;
+  throw Error(Fault::refused,
+              fmt::format("it has {} child process{}, the first is {}", children.size(), children.size() > 1 ? "es" : "",
+                          trace::describe_process(children.front())),
+              "process trees are not built yet: dump the child itself, or a program without children");
+}
+
+// Everything the new process gets from `restore` itself must be what the program has now.
+void refuse_foreign_namespaces(HostPid pid) {
+  for (const char* name : {"mnt", "net", "pid", "pid_for_children", "user", "uts", "ipc", "cgroup", "time", "time_for_children"}) {
+    const auto theirs = sys::try_read_link(fmt::format("/proc/{}/ns/{}", pid, name));
+    const auto ours = sys::try_read_link(fmt::format("/proc/self/ns/{}", name));
+    if (theirs && ours && *theirs != *ours)
+      throw Error(Fault::refused, fmt::format("it lives in another {} namespace ({})", name, *theirs),
+                  "run mini-criu inside that namespace (nsenter), dumping whole containers is not built yet");
+  }
+}
+
+void refuse_session(const procfs::Stat& stat, const DumpOptions& options) {
+  if (options.shell_job) return;
+  if (stat.session == stat.pid && stat.pgrp == stat.pid) return;
+  throw Error(Fault::refused, fmt::format("it belongs to session {} of another process", stat.session),
+              "give --shell-job when it was started from a shell, or start it with setsid");
+}
+
+void refuse_threads(HostPid pid) {
+  for (const HostTid tid : trace::threads_of(pid)) {
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/status", pid, tid));
+    if (!text) continue;
+    const auto status = procfs::parse_status(*text);
+    const Step step("thread {} {}", tid, status.name);
+    if (status.seccomp != 0)
+      throw Error(Fault::refused, status.seccomp == 1 ? "it is in seccomp strict mode" : "it has seccomp filters",
+                  "seccomp cannot be saved yet");
+    if (status.state == 'Z') throw Error(Fault::refused, "it has ended while other threads go on", "this cannot be saved yet");
+  }
+}
+
+void look_at_memory(HostPid pid, const kinds::OpenFiles& files) {
+  const auto mappings = procfs::parse_smaps(sys::read_text(fmt::format("/proc/{}/smaps", pid)));
+  mem::collect_address_space(mappings, [&](const procfs::Mapping& m, bool) {
+    files.look_at_path(pid, fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, m.start, m.end));
+    return 0u;
+  });
+}
+
+}  // namespace
+
+void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenFiles& files) {
+  trace::refuse_unfreezable(pid);
+  if (sys::effective_uid() != 0) {
+    const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", pid)));
+    if (status.uid[0] != sys::effective_uid())
+      throw Error(Fault::refused, fmt::format("it belongs to user {}, we are user {}", status.uid[0], sys::effective_uid()),
+                  "run mini-criu as root or as that user");
+  }
+  refuse_children(pid);
+  refuse_foreign_namespaces(pid);
+  refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", pid))), options);
+  refuse_threads(pid);
+  files.look_at_path(pid, fmt::format("/proc/{}/cwd", pid));
+  files.look_at_path(pid, fmt::format("/proc/{}/root", pid));
+  files.look_at_path(pid, fmt::format("/proc/{}/exe", pid));
+  files.look_at_descriptors(pid);
+  look_at_memory(pid, files);
+}
+
+}  // namespace mcr::engine

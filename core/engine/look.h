@@ -1,0 +1,13 @@
+// The look before the freeze: everything that stands in the way of a dump is found by reading /proc, with the program
+// running on undisturbed. The same questions are asked again once it stands still, for what has changed meanwhile.
+#pragma once
+
+#include "core/engine/options.h"
+#include "core/kinds/open_files.h"
+
+namespace mcr::engine {
+
+// Throws Error (refused) naming object, reason and remedy.
+void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenFiles& files);
+
+}  // namespace mcr::engine

@@ -1,0 +1,44 @@
+// What dump and restore are asked to do. Filled by the command line; plain values.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/ids.h"
+
+namespace mcr::engine {
+
+enum class FileValidation { filesize, buildid, none };  // --file-validation; buildid implies filesize
+
+// Called at named moments ("pre-dump", "post-dump", "network-lock", "pre-restore", "post-restore", "pre-resume",
+// "post-resume") with the pid of the root process (0 when there is none yet). Throws Error to abort the operation.
+using Hook = std::function<void(std::string_view action, HostPid root)>;
+
+struct DumpOptions {
+  HostPid tree;
+  std::string images_dir = ".";
+  bool leave_running = false;
+  bool leave_stopped = false;
+  bool shell_job = false;
+  bool sync = true;                             // fsync before the commit; --no-sync clears it
+  std::chrono::milliseconds timeout{10'000};    // of the freeze; 0: none
+  FileValidation validation = FileValidation::buildid;
+  uint64_t ghost_limit = UINT64_MAX;            // bytes of one deleted file
+  Hook hook;
+};
+
+struct RestoreOptions {
+  std::string images_dir = ".";
+  bool sibling = false;                         // child of our parent instead of our own
+  bool leave_stopped = false;
+  bool shell_job = false;
+  FileValidation validation = FileValidation::buildid;
+  bool redirect_vdso = false;                   // take the path for a changed vdso even where it did not change
+  std::chrono::milliseconds timeout{0};
+  Hook hook;
+};
+
+}  // namespace mcr::engine

@@ -1,0 +1,14 @@
+// Everything that would make a restore fail on this host, found before anything is created and listed all at once.
+#pragma once
+
+#include "core/engine/options.h"
+#include "core/tree/process_image.h"
+#include "core/kinds/opened_files.h"
+#include "images/proto/inventory.pb.h"
+
+namespace mcr::engine {
+
+void check_host(const mcr::image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
+                const kinds::OpenedFiles& files, const RestoreOptions& options, std::vector<Problem>& problems);
+
+}  // namespace mcr::engine

@@ -1,0 +1,239 @@
+#include "core/engine/restore_process.h"
+
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+#include <set>
+
+#include "core/arch/cave.h"
+#include "core/arch/xstate.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/engine/spawn_threads.h"
+#include "core/facets/facet.h"
+#include "core/mem/address_space.h"
+#include "core/mem/page_reader.h"
+#include "core/mem/vdso.h"
+#include "core/sys/file.h"
+
+namespace mcr::engine {
+namespace {
+
+using sys::Clock;
+
+uint64_t since_us(Clock::time_point start) {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
+}
+
+class ProcessRestorer {
+ public:
+  ProcessRestorer(const tree::ProcessImage& image, RestoreContext& context)
+      : image_(image),
+        context_(context),
+        own_(procfs::parse_status(sys::read_text("/proc/self/status"))),
+        ours_(procfs::parse_maps(sys::read_text("/proc/self/maps"))) {}
+
+  std::unique_ptr<inject::NewProcess> run() {
+    auto start = Clock::now();
+    create();
+    context_.statistics.create_us += since_us(start);
+    start = Clock::now();
+    rebuild_memory();
+    context_.statistics.memory_us += since_us(start);
+    start = Clock::now();
+    place_descriptors();
+    restore_state();
+    finish_threads();
+    context_.statistics.threads_us += since_us(start);
+    return std::move(process_);
+  }
+
+ private:
+  inject::Channel& channel() { return process_->channel(); }
+
+  // A number for the parasite's socket that the program does not use.
+  int free_socket_number() const {
+    std::set<int> taken;
+    for (const auto& d : image_.descriptors) taken.insert(d.fd());
+    int number = std::max(taken.empty() ? 0 : *taken.rbegin() + 1, 100);
+    while (taken.contains(number) || sys::is_open(number)) ++number;
+    return number;
+  }
+
+  void create() {
+    inject::NewProcessPlan plan;
+    plan.pid = image_.core.pid();
+    plan.sibling = context_.options.sibling;
+    plan.socket_number = free_socket_number();
+    plan.data_bytes = 512 * 1024 + image_.threads.size() * kBytesPerThread;
+    plan.data_bytes = (plan.data_bytes + 4095) / 4096 * 4096;
+    plan.blob_address = mem::find_hole(ours_, image_.vmas, inject::blob_bytes(plan.data_bytes));
+    process_ = std::make_unique<inject::NewProcess>(plan, context_.damage);
+    inject::Batch batch = channel().batch();
+    const auto socket = static_cast<uint64_t>(process_->control_socket());
+    if (socket > 0) batch.add("close_range", SYS_close_range, {0, socket - 1, 0});
+    batch.add("close_range", SYS_close_range, {socket + 1, 0xffffffff, 0});
+    if (!context_.options.shell_job) batch.add("setsid", SYS_setsid, {});
+    batch.add("personality", SYS_personality, {image_.core.personality()});
+    channel().run(batch);
+  }
+
+  // Sends what is only needed to rebuild: mapped files, the executable, pages, working directory and root.
+  void rebuild_memory() {
+    mem::RestoreMemory memory{image_.map, image_.vmas, image_.runs, image_.shared, {}, -1, -1, image_.map.pages_file()};
+    const UniqueFd pages = context_.reader.pages(image_.map.pages_file());
+    memory.pages_fd = pages.get();
+    std::vector<uint32_t> ids{image_.map.exe_file(), image_.fs.cwd_file(), image_.fs.root_file()};
+    for (const auto& vma : image_.vmas)
+      if (vma.file() != 0 && std::find(ids.begin(), ids.end(), vma.file()) == ids.end()) ids.push_back(vma.file());
+    std::vector<int> fds{pages.get()};
+    for (const uint32_t id : ids) fds.push_back(context_.files.open(id));
+    const std::vector<int> remote = send_all(fds);
+    memory.remote_pages_fd = remote[0];
+    for (size_t i = 0; i < ids.size(); ++i) memory.files[ids[i]] = remote[i + 1];
+
+    mem::drop_inherited_mappings(*process_, ours_);
+    const bool redirect = context_.options.redirect_vdso || !mem::is_same_vdso(context_.reader.inventory().vdso());
+    live_vdso_ = mem::place_vdso(*process_, ours_, image_.vmas, context_.reader.inventory().vdso(), redirect);
+    mem::map_all(*process_, memory);
+    if (redirect) mem::write_redirections(*process_, image_.vmas, context_.reader.inventory().vdso(), live_vdso_);
+    context_.statistics.pages_restored += mem::fill_pages(*process_, memory);
+    mem::protect_all(*process_, memory);
+    mem::set_memory_map(*process_, image_.map, memory.files.at(image_.map.exe_file()));
+    enter_directories(memory.files.at(image_.fs.cwd_file()), memory.files.at(image_.fs.root_file()));
+  }
+
+  std::vector<int> send_all(const std::vector<int>& fds) {
+    std::vector<int> remote;
+    for (size_t at = 0; at < fds.size(); at += parasite::kMaxDescriptors) {
+      const size_t n = std::min<size_t>(parasite::kMaxDescriptors, fds.size() - at);
+      const auto some = channel().send(std::span(fds).subspan(at, n));
+      remote.insert(remote.end(), some.begin(), some.end());
+    }
+    return remote;
+  }
+
+  void enter_directories(int cwd, int root) {
+    inject::Batch batch = channel().batch();
+    if (is_changed_root()) {
+      batch.add("fchdir", SYS_fchdir, {static_cast<uint64_t>(root)});
+      batch.add("chroot", SYS_chroot, {batch.put_string(".").get()});
+    }
+    batch.add("fchdir", SYS_fchdir, {static_cast<uint64_t>(cwd)});
+    batch.add("umask", SYS_umask, {image_.fs.umask()});
+    // Everything sent so far was for the rebuilding only.
+    const auto socket = static_cast<uint64_t>(process_->control_socket());
+    if (socket > 0) batch.add("close_range", SYS_close_range, {0, socket - 1, 0});
+    batch.add("close_range", SYS_close_range, {socket + 1, 0xffffffff, 0});
+    channel().run(batch);
+  }
+
+  bool is_changed_root() const {
+    image::RegularFile root;
+    return context_.files.object(image_.fs.root_file()).body().UnpackTo(&root) && root.path() != "/";
+  }
+
+  // Descriptors arrive at the lowest free numbers. Sent in the order of their final numbers, the j-th arrives at or
+  // below its place, so that moving from the last to the first never meets one that has not moved yet.
+  void place_descriptors() {
+    const Step step("descriptors");
+    std::vector<const image::Descriptor*> firsts, copies;
+    std::map<uint32_t, int> first_of;
+    std::vector<const image::Descriptor*> all;
+    for (const auto& d : image_.descriptors) all.push_back(&d);
+    std::sort(all.begin(), all.end(), [](const auto* a, const auto* b) { return a->fd() < b->fd(); });
+    for (const auto* d : all) (first_of.try_emplace(d->file(), d->fd()).second ? firsts : copies).push_back(d);
+    std::vector<int> fds;
+    for (const auto* d : firsts) fds.push_back(context_.files.open(d->file()));
+    const std::vector<int> arrived = send_all(fds);
+    inject::Batch batch = channel().batch();
+    const auto flush_if_full = [&] {
+      if (batch.has_room_for(4096)) return;
+      channel().run(batch);
+      batch.clear();
+    };
+    for (size_t i = firsts.size(); i-- > 0;) {
+      const auto from = static_cast<uint64_t>(arrived[i]), to = static_cast<uint64_t>(firsts[i]->fd());
+      const uint64_t flag = firsts[i]->close_on_exec() ? O_CLOEXEC : 0;
+      if (from == to) {
+        if (flag == 0) batch.add("fcntl(F_SETFD)", SYS_fcntl, {to, F_SETFD, 0});
+      } else {
+        batch.add("dup3", SYS_dup3, {from, to, flag});
+        batch.add("close", SYS_close, {from});
+      }
+      flush_if_full();
+    }
+    for (const auto* d : copies) {
+      batch.add("dup3", SYS_dup3, {static_cast<uint64_t>(first_of.at(d->file())), static_cast<uint64_t>(d->fd()), d->close_on_exec() ? static_cast<uint64_t>(O_CLOEXEC) : 0});
+      flush_if_full();
+    }
+    for (const auto* d : firsts) {
+      const auto& object = context_.files.object(d->file());
+      if (object.owner_pid() == 0) continue;
+      const f_owner_ex owner{static_cast<__pid_type>(object.owner_type()), object.owner_pid()};
+      batch.add("fcntl(F_SETOWN_EX)", SYS_fcntl, {static_cast<uint64_t>(d->fd()), F_SETOWN_EX, batch.put_value(owner).get()});
+    }
+    channel().run(batch);
+  }
+
+  void restore_state() {
+    const Step step("state");
+    inject::Batch batch = channel().batch();
+    facets::ProcessPlan plan{image_.core.pid(), own_, batch, {}, {}, {}};
+    auto all = facets::process_facets();
+    for (const auto& any : image_.core.facets()) {
+      const bool known = std::any_of(all.begin(), all.end(), [&](auto& facet) { return facet->restore(any, plan); });
+      if (!known) throw Error(Fault::image, fmt::format("state of type {} is not known to this version", any.type_url()));
+    }
+    std::vector<ThreadWork> threads = plan_threads(image_, own_, batch);
+    batch.append(plan.early);
+    add_thread_creation(batch, threads, image_.core.pid());
+    batch.append(threads.front().plan.calls);
+    batch.append(plan.late);
+    batch.append(threads.front().plan.last);
+    batch.append(plan.last);
+    channel().run(batch);
+    wait_for_threads(channel(), batch, threads);
+    thread_work_ = std::move(threads);
+  }
+
+  void finish_threads() {
+    const Step step("threads");
+    std::vector<HostTid> tids;
+    for (size_t i = 1; i < image_.threads.size(); ++i) tids.emplace_back(image_.threads[i].tid());
+    process_->seize_threads(tids);
+    prime_restarts(*process_, image_);
+    const int64_t result = process_->last_call(mem::find_syscall_gadget(live_vdso_), SYS_munmap,
+                                               {process_->blob_start(), process_->blob_end() - process_->blob_start()});
+    if (result != 0) throw Error(Fault::internal, fmt::format("the parasite could not be unmapped: {}", result));
+    // The socket is the parasite's last trace; closed from the same instruction.
+    process_->last_call(mem::find_syscall_gadget(live_vdso_), SYS_close, {static_cast<uint64_t>(process_->control_socket())});
+    for (size_t i = 0; i < image_.threads.size(); ++i) {
+      trace::Tracee& thread = *process_->threads()[i];
+      const Step thread_step("thread {}", thread.tid());
+      sys::Registers registers;
+      std::memcpy(&registers, image_.threads[i].registers().data(), sizeof registers);
+      arch::load_xstate(thread.tid(), image_.threads[i].xstate());
+      sys::set_registers(thread.tid(), registers);
+      for (const auto& action : thread_work_[i].plan.outside) action(thread);
+    }
+  }
+
+  const tree::ProcessImage& image_;
+  RestoreContext& context_;
+  procfs::Status own_;
+  std::vector<procfs::Mapping> ours_;
+  std::unique_ptr<inject::NewProcess> process_;
+  uint64_t live_vdso_ = 0;
+  std::vector<ThreadWork> thread_work_;
+};
+
+}  // namespace
+
+std::unique_ptr<inject::NewProcess> restore_process(const tree::ProcessImage& image, RestoreContext& context) {
+  const Step step("process {}", image.core.pid());
+  return ProcessRestorer(image, context).run();
+}
+
+}  // namespace mcr::engine

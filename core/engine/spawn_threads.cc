@@ -1,0 +1,85 @@
+#include "core/engine/spawn_threads.h"
+
+#include <linux/sched.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/sys/failure.h"
+
+namespace mcr::engine {
+namespace {
+
+constexpr uint64_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+
+// One counter for all; placed by the first thread's creation.
+RemoteAddr done_counter(const std::vector<ThreadWork>& threads) { return threads.front().calls; }
+
+}  // namespace
+
+std::vector<ThreadWork> plan_threads(const tree::ProcessImage& image, const procfs::Status& own, inject::Batch& batch) {
+  std::vector<ThreadWork> threads;
+  threads.reserve(image.threads.size());
+  const auto all = facets::thread_facets();
+  for (const auto& core : image.threads) {
+    const Step step("thread {}", core.tid());
+    ThreadWork work{{image.core.pid(), core.tid(), own, batch, {}, {}, {}}, {}, 0};
+    std::string name = core.name().substr(0, 15);
+    work.plan.calls.add("prctl(PR_SET_NAME)", SYS_prctl, {PR_SET_NAME, batch.put_string(name).get()});
+    for (const auto& any : core.facets()) {
+      const bool known = std::any_of(all.begin(), all.end(), [&](const auto& facet) { return facet->restore(any, work.plan); });
+      if (!known) throw Error(Fault::image, fmt::format("state of type {} is not known to this version", any.type_url()));
+    }
+    threads.push_back(std::move(work));
+  }
+  return threads;
+}
+
+void add_thread_creation(inject::Batch& batch, std::vector<ThreadWork>& threads, pid_t) {
+  threads.front().calls = batch.put_value(uint64_t{0});
+  for (size_t i = 1; i < threads.size(); ++i) {
+    ThreadWork& work = threads[i];
+    std::vector<parasite::Call> calls = work.plan.calls.calls();
+    calls.insert(calls.end(), work.plan.last.calls().begin(), work.plan.last.calls().end());
+    work.count = calls.size();
+    work.calls = batch.put(std::as_bytes(std::span(calls)));
+    const parasite::ThreadBatch thread_batch{work.calls.get(), calls.size(), done_counter(threads).get()};
+    const RemoteAddr tid = batch.put_value(uint64_t(work.plan.tid));
+    clone_args args{};
+    args.flags = kThreadFlags;
+    args.set_tid = tid.get();
+    args.set_tid_size = 1;
+    batch.add("clone3", SYS_clone3, {batch.put_value(args).get(), sizeof args, 0, 0, 0, batch.put_value(thread_batch).get()},
+              parasite::kSpawnThread);
+  }
+}
+
+void wait_for_threads(inject::Channel& channel, inject::Batch& batch, const std::vector<ThreadWork>& threads) {
+  const auto give_up = sys::Clock::now() + std::chrono::seconds(30);
+  for (;;) {
+    uint32_t done = 0;
+    sys::read_memory(channel.pid(), done_counter(threads), &done, sizeof done);
+    if (done == threads.size() - 1) break;
+    if (sys::Clock::now() > give_up) throw Error(Fault::timeout, fmt::format("{} of {} threads are ready", done, threads.size() - 1));
+    ::sched_yield();
+  }
+  (void)batch;
+  for (size_t i = 1; i < threads.size(); ++i) {
+    std::vector<parasite::Call> calls(threads[i].count);
+    sys::read_memory(channel.pid(), threads[i].calls, calls.data(), calls.size() * sizeof(parasite::Call));
+    const auto& names = threads[i].plan.calls.names();
+    for (size_t k = 0; k < calls.size(); ++k) {
+      const bool failed = calls[k].result < 0 && calls[k].result >= -4095 && !(calls[k].flags & parasite::kMayFail);
+      if (!failed) continue;
+      const Step step("thread {}", threads[i].plan.tid);
+      const char* name = k < names.size() ? names[k] : threads[i].plan.last.names()[k - names.size()];
+      sys::throw_code(static_cast<int>(-calls[k].result), inject::describe_call(name, calls[k]));
+    }
+  }
+}
+
+void prime_restarts(inject::NewProcess&, const tree::ProcessImage&) {}
+
+}  // namespace mcr::engine

@@ -1,0 +1,98 @@
+// User and group ids, groups, the five capability sets, securebits, no_new_privs. Per thread, as the kernel keeps them.
+// A new process has the engine's; only what differs is changed, so that a restore needs no right it does not use.
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+
+#include "core/facets/factories.h"
+#include "images/proto/facets.pb.h"
+
+namespace mcr::facets {
+namespace {
+
+constexpr uint64_t kNoSetuidFixup = 1 << 2;  // SECBIT_NO_SETUID_FIXUP: a change of uid leaves the capabilities alone
+constexpr int kCapabilities = 41;            // CAP_CHECKPOINT_RESTORE is the last as of 6.18
+
+struct CapabilityHeader {
+  uint32_t version = _LINUX_CAPABILITY_VERSION_3;
+  int pid = 0;
+};
+struct CapabilityData {
+  uint32_t effective, permitted, inheritable;
+};
+
+bool is_same(const image::Credentials& m, const procfs::Status& own) {
+  const bool ids = std::array{m.uid(), m.euid(), m.suid(), m.fsuid()} == own.uid &&
+                   std::array{m.gid(), m.egid(), m.sgid(), m.fsgid()} == own.gid;
+  const bool caps = m.cap_inheritable() == own.cap_inheritable && m.cap_permitted() == own.cap_permitted &&
+                    m.cap_effective() == own.cap_effective && m.cap_bounding() == own.cap_bounding &&
+                    m.cap_ambient() == own.cap_ambient;
+  return ids && caps && m.securebits() == 0 && std::ranges::equal(m.groups(), own.groups);
+}
+
+void change_ids(const image::Credentials& m, ThreadPlan& plan) {
+  auto& calls = plan.last;
+  const std::vector<uint32_t> groups(m.groups().begin(), m.groups().end());
+  calls.add("setgroups", SYS_setgroups, {groups.size(), plan.buffers.put(std::as_bytes(std::span(groups))).get()});
+  calls.add("setresgid", SYS_setresgid, {m.gid(), m.egid(), m.sgid()});
+  calls.add("setfsgid", SYS_setfsgid, {m.fsgid()});
+  calls.add("setresuid", SYS_setresuid, {m.uid(), m.euid(), m.suid()});
+  calls.add("setfsuid", SYS_setfsuid, {m.fsuid()});
+}
+
+void change_capabilities(const image::Credentials& m, const procfs::Status& own, ThreadPlan& plan) {
+  auto& calls = plan.last;
+  for (uint64_t cap = 0; cap < kCapabilities; ++cap) {
+    const uint64_t bit = uint64_t{1} << cap;
+    if ((own.cap_bounding & bit) && !(m.cap_bounding() & bit))
+      calls.add("prctl(PR_CAPBSET_DROP)", SYS_prctl, {PR_CAPBSET_DROP, cap, 0, 0, 0});
+  }
+  calls.add("prctl(PR_SET_SECUREBITS)", SYS_prctl, {PR_SET_SECUREBITS, m.securebits(), 0, 0, 0});
+  const CapabilityData data[2] = {
+      {static_cast<uint32_t>(m.cap_effective()), static_cast<uint32_t>(m.cap_permitted()), static_cast<uint32_t>(m.cap_inheritable())},
+      {static_cast<uint32_t>(m.cap_effective() >> 32), static_cast<uint32_t>(m.cap_permitted() >> 32),
+       static_cast<uint32_t>(m.cap_inheritable() >> 32)}};
+  calls.add("capset", SYS_capset, {plan.buffers.put_value(CapabilityHeader{}).get(), plan.buffers.put_value(data).get()});
+  for (uint64_t cap = 0; cap < kCapabilities; ++cap)
+    if (m.cap_ambient() & (uint64_t{1} << cap))
+      calls.add("prctl(PR_CAP_AMBIENT_RAISE)", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0});
+}
+
+class CredentialsFacet : public ThreadFacet {
+ public:
+  void dump(const ThreadView& view, google::protobuf::Any& out) override {
+    const procfs::Status& s = view.status;
+    image::Credentials message;
+    message.set_uid(s.uid[0]), message.set_euid(s.uid[1]), message.set_suid(s.uid[2]), message.set_fsuid(s.uid[3]);
+    message.set_gid(s.gid[0]), message.set_egid(s.gid[1]), message.set_sgid(s.gid[2]), message.set_fsgid(s.gid[3]);
+    for (const uint32_t group : s.groups) message.add_groups(group);
+    message.set_cap_inheritable(s.cap_inheritable);
+    message.set_cap_permitted(s.cap_permitted);
+    message.set_cap_effective(s.cap_effective);
+    message.set_cap_bounding(s.cap_bounding);
+    message.set_cap_ambient(s.cap_ambient);
+    message.set_securebits(view.securebits);
+    message.set_no_new_privs(s.no_new_privs);
+    out.PackFrom(message);
+  }
+  bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {
+    image::Credentials message;
+    if (!from.UnpackTo(&message)) return false;
+    if (!is_same(message, plan.own)) {
+      plan.last.add("prctl(PR_SET_SECUREBITS)", SYS_prctl, {PR_SET_SECUREBITS, kNoSetuidFixup, 0, 0, 0});
+      change_ids(message, plan);
+      change_capabilities(message, plan.own, plan);
+    }
+    if (message.no_new_privs() && !plan.own.no_new_privs)
+      plan.last.add("prctl(PR_SET_NO_NEW_PRIVS)", SYS_prctl, {PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0});
+    return true;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<ThreadFacet> make_credentials() { return std::make_unique<CredentialsFacet>(); }
+
+}  // namespace mcr::facets

@@ -1,0 +1,68 @@
+// What a process or a thread has besides memory and descriptors, one facet a file, both directions.
+//
+// Dump: ask() queues calls that only the program itself can make; collect() runs after they were executed. Restore:
+// restore() queues what the new process or thread must do itself; finish() does from outside what can be done so.
+// All are called by the engine's main thread while the tree is stopped.
+#pragma once
+
+#include <google/protobuf/any.pb.h>
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "core/inject/session.h"
+#include "core/procfs/status.h"
+
+namespace mcr::facets {
+
+struct ProcessView {
+  HostPid pid;
+  trace::Tracee& leader;
+  const procfs::Status& status;
+};
+
+// Where restore() puts what is to be done, in this order: `early` before the other threads exist, `late` after them,
+// `last` when the process needs no more rights.
+struct ProcessPlan {
+  pid_t pid = 0;
+  const procfs::Status& own;  // the engine's, which a new process inherits
+  inject::Batch& buffers;
+  inject::CallList early, late, last;
+};
+
+class ProcessFacet {
+ public:
+  virtual ~ProcessFacet() = default;
+  virtual void ask(inject::Batch& batch, const ProcessView& view) = 0;
+  virtual void collect(const inject::Batch& batch, const ProcessView& view, google::protobuf::Any& out) = 0;
+  virtual bool restore(const google::protobuf::Any& from, ProcessPlan& plan) = 0;  // false: not mine
+};
+std::vector<std::unique_ptr<ProcessFacet>> process_facets();
+
+struct ThreadView {
+  HostPid pid;
+  trace::Tracee& thread;
+  const procfs::Status& status;
+  const inject::ThreadProbe& probe;
+  uint32_t securebits = 0;
+};
+
+struct ThreadPlan {
+  pid_t pid = 0, tid = 0;
+  const procfs::Status& own;
+  inject::Batch& buffers;
+  inject::CallList calls;  // by the thread itself, before it gets its registers
+  inject::CallList last;   // likewise, after everything that needs rights
+  std::vector<std::function<void(trace::Tracee&)>> outside;  // when the thread stands still
+};
+
+class ThreadFacet {
+ public:
+  virtual ~ThreadFacet() = default;
+  virtual void dump(const ThreadView& view, google::protobuf::Any& out) = 0;
+  virtual bool restore(const google::protobuf::Any& from, ThreadPlan& plan) = 0;  // false: not mine
+};
+std::vector<std::unique_ptr<ThreadFacet>> thread_facets();
+
+}  // namespace mcr::facets

@@ -1,0 +1,90 @@
+// What the kernel keeps of a thread besides its registers: signal mask and alternate stack; the addresses it writes to
+// or reads from by itself (clear_child_tid, robust list, rseq); the parent-death signal.
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "core/facets/factories.h"
+#include "core/sys/ptrace.h"
+#include "images/proto/facets.pb.h"
+
+namespace mcr::facets {
+namespace {
+
+class SignalStateFacet : public ThreadFacet {
+ public:
+  void dump(const ThreadView& view, google::protobuf::Any& out) override {
+    image::SignalState message;
+    message.set_blocked(view.thread.mask());
+    message.set_altstack_address(view.probe.altstack_address);
+    message.set_altstack_size(view.probe.altstack_size);
+    message.set_altstack_flags(view.probe.altstack_flags & ~static_cast<uint32_t>(SS_ONSTACK));
+    out.PackFrom(message);
+  }
+  bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {
+    image::SignalState message;
+    if (!from.UnpackTo(&message)) return false;
+    stack_t stack{};
+    stack.ss_sp = reinterpret_cast<void*>(message.altstack_address());
+    stack.ss_size = message.altstack_size();
+    stack.ss_flags = static_cast<int>(message.altstack_flags());
+    if (stack.ss_size == 0) stack.ss_flags = SS_DISABLE;
+    plan.calls.add("sigaltstack", SYS_sigaltstack, {plan.buffers.put_value(stack).get(), 0});
+    const uint64_t blocked = message.blocked();
+    plan.outside.emplace_back([blocked](trace::Tracee& thread) { sys::set_signal_mask(thread.tid(), blocked); });
+    return true;
+  }
+};
+
+class ThreadPointersFacet : public ThreadFacet {
+ public:
+  void dump(const ThreadView& view, google::protobuf::Any& out) override {
+    image::ThreadPointers message;
+    message.set_clear_child_tid(view.probe.clear_child_tid);
+    const auto robust = sys::robust_list_of(view.thread.tid());
+    message.set_robust_list(robust.head);
+    message.set_robust_list_length(robust.length);
+    const auto rseq = sys::get_rseq(view.thread.tid());
+    message.set_rseq_address(rseq.address);
+    message.set_rseq_size(rseq.size);
+    message.set_rseq_signature(rseq.signature);
+    message.set_rseq_flags(rseq.flags);
+    out.PackFrom(message);
+  }
+  bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {
+    image::ThreadPointers message;
+    if (!from.UnpackTo(&message)) return false;
+    plan.calls.add("set_tid_address", SYS_set_tid_address, {message.clear_child_tid()});
+    if (message.robust_list() != 0)
+      plan.calls.add("set_robust_list", SYS_set_robust_list, {message.robust_list(), message.robust_list_length()});
+    if (message.rseq_address() != 0)
+      plan.calls.add("rseq", SYS_rseq,
+                     {message.rseq_address(), message.rseq_size(), message.rseq_flags(), message.rseq_signature()});
+    return true;
+  }
+};
+
+class ThreadControlFacet : public ThreadFacet {
+ public:
+  void dump(const ThreadView& view, google::protobuf::Any& out) override {
+    image::ThreadControl message;
+    message.set_parent_death_signal(view.probe.parent_death_signal);
+    out.PackFrom(message);
+  }
+  // After the credentials: changing them clears it.
+  bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {
+    image::ThreadControl message;
+    if (!from.UnpackTo(&message)) return false;
+    if (message.parent_death_signal() != 0)
+      plan.last.add("prctl(PR_SET_PDEATHSIG)", SYS_prctl, {PR_SET_PDEATHSIG, static_cast<uint64_t>(message.parent_death_signal())});
+    return true;
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<ThreadFacet> make_signal_state() { return std::make_unique<SignalStateFacet>(); }
+std::unique_ptr<ThreadFacet> make_thread_pointers() { return std::make_unique<ThreadPointersFacet>(); }
+std::unique_ptr<ThreadFacet> make_thread_control() { return std::make_unique<ThreadControlFacet>(); }
+
+}  // namespace mcr::facets

@@ -1,0 +1,105 @@
+#include "core/inject/channel.h"
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/sys/failure.h"
+
+namespace mcr::inject {
+
+using parasite::Call;
+using parasite::Control;
+using parasite::Doorbell;
+using parasite::Reply;
+
+Channel::Channel(HostPid pid, UniqueFd socket, RemoteAddr base, size_t data_bytes)
+    : pid_(pid),
+      socket_(std::move(socket)),
+      base_(base),
+      area_{base + parasite::kBatchOffset,
+            data_bytes - (parasite::kBatchOffset - parasite::kDataOffset) - parasite::kStackBytes} {}
+
+void Channel::go() {
+  const char byte = 1;
+  sys::send_message(socket_.get(), &byte, 1);
+}
+
+Reply Channel::await_reply() {
+  const auto give_up = sys::Clock::now() + limit_;
+  for (;;) {
+    Reply reply{};
+    const auto got =
+        sys::receive_message(socket_.get(), &reply, sizeof reply, sys::Clock::now() + std::chrono::milliseconds(100));
+    if (got && *got == sizeof reply) return reply;
+    if (got) throw Error(Fault::system, fmt::format("process {} ended meanwhile", pid_));
+    // A stop signal from outside puts the borrowed thread into a group stop: under ptrace it may run on all the same.
+    if (tracee_ != nullptr) {
+      if (const auto event = sys::poll_stop(tracee_->tid())) {
+        if (event->kind == sys::StopEvent::Kind::ended)
+          throw Error(Fault::system, fmt::format("process {} ended meanwhile", pid_));
+        sys::resume(tracee_->tid());
+      }
+    }
+    if (sys::Clock::now() > give_up)
+      throw Error(Fault::timeout, fmt::format("process {} did not answer in time", pid_));
+  }
+}
+
+Reply Channel::ring(const Doorbell& bell) {
+  sys::send_message(socket_.get(), &bell, sizeof bell);
+  return await_reply();
+}
+
+void Channel::start(Batch& batch) {
+  if (!batch.has_room_for(0))
+    throw Error(Fault::internal, fmt::format("a batch of {} bytes exceeds its area", batch.bytes()));
+  if (!batch.data_.empty()) sys::write_memory(pid_, area_.base, batch.data_.data(), batch.data_.size());
+  const RemoteAddr calls = area_.base + batch.data_.size();
+  sys::write_memory(pid_, calls, batch.calls_.data(), batch.calls_.size() * sizeof(Call));
+  const Doorbell bell{parasite::kRun, static_cast<uint32_t>(batch.calls_.size()), calls.get()};
+  sys::send_message(socket_.get(), &bell, sizeof bell);
+}
+
+void Channel::finish(Batch& batch) {
+  const Reply reply = await_reply();
+  if (!batch.data_.empty()) sys::read_memory(pid_, area_.base, batch.data_.data(), batch.data_.size());
+  const RemoteAddr calls = area_.base + batch.data_.size();
+  sys::read_memory(pid_, calls, batch.calls_.data(), batch.calls_.size() * sizeof(Call));
+  if (reply.executed == 0 || reply.executed > batch.calls_.size())
+    throw Error(Fault::internal, fmt::format("{} of {} calls were executed", reply.executed, batch.calls_.size()));
+  const Call& last = batch.calls_[reply.executed - 1];
+  const bool failed = last.result < 0 && last.result >= -4095 && !(last.flags & parasite::kMayFail);
+  if (failed) sys::throw_code(static_cast<int>(-last.result), describe_call(batch.names_[reply.executed - 1], last));
+}
+
+void Channel::run(Batch& batch) {
+  if (batch.empty()) return;
+  start(batch);
+  finish(batch);
+}
+
+std::vector<int> Channel::send(std::span<const int> fds) {
+  const Doorbell bell{parasite::kReceive, 0, 0};
+  sys::send_message(socket_.get(), &bell, sizeof bell);
+  const uint64_t payload = 0;
+  sys::send_message(socket_.get(), &payload, sizeof payload, fds);
+  const Reply reply = await_reply();
+  if (reply.executed != fds.size())
+    throw Error(Fault::system, fmt::format("process {} took {} of {} descriptors", pid_, reply.executed, fds.size()),
+                "raise its limit of open files (RLIMIT_NOFILE)");
+  std::vector<int> numbers(fds.size());
+  sys::read_memory(pid_, base_ + parasite::kDataOffset + offsetof(Control, received), numbers.data(),
+                   numbers.size() * sizeof(int));
+  return numbers;
+}
+
+int Channel::lend(int fd) {
+  const int number = send(std::span(&fd, 1)).front();
+  if (owned_ >= 16) throw Error(Fault::internal, "too many descriptors lent");
+  const RemoteAddr control = base_ + parasite::kDataOffset;
+  sys::write_memory(pid_, control + offsetof(Control, owned) + owned_ * sizeof(int32_t), &number, sizeof number);
+  ++owned_;
+  sys::write_memory(pid_, control + offsetof(Control, owned_count), &owned_, sizeof owned_);
+  return number;
+}
+
+}  // namespace mcr::inject

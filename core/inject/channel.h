@@ -1,0 +1,48 @@
+// The line to a parasite, in a victim or in a process being restored: runs batches there and passes descriptors.
+// Used by the thread that holds the tracee. Errors: the failed call with its name and errno, or that the process ended.
+#pragma once
+
+#include <vector>
+
+#include "core/base/unique_fd.h"
+#include "core/inject/batch.h"
+#include "core/sys/process.h"
+#include "core/trace/tracee.h"
+
+namespace mcr::inject {
+
+class Channel {
+ public:
+  Channel(HostPid pid, UniqueFd socket, RemoteAddr base, size_t data_bytes);
+
+  Area area() const { return area_; }
+  Batch batch() const { return Batch(area_); }
+  // Executes the batch; throws at the first failed call that was not allowed to fail.
+  void run(Batch& batch);
+  // Starts without waiting, so that we can work meanwhile; finish() collects.
+  void start(Batch& batch);
+  void finish(Batch& batch);
+  // Sends descriptors; returns their numbers over there (close-on-exec), in order. At most kMaxDescriptors at a time.
+  std::vector<int> send(std::span<const int> fds);
+  // One descriptor that the parasite closes should we vanish.
+  int lend(int fd);
+  void set_tracee(trace::Tracee* tracee) { tracee_ = tracee; }
+  void set_deadline(std::chrono::milliseconds limit) { limit_ = limit; }
+  void go();                                     // lets the entry code enter the parasite
+  void close() { socket_.reset(); }
+  HostPid pid() const { return pid_; }
+
+ private:
+  parasite::Reply ring(const parasite::Doorbell& bell);
+  parasite::Reply await_reply();
+
+  HostPid pid_;
+  UniqueFd socket_;
+  RemoteAddr base_;
+  Area area_;
+  trace::Tracee* tracee_ = nullptr;
+  std::chrono::milliseconds limit_{600'000};
+  uint32_t owned_ = 0;
+};
+
+}  // namespace mcr::inject

@@ -1,0 +1,133 @@
+#include "core/inject/new_process.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include <cstring>
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/sys/failure.h"
+#include "core/sys/file.h"
+
+extern "C" const std::byte mcr_blob_begin[], mcr_blob_end[];
+
+namespace mcr::inject {
+namespace {
+
+constexpr uint64_t kTraceSysGood = 1, kExitKill = 1 << 20;  // PTRACE_O_TRACESYSGOOD, PTRACE_O_EXITKILL (3.8)
+
+// The parasite in our own memory, for as long as it takes to clone.
+class LocalBlob {
+ public:
+  LocalBlob(uint64_t address, size_t bytes) : bytes_(bytes) {
+    address_ = sys::map_anonymous_at(address, bytes, PROT_READ | PROT_WRITE);
+    std::memcpy(address_, mcr_blob_begin, static_cast<size_t>(mcr_blob_end - mcr_blob_begin));
+    sys::protect(address_, parasite::kCodeBytes, PROT_READ | PROT_EXEC);
+  }
+  ~LocalBlob() {
+    try {
+      sys::unmap(address_, bytes_);
+    } catch (const Error& e) {
+      log::warning("inject", "{}", e.what());
+    }
+  }
+  LocalBlob(const LocalBlob&) = delete;
+  LocalBlob& operator=(const LocalBlob&) = delete;
+
+ private:
+  void* address_;
+  size_t bytes_;
+};
+
+sys::Deadline soon() { return sys::Clock::now() + std::chrono::seconds(10); }
+
+}  // namespace
+
+size_t blob_bytes(size_t data_bytes) { return parasite::kCodeBytes + data_bytes; }
+
+NewProcess::NewProcess(const NewProcessPlan& plan, Damage& damage)
+    : plan_(plan), damage_(damage), total_(blob_bytes(plan.data_bytes)) {
+  const Step step("create process {}", plan.pid);
+  sys::SocketPair pair = sys::make_socket_pair();
+  if (plan.socket_number >= 0) pair.theirs = sys::duplicate_to(pair.theirs.get(), plan.socket_number);
+  remote_socket_ = pair.theirs.get();
+  const LocalBlob blob(plan.blob_address, total_);
+  sys::CloneRequest request;
+  request.pid = plan.pid;
+  request.sibling = plan.sibling;
+  request.entry = request.base = plan.blob_address;
+  request.stack = plan.blob_address + total_;
+  request.socket = remote_socket_;
+  request.close_fd = pair.ours.get();
+  pid_ = sys::clone_into(request);
+  try {
+    pidfd_ = sys::open_pidfd(pid_);
+    auto leader = trace::Tracee::seize(HostTid(pid_.get()), kTraceSysGood | kExitKill, damage_);
+    if (!leader) throw Error(Fault::system, "the new process ended at once");
+    threads_.push_back(std::move(leader));
+    threads_.front()->stop_again(soon());
+    rseq_ = sys::get_rseq(threads_.front()->tid());
+    threads_.front()->run();
+  } catch (...) {
+    sys::try_kill(pid_, SIGKILL);
+    for (auto& thread : threads_) thread->abandon();
+    sys::wait_stop(HostTid(pid_.get()), soon());
+    throw;
+  }
+  channel_ = std::make_unique<Channel>(pid_, std::move(pair.ours), RemoteAddr(plan.blob_address), plan.data_bytes);
+  channel_->set_tracee(threads_.front().get());
+}
+
+NewProcess::~NewProcess() {
+  if (released_) return;
+  try {
+    sys::try_kill(pid_, SIGKILL);
+    for (auto& thread : threads_) thread->abandon();
+    for (auto it = threads_.rbegin(); it != threads_.rend(); ++it)
+      while (true) {
+        const auto event = sys::wait_stop((*it)->tid(), soon());
+        if (!event || event->kind == sys::StopEvent::Kind::ended) break;
+      }
+  } catch (const std::exception& e) {
+    log::error("inject", "half-built process {} could not be removed: {}", pid_, e.what());
+  }
+}
+
+void NewProcess::seize_threads(const std::vector<HostTid>& tids) {
+  for (const HostTid tid : tids) {
+    auto thread = trace::Tracee::seize(tid, kTraceSysGood | kExitKill, damage_);
+    if (!thread || !thread->request_stop())
+      throw Error(Fault::system, fmt::format("new thread {} ended at once", tid));
+    threads_.push_back(std::move(thread));
+  }
+  for (size_t i = 1; i < threads_.size(); ++i) threads_[i]->wait_until_stopped(soon());
+}
+
+int64_t NewProcess::last_call(RemoteAddr gadget, long number, std::initializer_list<uint64_t> args) {
+  trace::Tracee& thread = leader();
+  thread.stop_again(soon());
+  sys::Registers r = sys::get_registers(thread.tid());
+  uint64_t values[6] = {};
+  size_t i = 0;
+  for (const uint64_t arg : args) values[i++] = arg;
+  r.rip = gadget.get();
+  r.orig_rax = ~0ULL;
+  r.rax = static_cast<uint64_t>(number);
+  r.rdi = values[0], r.rsi = values[1], r.rdx = values[2], r.r10 = values[3], r.r8 = values[4], r.r9 = values[5];
+  sys::set_registers(thread.tid(), r);
+  thread.run_to_syscall_border(soon());
+  thread.run_to_syscall_border(soon());
+  return static_cast<int64_t>(sys::get_registers(thread.tid()).rax);
+}
+
+// While one thread still has EXITKILL, our death kills the whole group; taking it from the last one is the commit.
+// No thread has run an instruction of the program yet.
+void NewProcess::release() {
+  for (auto& thread : threads_) sys::set_options(thread->tid(), 0);
+  released_ = true;
+  for (auto& thread : threads_) thread->detach();
+}
+
+}  // namespace mcr::inject

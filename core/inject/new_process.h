@@ -1,0 +1,58 @@
+// A process that is being restored: cloned from the engine with the parasite already inside, traced with
+// PTRACE_O_EXITKILL. Destroyed before release(), it is killed and reaped: nothing half-built outlives a failure.
+#pragma once
+
+#include <memory>
+
+#include "core/inject/channel.h"
+
+namespace mcr::inject {
+
+struct NewProcessPlan {
+  pid_t pid = 0;                  // wanted, in our pid namespace
+  bool sibling = false;           // child of our parent
+  uint64_t blob_address = 0;      // free in our address space and in the one to be restored
+  int socket_number = -1;         // the parasite's socket over there; -1: any. Must be free here
+  size_t data_bytes = 256 * 1024; // batch area, control page and stack
+};
+
+class NewProcess {
+ public:
+  NewProcess(const NewProcessPlan& plan, Damage& damage);
+  ~NewProcess();
+  NewProcess(const NewProcess&) = delete;
+  NewProcess& operator=(const NewProcess&) = delete;
+
+  Channel& channel() { return *channel_; }
+  HostPid pid() const { return pid_; }
+  int pidfd() const { return pidfd_.get(); }
+  UniqueFd take_pidfd() { return std::move(pidfd_); }
+  trace::Tracee& leader() { return *threads_.front(); }
+  std::vector<std::unique_ptr<trace::Tracee>>& threads() { return threads_; }
+  uint64_t blob_start() const { return plan_.blob_address; }
+  uint64_t blob_end() const { return plan_.blob_address + total_; }
+  int control_socket() const { return remote_socket_; }  // its number in the new process
+  const sys::RseqConfiguration& inherited_rseq() const { return rseq_; }
+
+  void seize_threads(const std::vector<HostTid>& tids);  // all but the leader; stops them
+  // Runs one last system call in the stopped leader from a `syscall` instruction at `gadget`; the result.
+  int64_t last_call(RemoteAddr gadget, long number, std::initializer_list<uint64_t> args);
+  void release();                                        // the commit: from here on it lives without us
+
+ private:
+  NewProcessPlan plan_;
+  Damage& damage_;
+  size_t total_;
+  HostPid pid_;
+  UniqueFd pidfd_;
+  int remote_socket_ = -1;
+  std::unique_ptr<Channel> channel_;
+  std::vector<std::unique_ptr<trace::Tracee>> threads_;
+  sys::RseqConfiguration rseq_{};
+  bool released_ = false;
+};
+
+// Bytes of the parasite's whole mapping for a data area of so many bytes.
+size_t blob_bytes(size_t data_bytes);
+
+}  // namespace mcr::inject

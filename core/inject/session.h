@@ -1,0 +1,65 @@
+// A parasite in a living program, from infection to cure.
+//
+// The program is at every moment able to go on by itself: whatever thread runs our code ends, should we be killed, in
+// its own saved frame with nothing left mapped (core/arch/cave.h). Needs all threads of the process stopped.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "core/inject/channel.h"
+#include "core/procfs/maps.h"
+#include "core/trace/remote_memory.h"
+
+namespace mcr::inject {
+
+// What only the thread itself can ask the kernel about itself.
+struct ThreadProbe {
+  uint64_t altstack_address = 0, altstack_size = 0;
+  uint32_t altstack_flags = 0;
+  uint64_t clear_child_tid = 0;
+  int parent_death_signal = 0;
+};
+
+class ParasiteSession {
+ public:
+  static constexpr size_t kDataBytes = 256 * 1024;
+
+  ParasiteSession(HostPid pid, int pidfd, trace::Tracee& host, const std::vector<procfs::Mapping>& mappings,
+                  Damage& damage);
+  ~ParasiteSession();  // cures; what fails is recorded as damage
+  ParasiteSession(const ParasiteSession&) = delete;
+  ParasiteSession& operator=(const ParasiteSession&) = delete;
+
+  Channel& channel() { return *channel_; }
+  // Where the parasite is mapped: not part of the program.
+  uint64_t start() const { return base_.get(); }
+  uint64_t end() const { return base_.get() + total_; }
+
+  ThreadProbe probe(trace::Tracee& thread);  // not for the host thread while it serves us: see probe_host
+  ThreadProbe probe_host();                  // the host thread's own
+  void cure();                               // leaves nothing; the host stands in its old frame again
+
+ private:
+  void find_cave(const std::vector<procfs::Mapping>& mappings);
+  void write_cave(RemoteAddr at, const trace::Tracee& thread);
+  void point(trace::Tracee& thread, RemoteAddr entry, uint64_t rdi = 0, uint64_t rsi = 0, uint64_t rdx = 0);
+  void map_blob();
+  void connect();
+  void leave();
+  void undo_attach() noexcept;
+  sys::Deadline soon() const { return sys::Clock::now() + std::chrono::seconds(10); }
+
+  HostPid pid_;
+  int pidfd_;
+  trace::Tracee& host_;
+  Damage& damage_;
+  trace::RemoteMemory memory_;
+  RemoteAddr cave_, probe_cave_, base_;
+  size_t cave_bytes_ = 0, total_ = 0;
+  std::unique_ptr<Channel> channel_;
+  int remote_socket_ = -1;
+  bool cave_written_ = false, mapped_ = false;
+};
+
+}  // namespace mcr::inject

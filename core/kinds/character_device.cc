@@ -1,0 +1,66 @@
+// Devices of memory that keep no state for the one who opened them: null, zero, full, random, urandom.
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+
+#include "core/kinds/kinds.h"
+#include "core/kinds/open_files.h"
+#include "core/sys/file.h"
+
+namespace mcr::kinds {
+namespace {
+
+bool is_stateless(dev_t device) {
+  if (major(device) != 1) return false;
+  switch (minor(device)) {
+    case 3: case 5: case 7: case 8: case 9: return true;
+    default: return false;
+  }
+}
+
+class CharacterDeviceKind : public Kind {
+ public:
+  const char* name() const override { return "character_device"; }
+
+  bool claims(const FileView& file) const override {
+    return S_ISCHR(file.status.st_mode) && is_stateless(file.status.st_rdev);
+  }
+
+  void look(const FileView&, const OpenFiles&) const override {}
+
+  void dump(const FileView& file, OpenFiles&, image::FileObject& object) const override {
+    image::CharDevice message;
+    message.set_path(file.link);
+    message.set_major(major(file.status.st_rdev));
+    message.set_minor(minor(file.status.st_rdev));
+    object.mutable_body()->PackFrom(message);
+  }
+
+  void check(const image::FileObject& object, const OpenedFiles&, std::vector<Problem>& problems) const override {
+    image::CharDevice message;
+    if (!object.body().UnpackTo(&message)) return problems.push_back({"device", "its record is unreadable", {}});
+    const auto status = sys::try_stat(message.path());
+    if (!status || !S_ISCHR(status->st_mode) || status->st_rdev != makedev(message.major(), message.minor()))
+      problems.push_back({message.path(), fmt::format("is not the character device {}:{} here", message.major(), message.minor()), {}});
+  }
+
+  UniqueFd restore(const image::FileObject& object, OpenedFiles&) const override {
+    image::CharDevice message;
+    if (!object.body().UnpackTo(&message)) throw Error(Fault::image, "its record is unreadable");
+    if (!is_stateless(makedev(message.major(), message.minor())))
+      throw Error(Fault::image, fmt::format("device {}:{} is none that is ever saved", message.major(), message.minor()));
+    UniqueFd fd = sys::open(message.path(), static_cast<int>(object.flags() & (O_ACCMODE | O_NONBLOCK)) | O_NOFOLLOW);
+    if (sys::stat_fd(fd.get()).st_rdev != makedev(message.major(), message.minor()))
+      throw Error(Fault::refused, fmt::format("{} is another device here", message.path()));
+    sys::set_status_flags(fd.get(), static_cast<int>(object.flags()));
+    return fd;
+  }
+};
+
+}  // namespace
+
+const Kind* character_device_kind() {
+  static const CharacterDeviceKind kind;
+  return &kind;
+}
+
+}  // namespace mcr::kinds

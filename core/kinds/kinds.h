@@ -1,0 +1,13 @@
+// The kinds there are; only registry.cc needs this list.
+#pragma once
+
+#include "core/kinds/kind.h"
+
+namespace mcr::kinds {
+
+const Kind* terminal_kind();
+const Kind* character_device_kind();
+const Kind* pipe_kind();
+const Kind* regular_file_kind();
+
+}  // namespace mcr::kinds

@@ -1,0 +1,153 @@
+#include "core/kinds/opened_files.h"
+
+#include <fcntl.h>
+
+#include "core/base/log.h"
+#include "core/sys/descriptor.h"
+#include "core/sys/file.h"
+
+namespace mcr::kinds {
+
+OpenedFiles::OpenedFiles(const images::ImageReader& reader, RestorePolicy policy) : reader_(reader), policy_(policy) {
+  auto records = reader.records("files.img");
+  while (const auto type = records.next_type()) {
+    if (*type == image::FileObject::descriptor()->full_name()) {
+      auto object = records.read<image::FileObject>();
+      objects_.emplace(object.id(), std::move(object));
+    } else if (*type == image::Ghost::descriptor()->full_name()) {
+      auto ghost = records.read<image::Ghost>();
+      ghosts_.emplace(ghost.id(), std::move(ghost));
+    } else if (*type == image::PipeData::descriptor()->full_name()) {
+      auto data = records.read<image::PipeData>();
+      pipe_data_.emplace(data.id(), std::move(data));
+    } else {
+      throw Error(Fault::image, fmt::format("files.img: a record of type {} does not belong there", *type));
+    }
+  }
+}
+
+OpenedFiles::~OpenedFiles() {
+  for (const auto& [id, path] : ghost_paths_)
+    if (!sys::try_unlink_at(AT_FDCWD, path)) log::warning("kinds", "the name {} of a deleted file could not be removed again", path);
+}
+
+void OpenedFiles::check(std::vector<Problem>& problems) const {
+  for (const auto& [id, object] : objects_) {
+    const Kind* kind = kind_named(object.kind());
+    if (!kind)
+      problems.push_back({fmt::format("object {}", id), fmt::format("kind {} is not known to this version", object.kind()), "use a newer mini-criu"});
+    else
+      kind->check(object, *this, problems);
+  }
+}
+
+const image::FileObject& OpenedFiles::object(uint32_t id) const {
+  const auto found = objects_.find(id);
+  if (found == objects_.end()) throw Error(Fault::image, fmt::format("files.img: there is no object {}", id));
+  return found->second;
+}
+
+int OpenedFiles::open(uint32_t id) {
+  auto& fd = opened_[id];
+  if (fd.valid()) return fd.get();
+  const image::FileObject& o = object(id);
+  const Step step("open object {} {}", id, o.kind());
+  const Kind* kind = kind_named(o.kind());
+  if (!kind) throw Error(Fault::image, fmt::format("kind {} is not known", o.kind()));
+  fd = kind->restore(o, *this);
+  if (o.owner_signal() != 0) sys::set_owner_signal(fd.get(), o.owner_signal());
+  return fd.get();
+}
+
+void OpenedFiles::close_all() {
+  opened_.clear();
+  pipes_.clear();
+}
+
+const image::Ghost* OpenedFiles::find_ghost(uint32_t id) const {
+  const auto found = ghosts_.find(id);
+  return found == ghosts_.end() ? nullptr : &found->second;
+}
+
+// The file gets its old name for the short time until every description of it is open, so that /proc shows it again as
+// before: the name, and "(deleted)".
+std::string OpenedFiles::materialise_ghost(uint32_t id) {
+  if (const auto known = ghost_paths_.find(id); known != ghost_paths_.end()) return known->second;
+  const image::Ghost* ghost = find_ghost(id);
+  if (!ghost) throw Error(Fault::image, fmt::format("files.img: there is no deleted file {}", id));
+  const Step step("deleted file {}", ghost->path());
+  std::string path = ghost->path();
+  if (sys::try_stat(path, false)) path += fmt::format(".mini-criu-{}", id);
+  const UniqueFd file = sys::open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+  ghost_paths_[id] = path;
+  const UniqueFd content = reader_.pages(ghost->content_file());
+  std::vector<std::byte> buffer(images::kChunkBytes);
+  for (const auto& extent : ghost->extents()) {
+    int chunk = 0;
+    for (uint64_t done = 0; done < extent.bytes(); ++chunk) {
+      const size_t n = std::min<uint64_t>(buffer.size(), extent.bytes() - done);
+      if (sys::pread_some(content.get(), buffer.data(), n, extent.offset() + done) != n || chunk >= extent.checksums_size() ||
+          images::checksum_of(buffer.data(), n) != extent.checksums(chunk))
+        throw Error(Fault::image, fmt::format("{} at offset {}: checksum of {} bytes differs", ghost->content_file(), extent.offset() + done, n),
+                    "the image is damaged: use another copy");
+      sys::pwrite_fully(file.get(), buffer.data(), n, extent.file_offset() + done);
+      done += n;
+    }
+  }
+  sys::truncate_fd(file.get(), ghost->size());
+  sys::set_ownership(file.get(), ghost->uid(), ghost->gid());
+  sys::set_mode(file.get(), ghost->mode() & 07777);
+  sys::set_modification_time(file.get(), ghost->mtime_ns());
+  return path;
+}
+
+OpenedFiles::PipeEnds& OpenedFiles::make_pipe(const image::Pipe& pipe) {
+  auto [entry, is_new] = pipes_.try_emplace(pipe.pipe());
+  PipeEnds& ends = entry->second;
+  if (!is_new) return ends;
+  const auto data = pipe_data_.find(pipe.data());
+  if (data == pipe_data_.end()) throw Error(Fault::image, fmt::format("files.img: there is no pipe content {}", pipe.data()));
+  int filler = -1;
+  if (pipe.fifo_path().empty()) {
+    sys::Pipe made = sys::make_pipe(O_CLOEXEC | O_NONBLOCK);
+    ends.reader = std::move(made.read_end), ends.writer = std::move(made.write_end);
+    filler = ends.writer.get();
+  } else {
+    ends.holder = sys::open(pipe.fifo_path(), O_RDWR | O_NONBLOCK);
+    filler = ends.holder.get();
+  }
+  if (sys::get_pipe_size(filler) != static_cast<int>(data->second.capacity()))
+    sys::set_pipe_size(filler, static_cast<int>(data->second.capacity()));
+  const bool is_packets = data->second.chunks_size() > 1;
+  if (is_packets) sys::set_status_flags(filler, O_NONBLOCK | O_DIRECT);
+  for (const std::string& chunk : data->second.chunks()) sys::write_fully(filler, chunk.data(), chunk.size());
+  if (is_packets) sys::set_status_flags(filler, O_NONBLOCK);
+  return ends;
+}
+
+UniqueFd OpenedFiles::open_pipe_end(const image::FileObject& object, const image::Pipe& pipe) {
+  PipeEnds& ends = make_pipe(pipe);
+  const auto access = static_cast<int>(object.flags() & O_ACCMODE);
+  UniqueFd end;
+  if (!pipe.fifo_path().empty()) {
+    end = sys::open(pipe.fifo_path(), access | O_NONBLOCK);
+  } else if (access == O_RDONLY && !ends.reader_used) {
+    end = sys::duplicate(ends.reader.get());
+    ends.reader_used = true;
+  } else if (access == O_WRONLY && !ends.writer_used) {
+    end = sys::duplicate(ends.writer.get());
+    ends.writer_used = true;
+  } else {  // a second open file of the same end, made through /proc/self/fd in the program
+    end = sys::open(fmt::format("/proc/self/fd/{}", ends.writer.get()), access | O_NONBLOCK);
+  }
+  sys::set_status_flags(end.get(), static_cast<int>(object.flags()));
+  return end;
+}
+
+std::optional<std::string> OpenedFiles::terminal_path() const {
+  for (const int fd : {0, 1, 2})
+    if (sys::is_terminal(fd)) return sys::try_read_link(fmt::format("/proc/self/fd/{}", fd));
+  return std::nullopt;
+}
+
+}  // namespace mcr::kinds

@@ -1,0 +1,55 @@
+// Restore: every object of files.img is opened once, here in the engine, and then handed to the processes that have it.
+#pragma once
+
+#include <map>
+
+#include "core/kinds/kind.h"
+#include "images/store.h"
+
+namespace mcr::kinds {
+
+enum class Validation { none, filesize, buildid };
+
+struct RestorePolicy {
+  bool shell_job = false;
+  Validation validation = Validation::buildid;
+};
+
+class OpenedFiles {
+ public:
+  OpenedFiles(const images::ImageReader& reader, RestorePolicy policy);
+  ~OpenedFiles();  // removes the names that deleted files got meanwhile
+  OpenedFiles(const OpenedFiles&) = delete;
+  OpenedFiles& operator=(const OpenedFiles&) = delete;
+
+  // All problems of this host, before anything is created.
+  void check(std::vector<Problem>& problems) const;
+  const mcr::image::FileObject& object(uint32_t id) const;  // throws Fault::image when there is none
+  int open(uint32_t id);                                    // opens it at the first call; stays ours
+  void close_all();
+
+  const RestorePolicy& policy() const { return policy_; }
+  // For kinds.
+  std::string materialise_ghost(uint32_t id);               // path of a file with the content of the deleted one
+  const mcr::image::Ghost* find_ghost(uint32_t id) const;
+  UniqueFd open_pipe_end(const mcr::image::FileObject& object, const mcr::image::Pipe& pipe);
+  std::optional<std::string> terminal_path() const;         // of the invoking shell
+
+ private:
+  struct PipeEnds {
+    UniqueFd reader, writer, holder;
+    bool reader_used = false, writer_used = false;
+  };
+  PipeEnds& make_pipe(const mcr::image::Pipe& pipe);
+
+  const images::ImageReader& reader_;
+  RestorePolicy policy_;
+  std::map<uint32_t, mcr::image::FileObject> objects_;
+  std::map<uint32_t, mcr::image::Ghost> ghosts_;
+  std::map<uint32_t, mcr::image::PipeData> pipe_data_;
+  std::map<uint32_t, UniqueFd> opened_;
+  std::map<uint32_t, std::string> ghost_paths_;
+  std::map<uint64_t, PipeEnds> pipes_;
+};
+
+}  // namespace mcr::kinds

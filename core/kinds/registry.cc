@@ -1,0 +1,33 @@
+#include "core/kinds/kind.h"
+#include "core/kinds/kinds.h"
+
+namespace mcr::kinds {
+
+// The first that claims a file has it.
+const std::vector<const Kind*>& all_kinds() {
+  static const std::vector<const Kind*> kinds{terminal_kind(), character_device_kind(), pipe_kind(), regular_file_kind()};
+  return kinds;
+}
+
+const Kind* kind_of(const FileView& file) {
+  for (const Kind* kind : all_kinds())
+    if (kind->claims(file)) return kind;
+  return nullptr;
+}
+
+const Kind* kind_named(const std::string& name) {
+  for (const Kind* kind : all_kinds())
+    if (name == kind->name()) return kind;
+  return nullptr;
+}
+
+std::string describe_unclaimed(const FileView& file) {
+  if (S_ISSOCK(file.status.st_mode)) return "a socket";
+  if (S_ISCHR(file.status.st_mode))
+    return fmt::format("the device {} ({}:{})", file.link, file.status.st_rdev >> 8, file.status.st_rdev & 0xff);
+  if (S_ISBLK(file.status.st_mode)) return fmt::format("the block device {}", file.link);
+  if (file.link.starts_with("anon_inode:")) return fmt::format("an object of kind {}", file.link.substr(11));
+  return fmt::format("{} (mode {:o})", file.link, file.status.st_mode);
+}
+
+}  // namespace mcr::kinds

@@ -1,0 +1,58 @@
+// The terminal of the invoking shell (--shell-job): not saved, but replaced by the terminal that `restore` runs on.
+#include <sys/sysmacros.h>
+
+#include "core/kinds/kinds.h"
+#include "core/kinds/open_files.h"
+#include "core/kinds/opened_files.h"
+#include "core/sys/file.h"
+
+namespace mcr::kinds {
+namespace {
+
+class TerminalKind : public Kind {
+ public:
+  const char* name() const override { return "terminal"; }
+
+  bool claims(const FileView& file) const override {
+    if (!S_ISCHR(file.status.st_mode)) return false;
+    const unsigned number = major(file.status.st_rdev);
+    return (number >= 136 && number <= 143) || number == 4 || (number == 5 && minor(file.status.st_rdev) <= 1);
+  }
+
+  void look(const FileView& file, const OpenFiles& table) const override {
+    if (!table.policy().shell_job)
+      throw Error(Fault::refused, fmt::format("{} is a terminal outside of the tree", file.link),
+                  "give --shell-job to have it replaced by the terminal of `restore`");
+  }
+
+  void dump(const FileView& file, OpenFiles&, image::FileObject& object) const override {
+    image::Terminal message;
+    message.set_path(file.link);
+    object.mutable_body()->PackFrom(message);
+  }
+
+  void check(const image::FileObject&, const OpenedFiles& table, std::vector<Problem>& problems) const override {
+    if (!table.policy().shell_job)
+      problems.push_back({"terminal", "the program had the terminal of its shell", "give --shell-job"});
+    else if (!table.terminal_path())
+      problems.push_back({"terminal", "restore is not running on a terminal", "run it from a terminal"});
+  }
+
+  UniqueFd restore(const image::FileObject& object, OpenedFiles& table) const override {
+    const auto path = table.terminal_path();
+    if (!path) throw Error(Fault::refused, "restore is not running on a terminal");
+    constexpr int kNoCtty = 0400;  // O_NOCTTY: a session gets its terminal by TIOCSCTTY only
+    UniqueFd fd = sys::open(*path, static_cast<int>(object.flags() & 3) | kNoCtty);
+    sys::set_status_flags(fd.get(), static_cast<int>(object.flags()));
+    return fd;
+  }
+};
+
+}  // namespace
+
+const Kind* terminal_kind() {
+  static const TerminalKind kind;
+  return &kind;
+}
+
+}  // namespace mcr::kinds

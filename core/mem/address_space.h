@@ -1,0 +1,56 @@
+// The mappings of a process as the image knows them. Both directions: collected from smaps, rebuilt in a new process.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/inject/new_process.h"
+#include "core/inject/session.h"
+#include "core/procfs/maps.h"
+#include "images/proto/mm.pb.h"
+
+namespace mcr::mem {
+
+// Finds or enters the file object of a mapped file; returns its id in files.img.
+using FileOf = std::function<uint32_t(const procfs::Mapping&, bool writable)>;
+
+struct SharedObject {     // anonymous shared memory, found through one of its mappings
+  uint32_t id = 0;
+  uint64_t inode = 0;
+  uint64_t map_start = 0, map_end = 0;  // names it under /proc/PID/map_files
+};
+
+struct AddressSpace {
+  std::vector<mcr::image::Vma> vmas;    // in address order, without the parasite and vsyscall
+  std::vector<SharedObject> shared;
+  uint64_t vdso_address = 0, vdso_size = 0, vvar_address = 0;
+};
+
+// Refuses by name what cannot be kept yet. Call it before the freeze with a FileOf that only looks, and frozen again.
+AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings, const FileOf& file_of);
+
+// ---- restore ----
+
+// An address range free in both address spaces, so that the parasite survives the exchange of one for the other.
+uint64_t find_hole(const std::vector<procfs::Mapping>& ours, const std::vector<mcr::image::Vma>& wanted, uint64_t bytes);
+
+struct RestoreMemory {
+  const mcr::image::MemoryMap& map;
+  const std::vector<mcr::image::Vma>& vmas;
+  const std::vector<mcr::image::PageRun>& runs;
+  const std::vector<mcr::image::SharedMemory>& shared;
+  std::map<uint32_t, int> files;        // file object id -> descriptor number in the new process
+  int pages_fd = -1;                    // here
+  int remote_pages_fd = -1;             // there
+  std::string pages_name;
+};
+
+void drop_inherited_mappings(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours);
+void map_all(inject::NewProcess& process, const RestoreMemory& memory);
+void protect_all(inject::NewProcess& process, const RestoreMemory& memory);
+// PR_SET_MM_MAP: code, data, heap, stack, arguments, environment, auxiliary vector, exe link.
+void set_memory_map(inject::NewProcess& process, const mcr::image::MemoryMap& map, int remote_exe_fd);
+
+}  // namespace mcr::mem

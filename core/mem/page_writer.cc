@@ -1,0 +1,180 @@
+#include "core/mem/page_writer.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "core/sys/file.h"
+#include "images/store.h"
+
+namespace mcr::mem {
+namespace {
+
+using image::PageRun;
+using image::Vma;
+
+constexpr uint64_t kPage = 4096;
+constexpr uint64_t kBatchBytes = 16 << 20;  // enough to hide the round trip, small enough to overlap with the checksums
+constexpr size_t kMaxVectors = 1024;        // UIO_MAXIOV
+
+// A read-only window of the pages file.
+class Window {
+ public:
+  Window(int fd, uint64_t offset, uint64_t bytes) : bytes_(bytes) {
+    address_ = ::mmap(nullptr, bytes, PROT_READ, MAP_SHARED | MAP_POPULATE, fd, static_cast<off_t>(offset));
+    if (address_ == MAP_FAILED) throw Error(Fault::system, "map a part of the pages file");
+  }
+  ~Window() { ::munmap(address_, bytes_); }
+  Window(const Window&) = delete;
+  Window& operator=(const Window&) = delete;
+  const std::byte* data() const { return static_cast<const std::byte*>(address_); }
+
+ private:
+  void* address_;
+  uint64_t bytes_;
+};
+
+}  // namespace
+
+std::vector<PageSource> select_pages(const sys::Pagemap& pagemap, const std::vector<Vma>& vmas) {
+  std::vector<PageSource> sources;
+  std::vector<sys::PageRange> ranges;
+  for (const Vma& vma : vmas) {
+    if (vma.kind() != Vma::PRIVATE_ANONYMOUS && vma.kind() != Vma::PRIVATE_FILE) continue;
+    ranges.clear();
+    pagemap.private_pages(vma.start(), vma.end(), ranges);
+    for (const auto& range : ranges)
+      sources.push_back({range.start, range.end - range.start, (vma.prot() & PROT_READ) != 0});
+  }
+  return sources;
+}
+
+PageWriter::PageWriter(inject::Channel& channel, const trace::RemoteMemory& memory, int pages_fd, uint64_t offset,
+                       bool by_parasite)
+    : channel_(channel), memory_(memory), fd_(pages_fd), offset_(offset), by_parasite_(by_parasite) {
+  if (by_parasite_) remote_fd_ = channel_.lend(pages_fd);
+}
+
+std::vector<PageRun> PageWriter::write(const std::vector<PageSource>& sources) {
+  std::vector<PageRun> runs(sources.size());
+  std::vector<Chunk> chunks, before;
+  uint64_t pending = 0;
+  inject::Batch batch = channel_.batch();
+  const auto flush = [&] {
+    if (chunks.empty()) return;
+    batch.clear();
+    start_batch(batch, chunks);
+    hash(before, runs);  // while the program's thread writes
+    finish_batch(batch, chunks);
+    before.swap(chunks);
+    chunks.clear();
+    pending = 0;
+  };
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const PageSource& source = sources[i];
+    runs[i].set_start(source.start);
+    runs[i].set_bytes(source.bytes);
+    runs[i].set_offset(offset_);
+    runs[i].set_chunk_bytes(images::kChunkBytes);
+    for (uint64_t done = 0; done < source.bytes;) {
+      const uint64_t bytes = std::min<uint64_t>(source.bytes - done, images::kChunkBytes);
+      chunks.push_back({source.start + done, bytes, offset_, source.readable, i});
+      offset_ += bytes;
+      done += bytes;
+      pending += bytes;
+      if (pending >= kBatchBytes || chunks.size() >= 4 * kMaxVectors) flush();
+    }
+    pages_ += source.bytes / kPage;
+  }
+  flush();
+  hash(before, runs);
+  return runs;
+}
+
+// Chunks lie one behind the other in the file, so that one pwritev takes as many of them as a vector can hold.
+void PageWriter::start_batch(inject::Batch& batch, const std::vector<Chunk>& chunks) {
+  if (!by_parasite_) return;
+  for (size_t i = 0; i < chunks.size();) {
+    if (!chunks[i].readable) {
+      ++i;
+      continue;
+    }
+    std::vector<iovec> parts;
+    const uint64_t offset = chunks[i].offset;
+    for (; i < chunks.size() && chunks[i].readable && parts.size() < kMaxVectors; ++i)
+      parts.push_back({reinterpret_cast<void*>(chunks[i].address), chunks[i].bytes});
+    const RemoteAddr vector = batch.put(std::as_bytes(std::span(parts)));
+    batch.try_add("pwritev", SYS_pwritev,
+                  {static_cast<uint64_t>(remote_fd_), vector.get(), parts.size(), offset, 0});
+  }
+  if (!batch.empty()) channel_.start(batch);
+}
+
+void PageWriter::finish_batch(inject::Batch& batch, const std::vector<Chunk>& chunks) {
+  if (by_parasite_ && !batch.empty()) channel_.finish(batch);
+  size_t call = 0;
+  for (size_t i = 0; i < chunks.size();) {
+    if (!by_parasite_ || !chunks[i].readable) {
+      copy_ourselves(chunks[i++]);
+      continue;
+    }
+    const size_t first = i;
+    uint64_t wanted = 0;
+    for (; i < chunks.size() && chunks[i].readable && i - first < kMaxVectors; ++i) wanted += chunks[i].bytes;
+    // Short or failed (a full disk, a page that cannot be read): again by ourselves, which says exactly why.
+    if (batch.result(call++) != static_cast<int64_t>(wanted))
+      for (size_t k = first; k < i; ++k) copy_ourselves(chunks[k]);
+  }
+}
+
+void PageWriter::copy_ourselves(const Chunk& chunk) {
+  std::vector<std::byte> buffer(chunk.bytes);
+  memory_.read(RemoteAddr(chunk.address), buffer);
+  const Step step("store {} bytes of memory at {:#x}", chunk.bytes, chunk.address);
+  sys::pwrite_fully(fd_, buffer.data(), buffer.size(), chunk.offset);
+}
+
+void PageWriter::hash(const std::vector<Chunk>& chunks, std::vector<PageRun>& runs) {
+  if (chunks.empty()) return;
+  const uint64_t begin = chunks.front().offset, end = chunks.back().offset + chunks.back().bytes;
+  const Window window(fd_, begin, end - begin);
+  for (const Chunk& chunk : chunks)
+    runs[chunk.run].add_checksums(images::checksum_of(window.data() + (chunk.offset - begin), chunk.bytes));
+}
+
+std::vector<PageRun> PageWriter::write_file(int fd, uint32_t shared_id, uint64_t size) {
+  std::vector<PageRun> runs;
+  std::vector<std::byte> buffer(images::kChunkBytes);
+  for (uint64_t at = 0; at < size;) {
+    const auto data = sys::try_seek(fd, static_cast<int64_t>(at), SEEK_DATA);
+    if (!data || *data >= size) break;
+    const uint64_t start = *data / kPage * kPage;
+    const uint64_t hole = std::min(size, sys::try_seek(fd, static_cast<int64_t>(start), SEEK_HOLE).value_or(size));
+    PageRun run;
+    run.set_shared(shared_id);
+    run.set_start(start);
+    run.set_offset(offset_);
+    run.set_chunk_bytes(images::kChunkBytes);
+    at = start;
+    while (at < hole) {
+      const size_t n = sys::pread_some(fd, buffer.data(), std::min<uint64_t>(buffer.size(), hole - at), at);
+      if (n == 0) break;
+      const size_t padded = (n + kPage - 1) / kPage * kPage;
+      std::fill(buffer.begin() + static_cast<std::ptrdiff_t>(n), buffer.begin() + static_cast<std::ptrdiff_t>(padded),
+                std::byte{0});
+      sys::pwrite_fully(fd_, buffer.data(), padded, offset_);
+      run.add_checksums(images::checksum_of(buffer.data(), padded));
+      offset_ += padded;
+      at += padded;
+    }
+    run.set_bytes(at - start);
+    pages_ += run.bytes() / kPage;
+    runs.push_back(std::move(run));
+  }
+  return runs;
+}
+
+}  // namespace mcr::mem

@@ -1,0 +1,170 @@
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "core/mem/address_space.h"
+#include "core/mem/vma_flags.h"
+
+namespace mcr::mem {
+namespace {
+
+using image::Vma;
+
+constexpr uint64_t kLowest = 0x10000;              // mmap_min_addr
+constexpr uint64_t kTaskSize = 0x7ffffffff000;     // 47 bits, the last page left out
+
+bool has_runs(const RestoreMemory& memory, const Vma& vma) {
+  const auto after = std::upper_bound(memory.runs.begin(), memory.runs.end(), vma.start(),
+                                      [](uint64_t start, const image::PageRun& run) { return start < run.start() + run.bytes(); });
+  return after != memory.runs.end() && after->shared() == 0 && after->start() < vma.end();
+}
+
+// Writable while it is being filled; protect_all() takes that back.
+int filling_prot(const RestoreMemory& memory, const Vma& vma) {
+  const bool is_private = vma.kind() == Vma::PRIVATE_ANONYMOUS || vma.kind() == Vma::PRIVATE_FILE;
+  const int prot = static_cast<int>(vma.prot());
+  return is_private && has_runs(memory, vma) ? prot | PROT_READ | PROT_WRITE : prot;
+}
+
+int map_flags(const Vma& vma) {
+  int flags = MAP_FIXED;
+  if (vma.kind() == Vma::PRIVATE_ANONYMOUS) flags |= MAP_PRIVATE | MAP_ANONYMOUS;
+  if (vma.kind() == Vma::PRIVATE_FILE) flags |= MAP_PRIVATE;
+  if (vma.kind() == Vma::SHARED_FILE) flags |= MAP_SHARED;
+  if (has_vm_flag(vma, "gd")) flags |= MAP_GROWSDOWN;
+  if (has_vm_flag(vma, "nr")) flags |= MAP_NORESERVE;
+  return flags;
+}
+
+void flush(inject::NewProcess& process, inject::Batch& batch) {
+  process.channel().run(batch);
+  batch.clear();
+}
+
+// Anonymous shared memory has no name to open. It is made once at its full size, and every mapping of it is a copy
+// made by mremap with an old size of zero (mremap(2)); the first one is dropped at the end.
+void map_shared_object(inject::NewProcess& process, const RestoreMemory& memory, const image::SharedMemory& object) {
+  const Step step("shared memory {}", object.id());
+  inject::Batch batch = process.channel().batch();
+  batch.add("mmap", SYS_mmap, {0, object.size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
+  process.channel().run(batch);
+  const auto base = static_cast<uint64_t>(batch.result(0));
+  batch.clear();
+  for (const image::PageRun& run : memory.runs) {
+    if (run.shared() != object.id()) continue;
+    const RemoteAddr vector = batch.put_value(iovec{reinterpret_cast<void*>(base + run.start()), run.bytes()});
+    const size_t call = batch.add("preadv", SYS_preadv, {static_cast<uint64_t>(memory.remote_pages_fd), vector.get(), 1, run.offset(), 0});
+    process.channel().run(batch);
+    if (batch.result(call) != static_cast<int64_t>(run.bytes()))
+      throw Error(Fault::image, fmt::format("{}: {} of {} bytes at offset {}", memory.pages_name, batch.result(call), run.bytes(), run.offset()));
+    batch.clear();
+  }
+  for (const Vma& vma : memory.vmas) {
+    if (vma.kind() != Vma::SHARED_ANONYMOUS || vma.shared() != object.id()) continue;
+    batch.add("mremap", SYS_mremap, {base + vma.offset(), 0, vma.end() - vma.start(), MREMAP_MAYMOVE | MREMAP_FIXED, vma.start()});
+    batch.add("mprotect", SYS_mprotect, {vma.start(), vma.end() - vma.start(), vma.prot()});
+    if (!batch.has_room_for(4096)) flush(process, batch);
+  }
+  batch.add("munmap", SYS_munmap, {base, object.size()});
+  process.channel().run(batch);
+}
+
+}  // namespace
+
+uint64_t find_hole(const std::vector<procfs::Mapping>& ours, const std::vector<Vma>& wanted, uint64_t bytes) {
+  std::vector<std::pair<uint64_t, uint64_t>> taken;
+  for (const auto& m : ours) taken.emplace_back(m.start, m.end);
+  for (const auto& vma : wanted) taken.emplace_back(vma.start(), vma.end());
+  std::sort(taken.begin(), taken.end());
+  constexpr uint64_t kMargin = 1 << 20;  // stack guard gaps, and room for mappings made meanwhile
+  uint64_t free_from = 0x10000000;
+  for (const auto& [start, end] : taken) {
+    if (start > free_from && start - free_from >= bytes + 2 * kMargin) return free_from + kMargin;
+    free_from = std::max(free_from, end);
+  }
+  if (free_from + bytes + 2 * kMargin < kTaskSize) return free_from + kMargin;
+  throw Error(Fault::refused, fmt::format("no {} bytes of address space are free for the restore", bytes));
+}
+
+// Everything but the parasite and the kernel's own pages, which move later.
+void drop_inherited_mappings(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours) {
+  const Step step("drop inherited mappings");
+  std::vector<std::pair<uint64_t, uint64_t>> keep{{process.blob_start(), process.blob_end()}};
+  for (const auto& m : ours)
+    if (m.path == "[vdso]" || m.path.starts_with("[vvar")) keep.emplace_back(m.start, m.end);
+  std::sort(keep.begin(), keep.end());
+  inject::Batch batch = process.channel().batch();
+  const auto& rseq = process.inherited_rseq();
+  constexpr uint64_t kUnregister = 1;  // RSEQ_FLAG_UNREGISTER: the kernel must not write to memory that goes away
+  if (rseq.address != 0)
+    batch.add("rseq", SYS_rseq, {rseq.address, rseq.size, kUnregister, rseq.signature});
+  uint64_t from = kLowest;
+  for (const auto& [start, end] : keep) {
+    if (start > from) batch.add("munmap", SYS_munmap, {from, start - from});
+    from = end;
+  }
+  batch.add("munmap", SYS_munmap, {from, kTaskSize - from});
+  process.channel().run(batch);
+}
+
+void map_all(inject::NewProcess& process, const RestoreMemory& memory) {
+  const Step step("map");
+  inject::Batch batch = process.channel().batch();
+  for (const Vma& vma : memory.vmas) {
+    if (vma.kind() == Vma::VDSO || vma.kind() == Vma::VVAR || vma.kind() == Vma::VSYSCALL) continue;
+    if (vma.kind() == Vma::SHARED_ANONYMOUS) continue;
+    const bool is_file = vma.kind() == Vma::PRIVATE_FILE || vma.kind() == Vma::SHARED_FILE;
+    const uint64_t fd = is_file ? static_cast<uint64_t>(memory.files.at(vma.file())) : ~0ULL;
+    batch.add("mmap", SYS_mmap,
+              {vma.start(), vma.end() - vma.start(), static_cast<uint64_t>(filling_prot(memory, vma)),
+               static_cast<uint64_t>(map_flags(vma)), fd, is_file ? vma.offset() : 0});
+    for (const int advice : advice_before_filling(vma))
+      batch.add("madvise", SYS_madvise, {vma.start(), vma.end() - vma.start(), static_cast<uint64_t>(advice)});
+    if (!batch.has_room_for(4096)) flush(process, batch);
+  }
+  process.channel().run(batch);
+  for (const image::SharedMemory& object : memory.shared) map_shared_object(process, memory, object);
+}
+
+void protect_all(inject::NewProcess& process, const RestoreMemory& memory) {
+  const Step step("protect");
+  inject::Batch batch = process.channel().batch();
+  for (const Vma& vma : memory.vmas) {
+    if (vma.kind() == Vma::VDSO || vma.kind() == Vma::VVAR || vma.kind() == Vma::VSYSCALL) continue;
+    const uint64_t bytes = vma.end() - vma.start();
+    if (vma.kind() != Vma::SHARED_ANONYMOUS && filling_prot(memory, vma) != static_cast<int>(vma.prot()))
+      batch.add("mprotect", SYS_mprotect, {vma.start(), bytes, vma.prot()});
+    for (const int advice : advice_after_filling(vma))
+      batch.add("madvise", SYS_madvise, {vma.start(), bytes, static_cast<uint64_t>(advice)});
+    if (has_vm_flag(vma, "lo")) {
+      constexpr uint64_t kOnFault = 1;  // MLOCK_ONFAULT
+      batch.add("mlock2", SYS_mlock2, {vma.start(), bytes, has_vm_flag(vma, "lf") ? kOnFault : 0});
+    }
+    if (!batch.has_room_for(4096)) flush(process, batch);
+  }
+  process.channel().run(batch);
+}
+
+void set_memory_map(inject::NewProcess& process, const image::MemoryMap& map, int remote_exe_fd) {
+  const Step step("memory map fields");
+  inject::Batch batch = process.channel().batch();
+  const RemoteAddr auxv = batch.put(std::as_bytes(std::span(map.auxv())));
+  struct prctl_mm_map fields {};
+  fields.start_code = map.start_code(), fields.end_code = map.end_code();
+  fields.start_data = map.start_data(), fields.end_data = map.end_data();
+  fields.start_brk = map.start_brk(), fields.brk = map.brk();
+  fields.start_stack = map.start_stack();
+  fields.arg_start = map.arg_start(), fields.arg_end = map.arg_end();
+  fields.env_start = map.env_start(), fields.env_end = map.env_end();
+  fields.auxv = reinterpret_cast<__u64*>(auxv.get());
+  fields.auxv_size = static_cast<__u32>(map.auxv().size());
+  fields.exe_fd = static_cast<__u32>(remote_exe_fd);
+  const RemoteAddr at = batch.put_value(fields);
+  batch.add("prctl(PR_SET_MM_MAP)", SYS_prctl, {PR_SET_MM, PR_SET_MM_MAP, at.get(), sizeof fields, 0});
+  process.channel().run(batch);
+}
+
+}  // namespace mcr::mem

@@ -1,0 +1,109 @@
+// Checked calls on other processes: signals, pidfds, identity of objects, memory, limits. Every function throws Error
+// unless its comment names an expected outcome. Any thread.
+#pragma once
+
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/base/ids.h"
+#include "core/base/unique_fd.h"
+
+namespace mcr::sys {
+
+using Clock = std::chrono::steady_clock;
+using Deadline = std::optional<Clock::time_point>;  // nullopt: none
+
+HostPid own_pid();
+HostPid parent_pid();
+pid_t session_of(pid_t pid);                                   // getsid(2); 0: the caller
+pid_t group_of(pid_t pid);
+bool try_kill(HostPid pid, int signal);                        // false: no such process
+UniqueFd open_pidfd(HostPid pid);                              // pidfd_open(2), 5.3
+UniqueFd get_fd(int pidfd, int remote_fd);                     // pidfd_getfd(2), 5.6
+int compare_files(HostPid a, int fd_a, HostPid b, int fd_b);   // kcmp(2) KCMP_FILE: 0 equal, 1 less, 2 greater
+// Orders two kernel objects of two tasks (KCMP_VM, KCMP_FILES, ...): 0 when they are one.
+int compare_objects(pid_t a, pid_t b, int type);
+
+// process_vm_readv/writev of one stretch; all of it or Error.
+void read_memory(HostPid pid, RemoteAddr from, void* to, size_t size);
+void write_memory(HostPid pid, RemoteAddr to, const void* from, size_t size);
+// False when the memory is not there or not readable.
+bool try_read_memory(HostPid pid, RemoteAddr from, void* to, size_t size);
+
+struct RobustList {
+  uint64_t head = 0, length = 0;
+};
+RobustList robust_list_of(HostTid tid);                        // get_robust_list(2)
+
+struct SchedAttr {                                             // sched_getattr(2), sizes as of 5.3 (with util clamp)
+  uint32_t size, policy;
+  uint64_t flags;
+  int32_t nice;
+  uint32_t priority;
+  uint64_t runtime, deadline, period;
+  uint32_t util_min, util_max;
+};
+SchedAttr scheduling_of(HostTid tid);
+void set_scheduling(HostTid tid, const SchedAttr& attr);
+std::vector<std::byte> affinity_of(HostTid tid);
+void set_affinity(HostTid tid, std::span<const std::byte> mask);
+int io_priority_of(HostTid tid);
+void set_io_priority(HostTid tid, int value);
+rlimit limit_of_self(int resource);
+
+// Parent and child ends of a SOCK_SEQPACKET pair.
+struct SocketPair {
+  UniqueFd ours, theirs;
+};
+SocketPair make_socket_pair();
+// One message; descriptors travel with it (SCM_RIGHTS, at most 253).
+void send_message(int socket, const void* data, size_t size, std::span<const int> fds = {});
+// Bytes received; 0: the other side is gone. nullopt: deadline reached.
+std::optional<size_t> receive_message(int socket, void* data, size_t size, const Deadline& deadline);
+
+// Memory of this process.
+void* map_anonymous_at(uint64_t address, size_t size, int prot);  // MAP_FIXED_NOREPLACE
+void protect(void* address, size_t size, int prot);
+void unmap(void* address, size_t size);
+
+// Blocks all signals of this thread while it lives (so that a cloned child starts with all blocked).
+class BlockAllSignals {
+ public:
+  BlockAllSignals();
+  ~BlockAllSignals();
+  BlockAllSignals(const BlockAllSignals&) = delete;
+  BlockAllSignals& operator=(const BlockAllSignals&) = delete;
+
+ private:
+  uint64_t old_ = 0;
+};
+
+// clone3(2) of this process with a chosen pid (5.5). The child closes `close_fd` and jumps to `entry` with r12 = base,
+// r13 = socket, r14 = 0 on `stack`, all signals at their defaults (CLONE_CLEAR_SIGHAND, 5.5); it never returns here.
+struct CloneRequest {
+  pid_t pid = 0;
+  bool sibling = false;      // CLONE_PARENT
+  uint64_t entry = 0, base = 0, stack = 0;
+  int socket = -1, close_fd = -1;
+};
+HostPid clone_into(const CloneRequest& request);
+
+std::string kernel_release();
+std::string host_name();
+uint64_t clock_ns(int clock);
+uint64_t page_size();
+std::optional<uint64_t> vdso_address();  // AT_SYSINFO_EHDR of this process
+bool has_capability(int capability);     // effective, of this process
+uint32_t effective_uid();
+uint32_t effective_gid();
+
+}  // namespace mcr::sys

@@ -1,0 +1,179 @@
+#include "core/trace/frozen_tree.h"
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/procfs/status.h"
+#include "core/sys/file.h"
+
+namespace mcr::trace {
+namespace {
+
+constexpr uint64_t kTraceSysGood = 1;  // PTRACE_O_TRACESYSGOOD. Never EXITKILL here: the victim outlives us.
+
+std::string proc_path(HostPid pid, std::string_view rest) { return fmt::format("/proc/{}/{}", pid, rest); }
+
+}  // namespace
+
+std::string describe_process(HostPid pid) {
+  auto comm = sys::try_read_text(proc_path(pid, "comm"));
+  if (!comm) return fmt::format("{}", pid);
+  while (!comm->empty() && comm->back() == '\n') comm->pop_back();
+  return fmt::format("{} ({})", pid, *comm);
+}
+
+std::vector<HostTid> threads_of(HostPid pid) {
+  std::vector<HostTid> tids;
+  if (!sys::try_stat(proc_path(pid, "task"))) return tids;
+  for (const std::string& name : sys::list_directory(proc_path(pid, "task"))) tids.emplace_back(std::stoi(name));
+  std::sort(tids.begin(), tids.end());
+  return tids;
+}
+
+std::vector<HostPid> children_of(HostPid pid) {
+  std::vector<HostPid> children;
+  for (const HostTid tid : threads_of(pid)) {
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/children", pid, tid));
+    if (!text) continue;
+    for (const char* at = text->data(); at < text->data() + text->size();) {
+      int value = 0;
+      const auto [next, error] = std::from_chars(at, text->data() + text->size(), value);
+      if (error == std::errc()) children.emplace_back(value);
+      at = next + 1;
+    }
+  }
+  return children;
+}
+
+void refuse_unfreezable(HostPid pid) {
+  const auto stat_text = sys::try_read_text(proc_path(pid, "stat"));
+  const auto status_text = sys::try_read_text(proc_path(pid, "status"));
+  if (!stat_text || !status_text)
+    throw Error(Fault::refused, fmt::format("there is no process {}", pid), "give the pid of a running process with -t");
+  const auto stat = procfs::parse_stat(*stat_text);
+  const auto status = procfs::parse_status(*status_text);
+  constexpr uint32_t kKernelThread = 0x00200000;  // PF_KTHREAD
+  if (stat.flags & kKernelThread)
+    throw Error(Fault::refused, fmt::format("{} is a kernel thread", describe_process(pid)));
+  if (status.tgid != pid.get())
+    throw Error(Fault::refused, fmt::format("{} is a thread of process {}", pid, status.tgid),
+                fmt::format("give -t {}", status.tgid));
+  if (stat.state == 'Z' || stat.state == 'X')
+    throw Error(Fault::refused, fmt::format("{} has already ended (zombie)", describe_process(pid)));
+  for (HostPid ancestor = sys::own_pid(); ancestor.get() > 0;) {
+    if (ancestor == pid)
+      throw Error(Fault::refused, fmt::format("{} is mini-criu itself or one of its ancestors", describe_process(pid)),
+                  "run mini-criu from outside the tree that is to be dumped");
+    const auto text = sys::try_read_text(proc_path(ancestor, "stat"));
+    if (!text) break;
+    ancestor = HostPid(procfs::parse_stat(*text).ppid);
+  }
+  for (const HostTid tid : threads_of(pid)) {
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/status", pid, tid));
+    if (!text) continue;
+    const pid_t tracer = procfs::parse_status(*text).tracer;
+    if (tracer != 0)
+      throw Error(Fault::refused,
+                  fmt::format("thread {} is already traced by {}", tid, describe_process(HostPid(tracer))),
+                  "end that debugger or tracer first");
+  }
+}
+
+FrozenTree::FrozenTree(HostPid root, const sys::Deadline& deadline, Damage& damage) : damage_(damage) {
+  const Step step("freeze");
+  refuse_unfreezable(root);
+  first_stop_ = sys::Clock::now();
+  auto process = std::make_unique<FrozenProcess>();
+  process->pid = root;
+  process->pidfd = sys::open_pidfd(root);
+  processes_.push_back(std::move(process));
+  for (bool found = true; found;) {
+    found = false;
+    // By index: find_children appends.
+    for (size_t i = 0; i < processes_.size(); ++i) {
+      if (seize_new_threads(*processes_[i])) found = true;
+    }
+    wait_for_all(deadline);
+    for (size_t i = 0; i < processes_.size(); ++i) {
+      if (find_children(*processes_[i])) found = true;
+    }
+    if (deadline && sys::Clock::now() > *deadline)
+      throw Error(Fault::timeout, "the tree makes new processes or threads faster than they can be stopped");
+  }
+  for (auto& p : processes_) {
+    std::erase_if(p->threads, [](const auto& thread) { return thread->gone(); });
+    if (p->threads.empty())
+      throw Error(Fault::refused, fmt::format("process {} ended while it was being frozen", p->pid));
+    std::stable_partition(p->threads.begin(), p->threads.end(),
+                          [&](const auto& thread) { return thread->tid().get() == p->pid.get(); });
+    for (auto& thread : p->threads) thread->remember();
+  }
+}
+
+FrozenTree::~FrozenTree() = default;
+
+bool FrozenTree::seize_new_threads(FrozenProcess& process) {
+  std::set<HostTid> known;
+  for (const auto& thread : process.threads) known.insert(thread->tid());
+  bool found = false;
+  for (const HostTid tid : threads_of(process.pid)) {
+    if (known.contains(tid)) continue;
+    auto thread = Tracee::seize(tid, kTraceSysGood, damage_);
+    if (!thread) continue;
+    if (!thread->request_stop()) continue;
+    process.threads.push_back(std::move(thread));
+    found = true;
+  }
+  return found;
+}
+
+void FrozenTree::wait_for_all(const sys::Deadline& deadline) {
+  for (auto& process : processes_)
+    for (auto& thread : process->threads)
+      if (!thread->stopped() && !thread->gone()) thread->wait_until_stopped(deadline);
+}
+
+bool FrozenTree::find_children(FrozenProcess& process) {
+  bool found = false;
+  for (const HostPid child : children_of(process.pid)) {
+    const bool known = std::any_of(processes_.begin(), processes_.end(), [&](const auto& p) { return p->pid == child; });
+    if (known) continue;
+    auto added = std::make_unique<FrozenProcess>();
+    added->pid = child;
+    added->parent = process.pid;
+    added->pidfd = sys::open_pidfd(child);
+    processes_.push_back(std::move(added));
+    found = true;
+  }
+  return found;
+}
+
+void FrozenTree::thaw() {
+  for (auto& process : processes_)
+    for (auto& thread : process->threads)
+      if (!thread->gone()) thread->detach();
+}
+
+void FrozenTree::kill() {
+  for (auto& process : processes_) {
+    sys::try_kill(process->pid, SIGKILL);
+    for (auto& thread : process->threads) thread->abandon();
+  }
+  for (auto& process : processes_) {
+    // Every tracee reports its end to us; the leader's is left for its parent to collect.
+    for (auto& thread : process->threads)
+      sys::wait_stop(thread->tid(), sys::Clock::now() + std::chrono::seconds(10));
+    if (!sys::wait_readable(process->pidfd.get(), 10'000))
+      throw Error(Fault::system, fmt::format("process {} did not end after SIGKILL", process->pid));
+  }
+}
+
+void FrozenTree::leave_stopped() {
+  for (auto& process : processes_) sys::try_kill(process->pid, SIGSTOP);
+  thaw();
+}
+
+}  // namespace mcr::trace

@@ -1,0 +1,57 @@
+// Every thread of a process tree, stopped. Destroyed, it lets all of them go.
+//
+// A pass seizes and interrupts what it finds, then looks again: a stopped thread creates no new one, so a pass that
+// finds nothing new has everything.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "core/base/unique_fd.h"
+#include "core/trace/tracee.h"
+
+namespace mcr::trace {
+
+struct FrozenProcess {
+  HostPid pid;
+  HostPid parent;
+  UniqueFd pidfd;
+  std::vector<std::unique_ptr<Tracee>> threads;  // the leader first
+  bool stopped_by_job_control() const { return !threads.empty() && threads.front()->group_stopped(); }
+  int stop_signal() const { return threads.empty() ? 0 : threads.front()->stop_signal(); }
+};
+
+class FrozenTree {
+ public:
+  // Refuses before touching anything what must not be frozen (see refuse_unfreezable). Throws; then all run on.
+  FrozenTree(HostPid root, const sys::Deadline& deadline, Damage& damage);
+  ~FrozenTree();
+
+  std::vector<std::unique_ptr<FrozenProcess>>& processes() { return processes_; }
+  sys::Clock::time_point first_stop() const { return first_stop_; }
+
+  void thaw();             // lets every thread go, with errors
+  void kill();             // SIGKILL to every process, waits until each is gone
+  void leave_stopped();    // SIGSTOP to every process, then lets go
+
+ private:
+  bool seize_new_threads(FrozenProcess& process);   // true: found some
+  bool find_children(FrozenProcess& process);       // true: found some
+  void wait_for_all(const sys::Deadline& deadline);
+
+  Damage& damage_;
+  sys::Clock::time_point first_stop_;
+  std::vector<std::unique_ptr<FrozenProcess>> processes_;  // parents before children
+};
+
+// Throws Error (refused) when pid cannot be frozen: not there, a kernel thread, ourselves or one of our ancestors,
+// a zombie, or traced by somebody else (named). Reads /proc only.
+void refuse_unfreezable(HostPid pid);
+
+// Pids of the children of all threads of a process (/proc/PID/task/*/children).
+std::vector<HostPid> children_of(HostPid pid);
+std::vector<HostTid> threads_of(HostPid pid);  // empty when the process is gone
+std::string describe_process(HostPid pid);     // "4711 (python3)"
+
+}  // namespace mcr::trace

@@ -1,0 +1,118 @@
+#include "core/trace/tracee.h"
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+
+namespace mcr::trace {
+
+using sys::StopEvent;
+
+std::unique_ptr<Tracee> Tracee::seize(HostTid tid, uint64_t options, Damage& damage) {
+  if (!sys::seize(tid, options)) return nullptr;
+  return std::unique_ptr<Tracee>(new Tracee(tid, damage));
+}
+
+Tracee::~Tracee() {
+  if (!gone_) release();
+}
+
+// A destructor must not throw: what cannot be undone is recorded as damage.
+void Tracee::release() noexcept {
+  try {
+    if (!stopped_) {
+      if (!request_stop() || !wait_until_stopped(sys::Clock::now() + std::chrono::seconds(5))) return;
+    }
+    if (borrowed_) give_back();
+    detach();
+  } catch (const std::exception& e) {
+    damage_.record(fmt::format("thread {} could not be released: {}", tid_, e.what()));
+    log::error("trace", "thread {} could not be released: {}", tid_, e.what());
+  }
+}
+
+bool Tracee::request_stop() {
+  if (!sys::interrupt(tid_)) gone_ = true;
+  return !gone_;
+}
+
+std::optional<StopEvent> Tracee::await(const sys::Deadline& deadline) {
+  auto event = sys::wait_stop(tid_, deadline);
+  if (!event) return event;
+  if (event->kind == StopEvent::Kind::ended) gone_ = true;
+  stopped_ = !gone_;
+  return event;
+}
+
+bool Tracee::wait_until_stopped(const sys::Deadline& deadline) {
+  for (;;) {
+    const auto event = await(deadline);
+    if (!event)
+      throw Error(Fault::timeout, fmt::format("thread {} did not stop in time", tid_),
+                  "it is probably inside an uninterruptible system call (state D): try again later or raise --timeout");
+    switch (event->kind) {
+      case StopEvent::Kind::ended: return false;
+      case StopEvent::Kind::trap: return true;
+      case StopEvent::Kind::group_stop:
+        group_stopped_ = true;
+        stop_signal_ = event->signal;
+        return true;
+      case StopEvent::Kind::signal:
+        // It was on its way to us before the interrupt took effect: hand it on, the trap follows.
+        stopped_ = false;
+        if (!sys::resume(tid_, event->signal)) gone_ = true;
+        break;
+      default:
+        stopped_ = false;
+        if (!sys::resume(tid_)) gone_ = true;
+        break;
+    }
+    if (gone_) return false;
+  }
+}
+
+void Tracee::run_to_syscall_border(const sys::Deadline& deadline) {
+  for (;;) {
+    stopped_ = false;
+    if (!sys::resume_to_syscall(tid_)) gone_ = true;
+    const auto event = gone_ ? std::nullopt : await(deadline);
+    if (gone_) throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
+    if (!event) throw Error(Fault::timeout, fmt::format("thread {} did not reach its system call in time", tid_));
+    if (event->kind == StopEvent::Kind::syscall) return;
+    // All signals are blocked while it runs for us; what is left are group stops and our own late traps.
+  }
+}
+
+void Tracee::run() {
+  stopped_ = false;
+  if (!sys::resume(tid_)) {
+    gone_ = true;
+    throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
+  }
+}
+
+void Tracee::stop_again(const sys::Deadline& deadline) {
+  if (stopped_) return;
+  const bool was_group_stopped = group_stopped_;
+  if (!request_stop() || !wait_until_stopped(deadline))
+    throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
+  group_stopped_ = was_group_stopped;
+}
+
+void Tracee::remember() {
+  frame_ = sys::get_registers(tid_);
+  mask_ = sys::get_signal_mask(tid_);
+}
+
+// Mask before registers: until the registers are back, the cave would put the mask back by itself.
+void Tracee::give_back() {
+  sys::set_signal_mask(tid_, mask_);
+  sys::set_registers(tid_, frame_);
+  borrowed_ = false;
+}
+
+void Tracee::detach() {
+  if (!sys::detach(tid_)) log::debug("trace", "thread {} ended before it was released", tid_);
+  gone_ = true;
+}
+
+}  // namespace mcr::trace

@@ -1,0 +1,157 @@
+#include <fcntl.h>
+
+#include <map>
+#include <system_error>
+
+#include "core/base/error.h"
+#include "core/sys/file.h"
+#include "images/format.h"
+
+namespace mcr::images {
+namespace {
+
+constexpr char kAnotherCopy[] = "the image is damaged: use another copy";
+
+UniqueFd open_folder(const std::string& directory) {
+  try {
+    return sys::open(directory, O_RDONLY | O_DIRECTORY);
+  } catch (const Error& error) {
+    if (error.code() == static_cast<int>(std::errc::no_such_file_or_directory))
+      throw Error(Fault::image, fmt::format("{} does not exist", directory), "give the folder of an image with -D");
+    if (error.code() == static_cast<int>(std::errc::not_a_directory))
+      throw Error(Fault::image, fmt::format("{} is not a folder", directory), "give the folder of an image with -D");
+    throw;
+  }
+}
+
+std::string read_listed(int fd, const image::FileSummary& file) {
+  if (file.size() > kMaxRecordFileBytes)
+    throw Error(Fault::image, fmt::format("{} is larger than a file of records can be", file.name()), kAnotherCopy);
+  std::string bytes(file.size(), '\0');
+  for (size_t used = 0; used < bytes.size();) {
+    const size_t n = sys::pread_some(fd, bytes.data() + used, bytes.size() - used, used);
+    if (n == 0) throw_damaged(file.name(), used, "the file became shorter while it was read");
+    used += n;
+  }
+  return bytes;
+}
+
+// The checksum of the file says that it is damaged, its records say where: they are asked first.
+void find_damage(const std::string& bytes, const image::FileSummary& file, uint64_t computed) {
+  RecordReader reader(bytes, file.name());
+  while (reader.next_type()) reader.read_any();
+  throw_damaged(file.name(), 0,
+                fmt::format("checksum of the file differs from the inventory's ({:016x}, computed {:016x})",
+                            file.checksum(), computed));
+}
+
+}  // namespace
+
+struct ImageReader::Impl {
+  std::string directory;
+  UniqueFd dir;
+  std::optional<UniqueFd> commit;  // DIR/.commit: an image whose files have not all moved into DIR
+  image::Inventory inventory;
+  std::string image_id;
+  std::map<std::string, const image::FileSummary*> files;
+
+  explicit Impl(const std::string& path);
+  std::optional<UniqueFd> open_file(const std::string& name) const;
+  UniqueFd open_inventory();
+  void read_inventory();
+  const image::FileSummary& summary(const std::string& name) const;
+  UniqueFd open_listed(const image::FileSummary& file) const;
+  void check_id(const std::string& name, const std::string& id) const;
+};
+
+ImageReader::Impl::Impl(const std::string& path) : directory(path), dir(open_folder(path)) {
+  read_inventory();
+  for (const auto& file : inventory.files()) {
+    if (!is_valid_file_name(file.name()) || file.name() == kInventoryName)
+      throw_damaged(kInventoryName, kHeaderBytes, fmt::format("\"{}\" is no name for a file of an image", file.name()));
+    if (!files.emplace(file.name(), &file).second)
+      throw_damaged(kInventoryName, kHeaderBytes, fmt::format("{} is listed twice", file.name()));
+  }
+}
+
+// .commit first: while it holds a file, that file is the new image's, and one of the same name in DIR is the old one's.
+std::optional<UniqueFd> ImageReader::Impl::open_file(const std::string& name) const {
+  if (commit) {
+    if (auto fd = open_image_file(commit->get(), name)) return fd;
+  }
+  return open_image_file(dir.get(), name);
+}
+
+// Twice: a writer may publish a new image and remove the old inventory between the two places that are looked at.
+UniqueFd ImageReader::Impl::open_inventory() {
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    commit = sys::try_open_at(dir.get(), kCommitName, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (auto fd = open_file(kInventoryName)) return std::move(*fd);
+  }
+  throw Error(Fault::image, fmt::format("{} holds no complete image: {} is missing", directory, kInventoryName),
+              "the dump failed or was interrupted, or this is another folder: check -D, or dump again");
+}
+
+void ImageReader::Impl::read_inventory() {
+  RecordReader reader(open_inventory(), kInventoryName);
+  image_id = reader.image_id();
+  reader.read_into(inventory);
+  if (reader.next_type()) throw_damaged(kInventoryName, reader.offset(), "more than one record");
+  if (inventory.format_version() != reader.version())
+    throw_damaged(kInventoryName, kHeaderBytes, "the format version differs from the header's");
+}
+
+const image::FileSummary& ImageReader::Impl::summary(const std::string& name) const {
+  const auto found = files.find(name);
+  if (found == files.end()) throw Error(Fault::image, fmt::format("the image has no file {}", name), kAnotherCopy);
+  return *found->second;
+}
+
+UniqueFd ImageReader::Impl::open_listed(const image::FileSummary& file) const {
+  auto fd = open_file(file.name());
+  if (!fd)
+    throw Error(Fault::image, fmt::format("{} is missing, though the inventory lists it", file.name()), kAnotherCopy);
+  const auto size = static_cast<uint64_t>(sys::stat_fd(fd->get()).st_size);
+  if (size != file.size())
+    throw_damaged(file.name(), std::min(size, file.size()),
+                  fmt::format("the file has {} bytes, the inventory lists {}", size, file.size()));
+  return std::move(*fd);
+}
+
+void ImageReader::Impl::check_id(const std::string& name, const std::string& id) const {
+  if (id == image_id) return;
+  throw Error(Fault::image, fmt::format("{} belongs to another image than {}", name, kInventoryName),
+              "files of several images lie mixed in the folder, or a dump replaced the image meanwhile: try again, or "
+              "use another copy");
+}
+
+ImageReader::ImageReader(const std::string& directory) : impl_(std::make_unique<Impl>(directory)) {}
+ImageReader::~ImageReader() = default;
+const image::Inventory& ImageReader::inventory() const {
+  return impl_->inventory;
+}
+bool ImageReader::has(const std::string& name) const {
+  return impl_->files.contains(name);
+}
+const std::string& ImageReader::directory() const {
+  return impl_->directory;
+}
+
+RecordReader ImageReader::records(const std::string& name) const {
+  const image::FileSummary& file = impl_->summary(name);
+  const UniqueFd fd = impl_->open_listed(file);
+  impl_->check_id(name, read_header(fd.get(), name).image_id);
+  std::string bytes = read_listed(fd.get(), file);
+  const uint64_t computed = checksum_of(bytes.data(), bytes.size());
+  if (computed != file.checksum()) find_damage(bytes, file, computed);
+  return RecordReader(std::move(bytes), name);
+}
+
+UniqueFd ImageReader::pages(const std::string& name) const {
+  const image::FileSummary& file = impl_->summary(name);
+  UniqueFd fd = impl_->open_listed(file);
+  impl_->check_id(name, read_page_header(fd.get(), name).image_id);
+  return fd;
+}
+
+}  // namespace mcr::images

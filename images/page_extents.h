@@ -1,0 +1,22 @@
+// What the records of an image say about one file of pages, and the check of that file against it. One thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mcr::images {
+
+// A stretch of a pages file with the checksums of its chunks.
+struct PageExtent {
+  uint64_t offset = 0, bytes = 0;
+  uint32_t chunk_bytes = 0;
+  std::vector<uint64_t> checksums;
+  std::string owner;  // for messages: "the run at 0x7f0000000000 of mm-12.img"
+};
+
+// Reads the file from kPageFileHeader to `size`: every chunk against its checksum; bytes that belong to no extent must
+// be zero; extents must lie inside the file and not overlap. Throws at the first bad chunk.
+void check_page_file(int fd, const std::string& name, uint64_t size, std::vector<PageExtent> extents);
+
+}  // namespace mcr::images

@@ -1,0 +1,122 @@
+// The parasite: freestanding, position-independent, no relocations, general registers only (so that the FPU state of
+// the borrowed thread stays as it is). Entered by entry.S; returns when its socket closes.
+#include "parasite/protocol.h"
+
+namespace {
+
+using namespace mcr::parasite;
+
+enum : long { kRead = 0, kClose = 3, kSendto = 44, kRecvmsg = 47 };
+constexpr long kNoSignal = 0x4000;  // MSG_NOSIGNAL
+
+inline long syscall6(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d = 0, uint64_t e = 0, uint64_t f = 0) {
+  long result;
+  register uint64_t r10 asm("r10") = d;
+  register uint64_t r8 asm("r8") = e;
+  register uint64_t r9 asm("r9") = f;
+  asm volatile("syscall"
+               : "=a"(result)
+               : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+               : "rcx", "r11", "memory");
+  return result;
+}
+
+// The new thread shares our stack pointer, so its path uses registers only, until it sleeps for good.
+inline long spawn_thread(const Call& call) {
+  const auto* batch = reinterpret_cast<const ThreadBatch*>(call.args[5]);
+  long result;
+  register uint64_t calls asm("r12") = batch->calls;
+  register uint64_t count asm("r13") = batch->count;
+  register uint64_t done asm("r14") = batch->done;
+  asm volatile(
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 9f\n\t"
+      "1: test %%r13, %%r13\n\t"
+      "jz 2f\n\t"
+      "mov (%%r12), %%eax\n\t"
+      "mov 8(%%r12), %%rdi\n\t"
+      "mov 16(%%r12), %%rsi\n\t"
+      "mov 24(%%r12), %%rdx\n\t"
+      "mov 32(%%r12), %%r10\n\t"
+      "mov 40(%%r12), %%r8\n\t"
+      "mov 48(%%r12), %%r9\n\t"
+      "syscall\n\t"
+      "mov %%rax, 56(%%r12)\n\t"
+      "add $64, %%r12\n\t"
+      "dec %%r13\n\t"
+      "jmp 1b\n\t"
+      "2: lock incl (%%r14)\n\t"
+      "3: mov $34, %%eax\n\t"  // pause: all signals are blocked, only the tracer wakes it
+      "syscall\n\t"
+      "jmp 3b\n\t"
+      "9:\n\t"
+      : "=a"(result)
+      : "a"(static_cast<long>(call.number)), "D"(call.args[0]), "S"(call.args[1]), "r"(calls), "r"(count), "r"(done)
+      : "rcx", "r11", "memory");
+  return result;
+}
+
+uint32_t run(Call* calls, uint32_t count) {
+  for (uint32_t i = 0; i < count; ++i) {
+    Call& call = calls[i];
+    call.result = call.flags & kSpawnThread
+                      ? spawn_thread(call)
+                      : syscall6(call.number, call.args[0], call.args[1], call.args[2], call.args[3], call.args[4],
+                                 call.args[5]);
+    const bool failed = call.result < 0 && call.result >= -4095;
+    if (failed && !(call.flags & kMayFail)) return i + 1;
+  }
+  return count;
+}
+
+struct MessageHeader {  // struct msghdr of the kernel ABI
+  void* name;
+  uint32_t name_length;
+  void* parts;
+  uint64_t part_count;
+  void* control;
+  uint64_t control_length;
+  uint32_t flags;
+};
+
+// Descriptors must be known to the control block the moment they exist here, so that they can be closed.
+uint32_t receive(Control* control, int socket) {
+  alignas(8) unsigned char rights[16 + sizeof control->received + 8];
+  uint64_t payload;
+  struct {
+    void* base;
+    uint64_t length;
+  } part{&payload, sizeof payload};
+  MessageHeader header{nullptr, 0, &part, 1, rights, sizeof rights, 0};
+  constexpr uint64_t kCloseOnExec = 0x40000000;  // MSG_CMSG_CLOEXEC
+  control->received_count = 0;
+  const long n = syscall6(kRecvmsg, static_cast<uint64_t>(socket), reinterpret_cast<uint64_t>(&header), kCloseOnExec);
+  if (n <= 0 || header.control_length < 16) return 0;
+  const uint64_t length = *reinterpret_cast<uint64_t*>(rights);
+  if (length < 16) return 0;
+  const uint32_t count = static_cast<uint32_t>((length - 16) / sizeof(int32_t));
+  const auto* numbers = reinterpret_cast<const int32_t*>(rights + 16);
+  for (uint32_t i = 0; i < count && i < kMaxDescriptors; ++i) control->received[i] = numbers[i];
+  control->received_count = count;
+  return count;
+}
+
+}  // namespace
+
+extern "C" void mcr_blob_main(unsigned char* base, int socket) {
+  auto* control = reinterpret_cast<Control*>(base + kDataOffset);
+  Doorbell bell;
+  while (syscall6(kRead, static_cast<uint64_t>(socket), reinterpret_cast<uint64_t>(&bell), sizeof bell) ==
+         static_cast<long>(sizeof bell)) {
+    Reply reply{0, 0};
+    if (bell.command == kRun)
+      reply.executed = run(reinterpret_cast<Call*>(bell.calls), bell.count);
+    else if (bell.command == kReceive)
+      reply.executed = receive(control, socket);
+    syscall6(kSendto, static_cast<uint64_t>(socket), reinterpret_cast<uint64_t>(&reply), sizeof reply, kNoSignal);
+  }
+  // The engine is gone, or cures us: leave no descriptor behind.
+  for (uint32_t i = 0; i < control->owned_count && i < 16; ++i)
+    syscall6(kClose, static_cast<uint64_t>(control->owned[i]), 0, 0);
+}

@@ -1,0 +1,300 @@
+#include "tests/cr/process_state.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <sstream>
+
+namespace cr {
+
+std::string read_file(const std::string& path) {
+  std::string text;
+  int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return text;
+  char buffer[65536];
+  for (ssize_t got; (got = read(fd, buffer, sizeof buffer)) > 0;) text.append(buffer, got);
+  close(fd);
+  return text;
+}
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+std::vector<std::string> list_directory(const std::string& path) {
+  std::vector<std::string> names;
+  if (DIR* directory = opendir(path.c_str())) {
+    while (dirent* entry = readdir(directory))
+      if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) names.emplace_back(entry->d_name);
+    closedir(directory);
+  }
+  std::sort(names.begin(), names.end(), [](const std::string& a, const std::string& b) {
+    return a.size() != b.size() ? a.size() < b.size() : a < b;  // numbers in their order
+  });
+  return names;
+}
+
+namespace {
+
+std::string link_of(const std::string& path) {
+  char target[4096];
+  ssize_t length = readlink(path.c_str(), target, sizeof target);
+  return length < 0 ? "?" : std::string(target, length);
+}
+
+// Names for kernel objects whose numbers change when they are made anew (pipes, deleted files): #1, #2, ... in the
+// order in which they are met.
+class Anonymous {
+ public:
+  std::string name(const std::string& identity) {
+    auto [at, fresh] = names_.try_emplace(identity, "#" + std::to_string(names_.size() + 1));
+    return at->second;
+  }
+
+ private:
+  std::map<std::string, std::string> names_;
+};
+
+bool deleted(const std::string& path) {
+  return path.size() > 10 && path.ends_with(" (deleted)");
+}
+
+// A file made by O_TMPFILE shows its inode number as a name: "/tmp/#1234 (deleted)".
+std::string without_number(const std::string& path) {
+  size_t slash = path.rfind('/');
+  if (!deleted(path) || slash == std::string::npos || slash + 1 >= path.size() || path[slash + 1] != '#') return path;
+  return path.substr(0, slash) + "/#N (deleted)";
+}
+
+struct Mapping {
+  uint64_t start = 0, end = 0, offset = 0;
+  std::string rest;  // protection, object, flags
+  bool anonymous = false, file = false;
+};
+
+// The flags of VmFlags that a program asked for; the others follow from them or say what happened to be touched.
+std::string chosen_flags(const std::string& line) {
+  static const std::set<std::string> kChosen{"sh", "mr", "mw", "me", "gd", "lo", "io", "sr", "rr", "dc",
+                                             "de", "nr", "dd", "hg", "nh", "mg", "wf", "um", "uw", "ss"};
+  std::istringstream words(line);
+  std::string word, chosen;
+  words >> word;
+  while (words >> word)
+    if (kChosen.count(word)) chosen += " " + word;
+  return chosen;
+}
+
+// Mappings from smaps. Neighbours that differ in nothing but their place are joined: whether the kernel keeps
+// such neighbours apart depends on which of their pages were touched first, not on anything a program can observe.
+std::vector<std::string> mappings(pid_t pid) {
+  std::vector<Mapping> found;
+  Anonymous names;
+  for (const std::string& line : lines_of(read_file("/proc/" + std::to_string(pid) + "/smaps"))) {
+    Mapping mapping;
+    char protection[8], device[16];
+    unsigned long start, end, offset, inode;
+    int at = 0;
+    if (sscanf(line.c_str(), "%lx-%lx %7s %lx %15s %lu %n", &start, &end, protection, &offset, device, &inode, &at) ==
+        6) {
+      std::string path = line.substr(at);
+      mapping.start = start, mapping.end = end, mapping.offset = offset;
+      mapping.anonymous = inode == 0;
+      mapping.file = inode != 0;
+      std::string object = std::string(device) + ":" + std::to_string(inode);
+      if (mapping.file && deleted(path)) object = names.name(object);
+      if (mapping.anonymous) object = "-";
+      mapping.rest = std::string(protection) + " " + object + " " + without_number(path);
+      found.push_back(mapping);
+    } else if (line.starts_with("VmFlags:") && !found.empty()) {
+      found.back().rest += " [" + chosen_flags(line) + " ]";
+    }
+  }
+  std::vector<std::string> lines;
+  for (size_t i = 0; i < found.size(); ++i) {
+    Mapping& mapping = found[i];
+    while (i + 1 < found.size()) {
+      Mapping& next = found[i + 1];
+      if (next.start != mapping.end || next.rest != mapping.rest) break;
+      if (mapping.file && next.offset != mapping.offset + (mapping.end - mapping.start)) break;
+      mapping.end = next.end;
+      ++i;
+    }
+    char text[128];
+    snprintf(text, sizeof text, "%lx-%lx %lx ", mapping.start, mapping.end, mapping.offset);
+    lines.push_back(text + mapping.rest);
+    if (&mapping != &found[i]) found[i] = mapping;
+  }
+  return lines;
+}
+
+std::vector<std::string> descriptors(pid_t pid) {
+  std::vector<std::string> lines;
+  Anonymous names;
+  std::string base = "/proc/" + std::to_string(pid);
+  for (const std::string& number : list_directory(base + "/fd")) {
+    std::string link = link_of(base + "/fd/" + number);
+    struct stat status {};
+    stat((base + "/fd/" + number).c_str(), &status);
+    std::string object = std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino);
+    size_t bracket = link.find(":[");
+    if (link[0] != '/' && bracket != std::string::npos) {
+      link = link.substr(0, bracket);
+      object = names.name(object);
+    } else if (deleted(link)) {
+      object = names.name(object);
+      link = without_number(link);
+    }
+    std::string line = number + " -> " + link + " " + object;
+    for (const std::string& info : lines_of(read_file(base + "/fdinfo/" + number)))
+      if (info.starts_with("pos:") || info.starts_with("flags:")) {
+        line += " " + info;
+      }
+    std::replace(line.begin(), line.end(), '\t', ' ');
+    lines.push_back(line);
+  }
+  return lines;
+}
+
+std::vector<std::string> chosen_lines(const std::string& text, const std::set<std::string>& keys,
+                                      const std::string& before = {}) {
+  std::vector<std::string> lines;
+  for (std::string line : lines_of(text)) {
+    if (!keys.count(line.substr(0, line.find(':')))) continue;
+    std::replace(line.begin(), line.end(), '\t', ' ');
+    lines.push_back(before + line);
+  }
+  return lines;
+}
+
+void append(std::vector<std::string>& to, std::vector<std::string> more) {
+  to.insert(to.end(), more.begin(), more.end());
+}
+
+// Field of /proc/PID/stat, numbered as in proc(5), from 3 on.
+std::string stat_field(const std::string& text, int wanted) {
+  size_t at = text.rfind(')');
+  if (at == std::string::npos) return "?";
+  std::istringstream words(text.substr(at + 2));
+  std::string word;
+  for (int field = 3; field <= wanted; ++field) words >> word;
+  return word;
+}
+
+std::string hexadecimal(const std::string& bytes) {
+  std::string text;
+  char part[4];
+  for (unsigned char byte : bytes) {
+    snprintf(part, sizeof part, "%02x", byte);
+    text += part;
+  }
+  return text;
+}
+
+std::string shown(std::string text) {
+  std::replace(text.begin(), text.end(), '\0', ' ');
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text;
+}
+
+void capture_threads(const std::string& base, bool stopped, ProcessState& state) {
+  auto& sections = state.sections;
+  for (const std::string& tid : list_directory(base + "/task")) {
+    std::string task = base + "/task/" + tid, status = read_file(task + "/status"), stat = read_file(task + "/stat");
+    if (status.empty() || stat.empty()) continue;  // it ended meanwhile
+    sections["threads"].push_back(tid + " " + shown(read_file(task + "/comm")) + " nice " + stat_field(stat, 19) +
+                                  " policy " + stat_field(stat, 41));
+    append(sections["threads"], chosen_lines(status, {"Cpus_allowed_list"}, tid + " "));
+    append(sections["masks"], chosen_lines(status, {"SigBlk", "SigIgn", "SigCgt"}, tid + " "));
+    append(sections["pending"], chosen_lines(status, {"SigPnd", "ShdPnd"}, tid + " "));
+    append(sections["credentials"], chosen_lines(status,
+                                                 {"Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd",
+                                                  "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters"},
+                                                 tid + " "));
+    std::string letter = stat_field(stat, 3), tracer;
+    for (const std::string& line : chosen_lines(status, {"TracerPid"})) tracer = line.substr(line.find(' ') + 1);
+    if (tracer != "0") state.trouble.push_back("thread " + tid + " is traced by " + tracer);
+    bool is_stopped = letter == "T" || letter == "t";
+    if (is_stopped != stopped) state.trouble.push_back("thread " + tid + " is in state " + letter);
+    if (letter == "Z" || letter == "X") state.trouble.push_back("thread " + tid + " is dead (" + letter + ")");
+  }
+  if (sections["threads"].empty()) state.trouble.push_back("there is no such process");
+}
+
+}  // namespace
+
+ProcessState capture(pid_t pid, bool stopped) {
+  ProcessState state;
+  auto& sections = state.sections;
+  std::string base = "/proc/" + std::to_string(pid), status = read_file(base + "/status"),
+              stat = read_file(base + "/stat");
+  sections["maps"] = mappings(pid);
+  sections["fds"] = descriptors(pid);
+  sections["process"] = chosen_lines(status, {"Name", "Umask", "Tgid", "CoreDumping", "THP_enabled", "untag_mask"});
+  sections["process"].push_back("group " + stat_field(stat, 5) + " session " + stat_field(stat, 6) + " terminal " +
+                                stat_field(stat, 7));
+  for (const char* name : {"exe", "cwd", "root"})
+    sections["process"].push_back(std::string(name) + " " + link_of(base + "/" + name));
+  for (const char* name : {"personality", "timerslack_ns", "coredump_filter", "cmdline", "environ"})
+    sections["process"].push_back(std::string(name) + " " + shown(read_file(base + "/" + name)));
+  sections["process"].push_back("auxv " + hexadecimal(read_file(base + "/auxv")));
+  sections["limits"] = lines_of(read_file(base + "/limits"));
+  sections["timers"] = lines_of(read_file(base + "/timers"));
+  for (auto& line : sections["timers"])  // the kernel's own addresses and counts are no state
+    if (line.starts_with("signal:")) line = line.substr(0, line.find('/')) + "/...";
+  for (const std::string& name : list_directory(base + "/ns"))
+    if (!name.ends_with("_for_children")) sections["process"].push_back("ns " + link_of(base + "/ns/" + name));
+  capture_threads(base, stopped, state);
+  return state;
+}
+
+std::string difference(const ProcessState& before, const ProcessState& after, const std::set<std::string>& loose) {
+  std::string text;
+  for (const auto& [name, lines] : before.sections) {
+    if (loose.count(name)) continue;
+    auto other = after.sections.find(name);
+    std::vector<std::string> now = other == after.sections.end() ? std::vector<std::string>{} : other->second;
+    if (now == lines) continue;
+    std::multiset<std::string> was_set(lines.begin(), lines.end()), now_set(now.begin(), now.end());
+    text += "  " + name + ":\n";
+    for (const auto& line : lines)
+      if (auto at = now_set.find(line); at != now_set.end())
+        now_set.erase(at);
+      else
+        text += "    - " + line + "\n";
+    for (const auto& line : now)
+      if (auto at = was_set.find(line); at != was_set.end())
+        was_set.erase(at);
+      else
+        text += "    + " + line + "\n";
+  }
+  for (const auto& line : after.trouble) text += "  ! " + line + "\n";
+  return text;
+}
+
+bool exists(pid_t pid) {
+  return kill(pid, 0) == 0 || errno != ESRCH;
+}
+
+char state_letter(pid_t pid) {
+  std::string field = stat_field(read_file("/proc/" + std::to_string(pid) + "/stat"), 3);
+  return field.empty() ? '?' : field[0];
+}
+
+pid_t tracer_of(pid_t pid) {
+  for (const auto& line : chosen_lines(read_file("/proc/" + std::to_string(pid) + "/status"), {"TracerPid"}))
+    return atoi(line.c_str() + line.find(' '));
+  return 0;
+}
+
+}  // namespace cr

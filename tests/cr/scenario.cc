@@ -1,0 +1,170 @@
+#include "tests/cr/scenario.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+namespace cr {
+
+namespace {
+constexpr int64_t kSecond = 1'000'000'000;
+
+std::string tail(const std::string& path, size_t count) {
+  auto lines = lines_of(read_file(path));
+  std::string text;
+  for (size_t i = lines.size() > count ? lines.size() - count : 0; i < lines.size(); ++i)
+    text += "    " + lines[i].substr(0, 400) + "\n";
+  return text;
+}
+}  // namespace
+
+Scenario::Scenario(std::string program, std::string engine, uint64_t seed)
+    : program_(std::move(program)), engine_(std::move(engine)), random_(seed) {
+  name_ = std::filesystem::path(program_).filename();
+  const char* base = getenv("MCR_TEST_DIR");
+  directory_ = std::string(base && *base ? base : "/tmp") + "/mcr-" + name_ + "-XXXXXX";
+  if (!mkdtemp(directory_.data())) throw Failure("cannot make " + directory_);
+  std::filesystem::create_directory(directory_ + "/program");
+  chmod(directory_.c_str(), 0755);
+  chmod((directory_ + "/program").c_str(), 0777);  // some workloads become other users
+  prefix_ = directory_ + "/program/state";
+}
+
+Scenario::~Scenario() {
+  end_all_children();
+  std::error_code ignored;
+  if (!getenv("MCR_TEST_KEEP")) std::filesystem::remove_all(directory_, ignored);
+}
+
+std::string Scenario::diagnosis() const {
+  std::string text;
+  for (const auto& command : commands_) text += "  ran: " + command + "\n";
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(directory_, ignored)) {
+    std::string path = entry.path();
+    if (path.ends_with(".log") || path.ends_with(".out"))
+      if (std::string end = tail(path, 25); !end.empty()) text += "  end of " + path + ":\n" + end;
+  }
+  return text;
+}
+
+void Scenario::start() {
+  fflush(nullptr);
+  pid_ = fork();
+  if (pid_ < 0) throw Failure("fork failed");
+  if (pid_ == 0) {
+    setsid();
+    int in = open("/dev/null", O_RDONLY);
+    int out = open((prefix_ + ".out").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0666);
+    dup2(in, 0), dup2(out, 1), dup2(out, 2);
+    for (int fd = 3; fd < 1024; ++fd) close(fd);
+    execl(program_.c_str(), program_.c_str(), prefix_.c_str(), nullptr);
+    _exit(127);
+  }
+  std::string hints;
+  std::optional<int> ended;
+  bool ready = wait_until(20 * kSecond, [&] {
+    ended = reap(pid_);
+    hints = read_file(prefix_ + ".ready");
+    return ended || !hints.empty();
+  });
+  std::string result = read_file(prefix_ + ".result");
+  if (result.starts_with("SKIP ")) throw Skipped(result.substr(5));
+  if (ended) throw Failure("the workload ended before it was ready: " + result);
+  if (!ready) throw Failure("the workload was not ready within 20 s");
+  for (const auto& line : lines_of(hints)) {
+    size_t space = line.find(' ');
+    std::string word = line.substr(0, space), rest = space == std::string::npos ? "" : line.substr(space + 1);
+    if (word == "settle") settle_ns_ = atoll(rest.c_str()) * 1'000'000;
+    if (word == "loose") loose_.insert(rest);
+    if (word == "rewind") rewind_.emplace_back(rest, 0);
+  }
+  settle();
+}
+
+// Lets the program reach its wait: until no thread runs, or for 60 ms when it works in a loop.
+void Scenario::settle() {
+  sleep_ns(settle_ns_);
+  wait_until(kSecond * 60 / 1000, [&] {
+    std::string base = "/proc/" + std::to_string(pid_) + "/task/";
+    for (const auto& tid : list_directory(base))
+      if (read_file(base + tid + "/stat").find(") R ") != std::string::npos) return false;
+    return true;
+  });
+}
+
+void Scenario::remember() {
+  wait_until(kSecond, [&] {  // a thread may be ending this moment
+    before_ = capture(pid_, is_stopped_);
+    return before_.trouble.empty();
+  });
+  if (!before_.trouble.empty()) throw Failure("before anything was done: " + before_.trouble.front());
+}
+
+void Scenario::expect_unharmed(const std::string& after_what) {
+  std::string found;
+  bool same = wait_until(3 * kSecond, [&] {
+    found = difference(before_, capture(pid_, is_stopped_), loose_);
+    return found.empty();
+  });
+  if (!same) {
+    std::string result = read_file(prefix_ + ".result");
+    throw Failure("the program is not as it was, after " + after_what + ":\n" + found +
+                  (result.empty() ? "" : "  its result: " + result));
+  }
+}
+
+void Scenario::expect_no_helpers(const std::string& after_what) {
+  std::vector<pid_t> others;
+  bool none = wait_until(5 * kSecond, [&] {
+    others = children();
+    std::erase(others, pid_);
+    for (pid_t other : others) reap(other);
+    return others.empty();
+  });
+  if (none) return;
+  std::string text = "left over after " + after_what + ":";
+  for (pid_t other : others) {
+    std::string base = "/proc/" + std::to_string(other);
+    text += " process " + std::to_string(other) + " " + read_file(base + "/comm");
+  }
+  throw Failure(text);
+}
+
+void Scenario::expect_gone() {
+  std::optional<int> status;
+  if (!wait_until(5 * kSecond, [&] { return (status = reap(pid_)).has_value(); }))
+    throw Failure("the dump succeeded, but the program was not killed");
+  if (!WIFSIGNALED(*status) || WTERMSIG(*status) != SIGKILL)
+    throw Failure("the program ended otherwise than by SIGKILL: " + read_file(prefix_ + ".result"));
+}
+
+void Scenario::rewind_files() const {
+  for (const auto& [path, size] : rewind_)
+    if (truncate(path.c_str(), size) != 0) throw Failure("cannot truncate " + path);
+}
+
+void Scenario::finish() {
+  std::ofstream(prefix_ + ".pauses") << gone_;
+  kill(pid_, SIGTERM);
+  std::optional<int> status;
+  bool ended = wait_until(20 * kSecond, [&] { return (status = reap(pid_)).has_value(); });
+  std::string result = read_file(prefix_ + ".result");
+  if (!ended)
+    throw Failure("the program did not end within 20 s of SIGTERM (state " + std::string(1, state_letter(pid_)) +
+                  "); its result: " + result);
+  if (WIFSIGNALED(*status))
+    throw Failure("the program died of signal " + std::to_string(WTERMSIG(*status)) + " " + result);
+  if (!result.starts_with("PASS")) throw Failure("the program says: " + result);
+  if (*status != 0) throw Failure("the program ended with " + std::to_string(WEXITSTATUS(*status)));
+  expect_no_helpers("all");
+}
+
+}  // namespace cr

@@ -1,0 +1,59 @@
+// Fuzz target of the /proc parsers: the first byte chooses the parser, the rest is the text. Refusing the text with an
+// Error is a good outcome; any other exception, or a finding of the sanitizers, is a defect.
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <string_view>
+
+#include "core/base/error.h"
+#include "core/procfs/maps.h"
+#include "core/procfs/status.h"
+
+namespace {
+
+void require(bool holds) {
+  if (!holds) std::abort();
+}
+
+void check_mappings(const std::vector<mcr::procfs::Mapping>& mappings) {
+  for (const mcr::procfs::Mapping& mapping : mappings) {
+    require(mapping.size() > 0 && mapping.start < mapping.end);
+    for (const std::string& code : mapping.vm_flags) require(!code.empty() && mapping.has_flag(code));
+  }
+}
+
+void parse(uint8_t choice, std::string_view text) {
+  namespace procfs = mcr::procfs;
+  switch (choice % 9) {
+    case 0:
+      return check_mappings(procfs::parse_maps(text));
+    case 1:
+      return check_mappings(procfs::parse_smaps(text));
+    case 2:
+      return require(!procfs::parse_status(text).ns_pid.empty());
+    case 3:
+      return require(procfs::parse_stat(text).comm.size() < text.size());
+    case 4:
+      return require(procfs::parse_fdinfo(text).rest.size() <= text.size());
+    case 5:
+      return require(procfs::parse_timers(text).size() <= text.size());
+    case 6:
+      return require(procfs::parse_limits(text).size() == 16);
+    case 7:
+      return static_cast<void>(procfs::parse_syscall(text));
+    case 8:
+      return static_cast<void>(procfs::parse_exec_start_ns(text));
+  }
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  if (size == 0) return 0;
+  try {
+    parse(data[0], std::string_view(reinterpret_cast<const char*>(data) + 1, size - 1));
+  } catch (const mcr::Error& error) {
+    require(error.fault() == mcr::Fault::system && !error.reason().empty());
+  }
+  return 0;
+}

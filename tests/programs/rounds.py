@@ -1,0 +1,50 @@
+"""A program that computes something is dumped and restored at random moments: its output must be that of an
+undisturbed run."""
+
+import os
+import time
+
+from harness import dump_and_reap, exists, expect, must, no_helpers, read, restore, seeded, start, wait_for, Failure
+
+
+def undisturbed(arguments, output, **options):
+    """Runs the program to its end; returns the seconds that it took."""
+    began = time.monotonic()
+    pid = start(arguments, output, **options)
+    code = wait_for(pid, 120)
+    expect(code == 0, f"undisturbed, the program ended with {code}: {read(output + '.err')}")
+    return time.monotonic() - began
+
+
+def disturbed(arguments, output, seconds, directory, rounds=5, **options):
+    """The same with `rounds` of dump, kill and restore at random moments of its running time of `seconds`."""
+    moments = sorted(seeded().uniform(0.02, 0.75) * seconds for _ in range(rounds))
+    pid = start(arguments, output, **options)
+    ran, resumed = 0.0, time.monotonic()
+    for number, moment in enumerate(moments):
+        time.sleep(max(0.0, moment - ran - (time.monotonic() - resumed)))
+        if os.waitpid(pid, os.WNOHANG)[0]:
+            raise Failure(f"the program ended before round {number}: {read(output + '.err')}")
+        images = os.path.join(directory, f"images-{number}")
+        began = time.monotonic()
+        dump_and_reap(pid, images)
+        ran += began - resumed
+        gone = time.monotonic()
+        expect(not exists(pid), "the program is still there")
+        must(restore(images))
+        resumed = time.monotonic()
+        print(f"round {number} after {ran:.2f} s: dump {gone - began:.3f} s, restore {resumed - gone:.3f} s")
+        no_helpers(pid)
+    code = wait_for(pid, 120)
+    expect(code == 0, f"the restored program ended with {code}: {read(output + '.err')}")
+
+
+def compare(arguments, directory, digest, rounds=5, **options):
+    """Undisturbed, then disturbed; digest(output path) of both must agree."""
+    seconds = undisturbed(arguments, os.path.join(directory, "plain"), **options)
+    expected = digest(os.path.join(directory, "plain"))
+    print(f"undisturbed: {seconds:.2f} s")
+    disturbed(arguments, os.path.join(directory, "disturbed"), seconds, directory, rounds, **options)
+    found = digest(os.path.join(directory, "disturbed"))
+    expect(found == expected, f"the output differs:\n{str(found)[:2000]}\ninstead of\n{str(expected)[:2000]}")
+    print(f"result: {str(found)[:100]}")

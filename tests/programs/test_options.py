@@ -1,0 +1,127 @@
+# ctest: TIMEOUT 60
+# ctest: CASES version pidfile leave_stopped restore_stopped json show sibling replaces_image
+"""Options of dump and restore that are about more than the words on the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import counting
+import harness
+
+
+def version(directory):
+    for arguments in (["--version"], ["--help"], ["check"]):
+        harness.must(harness.engine(*arguments))
+
+
+def pidfile(directory):
+    pid, path = counting.start(directory)
+    images, file = os.path.join(directory, "images"), os.path.join(directory, "pid")
+    harness.dump_and_reap(pid, images)
+    harness.must(harness.restore(images, "--pidfile", file))
+    harness.expect(harness.read(file).strip() == str(pid), f"the pid file holds {harness.read(file)!r}, not {pid}")
+    counting.expect_progress(path, "after the restore")
+
+
+def leave_stopped(directory):
+    pid, path = counting.start(directory)
+    harness.must(harness.dump(pid, os.path.join(directory, "images"), "-s"))
+    harness.expect(harness.field(pid, "State").startswith("T (stopped)"), harness.field(pid, "State"))
+    reached = counting.written(path)
+    time.sleep(0.1)
+    harness.expect(counting.written(path) == reached, "it counts although it should be stopped")
+    os.kill(pid, signal.SIGCONT)
+    counting.expect_progress(path, "after SIGCONT")
+    harness.kill_and_reap(pid)
+    counting.expect_consecutive(path)
+
+
+def restore_stopped(directory):
+    pid, path = counting.start(directory)
+    images = os.path.join(directory, "images")
+    harness.dump_and_reap(pid, images)
+    reached = counting.written(path)
+    harness.must(harness.restore(images, "-s"))
+    harness.expect(harness.field(pid, "State").startswith("T (stopped)"), harness.field(pid, "State"))
+    time.sleep(0.1)
+    harness.expect(counting.written(path) == reached, "it counts although it should be stopped")
+    os.kill(pid, signal.SIGCONT)
+    counting.expect_progress(path, "after SIGCONT")
+    harness.kill_and_reap(pid)
+    counting.expect_consecutive(path)
+
+
+def json_results(directory):
+    pid, path = counting.start(directory)
+    images = os.path.join(directory, "images")
+    result = harness.must(harness.dump(pid, images, "-R", "--json"))
+    expect_json(result, ok=True, pid=pid)
+    result = harness.restore(images, "--json")  # the pid is taken
+    harness.expect(result.code == 1, str(result))
+    answer = expect_json(result, ok=False)
+    harness.expect(answer["reason"] and answer["exit_code"] == 1, str(answer))
+    harness.kill_and_reap(pid)
+    os.truncate(path, 10 * counting.written(path))
+    counting.expect_consecutive(path)
+
+
+def expect_json(result, **wanted):
+    try:
+        answer = json.loads(result.output)
+    except ValueError as wrong:
+        raise harness.Failure(f"no JSON on standard output ({wrong}): {result}")
+    for key, value in wanted.items():
+        harness.expect(answer.get(key) == value, f"{key} is {answer.get(key)!r}: {result}")
+    return answer
+
+
+def show(directory):
+    pid, path = counting.start(directory)
+    images = os.path.join(directory, "images")
+    harness.must(harness.dump(pid, images, "-R"))
+    harness.must(harness.engine("verify", images))
+    harness.must(harness.engine("show", images))
+    text = harness.must(harness.engine("show", images, "--json")).output
+    harness.expect(str(pid) in text, text[:2000])
+    decoder, at, values = json.JSONDecoder(), 0, 0
+    while at < len(text.rstrip()):
+        _, at = decoder.raw_decode(text, at + len(text[at:]) - len(text[at:].lstrip()))
+        values += 1
+    harness.expect(values > 0, "show --json printed nothing")
+
+
+def sibling(directory):
+    """-S makes the program a child of whoever called mini-criu."""
+    pid, path = counting.start(directory)
+    images = os.path.join(directory, "images")
+    harness.dump_and_reap(pid, images)
+    done = subprocess.run([harness.ENGINE, "restore", "-D", images, "-d", "-S", "-o", "restore.log"],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    harness.expect(done.returncode == 0, done.stdout + done.stderr)
+    harness.expect(harness.field(pid, "PPid") == str(os.getpid()), f"its parent is {harness.field(pid, 'PPid')}")
+    counting.expect_progress(path, "after the restore")
+
+
+def replaces_image(directory):
+    """A second dump into the same folder replaces the image."""
+    pid, path = counting.start(directory)
+    images = os.path.join(directory, "images")
+    harness.must(harness.dump(pid, images, "-R"))
+    harness.must(harness.dump(pid, images, "-R"))
+    counting.expect_progress(path, "between the dumps")
+    harness.dump_and_reap(pid, images)
+    left = [name for name in os.listdir(images) if name.startswith(".")]
+    harness.expect(not left, f"left in the folder: {left}")
+    harness.must(harness.engine("verify", images))
+    harness.must(harness.restore(images))
+    counting.expect_progress(path, "after the restore")
+    harness.kill_and_reap(pid)
+    counting.expect_consecutive(path)
+
+
+harness.cases({"version": version, "pidfile": pidfile, "leave_stopped": leave_stopped,
+               "restore_stopped": restore_stopped, "json": json_results, "show": show, "sibling": sibling,
+               "replaces_image": replaces_image})

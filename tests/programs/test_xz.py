@@ -1,0 +1,37 @@
+# ctest: TIMEOUT 180
+"""64 MiB compressed by xz in two threads through five rounds: the same SHA-256 as undisturbed."""
+
+import hashlib
+import os
+import random
+import shutil
+
+import harness
+import rounds
+
+
+def make_input(path, size):
+    chance = random.Random(7)
+    phrases = [chance.randbytes(chance.randrange(8, 200)) for _ in range(6000)]
+    with open(path, "wb") as stream:
+        while stream.tell() < size:
+            stream.write(b"".join(chance.choices(phrases, k=8000)))
+        stream.truncate(size)
+
+
+def digest(path):
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else \
+            hashlib.sha256(stream.read()).hexdigest()
+
+
+def test(directory):
+    if not shutil.which("xz"):
+        raise harness.Skip("xz is not installed")
+    source = os.path.join(directory, "input")
+    make_input(source, 64 << 20)
+    # Blocks of 4 MiB, so that both threads are busy to the end.
+    rounds.compare(["xz", "-T2", "-2", "--block-size=4MiB", "-c"], directory, digest, stdin=source)
+
+
+harness.run(test)

@@ -1,0 +1,56 @@
+// What dump and restore do alike before and after the engine's part, and where show and verify look.
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <filesystem>
+
+#include "core/base/log.h"
+#include "core/sys/file.h"
+#include "tools/commands.h"
+
+namespace mcr::cli {
+
+void open_log(const Surroundings& around, bool makes_folder, Situation& situation) {
+  situation.json = around.json;
+  const bool in_image_folder = around.work_dir == around.images_dir;
+  if (makes_folder && in_image_folder && !around.log.file.empty()) sys::try_make_directory(around.images_dir, 0700);
+  const auto folder = sys::try_stat(around.work_dir);
+  if (!in_image_folder && !(folder && S_ISDIR(folder->st_mode)))
+    usage(fmt::format("the work folder {} does not exist", around.work_dir), "make it, or give another one with -W");
+  // The log's sink would make missing folders by itself, and a slip in a name would go unseen.
+  const std::string log_folder = std::filesystem::path(around.log.file).parent_path();
+  if (!around.log.file.empty() && !log_folder.empty() && !sys::try_stat(log_folder))
+    usage(fmt::format("the folder of the log file {} does not exist", around.log.file), "check -D, -W and -o");
+  log::start(around.log);
+  situation.logging = true;
+  situation.log_in_file = !around.log.file.empty();
+}
+
+void check_status_descriptor(int fd) {
+  if (fd < 0) return;
+  try {
+    sys::get_status_flags(fd);
+  } catch (const Error&) {
+    usage(fmt::format("--status-fd: descriptor {} is not open", fd), "give the number of an inherited descriptor");
+  }
+}
+
+void tell_status_descriptor(int fd) {
+  if (fd < 0) return;
+  const UniqueFd owned(fd);
+  sys::write_fully(owned.get(), "", 1);
+}
+
+void print(const std::string& text) {
+  std::fputs(text.c_str(), stdout);
+  std::fflush(stdout);
+}
+
+std::string image_operand(const CommandLine& line) {
+  if (line.operands.size() > 1)
+    usage(fmt::format("{} takes one operand, but was given {}", line.command->name, line.operands.size()));
+  if (!line.operands.empty()) return line.operands.front();
+  return line.settings.value("images-dir").value_or(".");
+}
+
+}  // namespace mcr::cli

@@ -1,0 +1,30 @@
+#include "tools/pid_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include "core/base/error.h"
+#include "core/sys/file.h"
+#include "core/sys/process.h"
+
+namespace mcr::cli {
+
+PidFile::PidFile(const std::string& path) : path_(path), draft_(fmt::format("{}.{}", path, sys::own_pid())) {
+  const Step step("pidfile {}", path);
+  if (sys::try_stat(path, false))
+    throw Error(Fault::refused, "it exists already", "remove it when the program it names has ended");
+  fd_ = sys::open(draft_, O_WRONLY | O_CREAT | O_EXCL, 0644);
+}
+
+PidFile::~PidFile() {
+  if (!published_) sys::try_unlink_at(AT_FDCWD, draft_);
+}
+
+void PidFile::publish(HostPid pid) {
+  const Step step("pidfile {}", path_);
+  sys::write_text(fd_.get(), fmt::format("{}", pid));
+  sys::rename_at(AT_FDCWD, draft_, AT_FDCWD, path_);
+  published_ = true;
+}
+
+}  // namespace mcr::cli

@@ -1,0 +1,26 @@
+// What a command says at its end: lines for a person, one JSON object for a script.
+#pragma once
+
+#include <string>
+
+#include "core/base/error.h"
+#include "core/engine/engine.h"
+
+namespace mcr::cli {
+
+std::string dump_json(const std::string& images_dir, HostPid tree, const image::DumpStatistics& figures);
+std::string restore_json(const std::string& images_dir, HostPid root, const engine::RestoreStatistics& figures);
+std::string failure_json(const std::string& command, const Error& error, int exit_code);
+
+// One line: the folder, its size, the times.
+std::string dump_line(const std::string& images_dir, HostPid tree, const image::DumpStatistics& figures);
+// --display-stats: one figure a line.
+std::string dump_figures(const image::DumpStatistics& figures);
+std::string restore_figures(const engine::RestoreStatistics& figures);
+
+// "dump > pid 4711 > fd 7": begins with the command, whether or not the engine had opened a step for it.
+std::string object_of(const std::string& command, const Error& error);
+std::string failure_line(const std::string& command, const Error& error);  // "dump > pid 4711: reason; remedy"
+int exit_code_of(const Error& error, bool harmed);
+
+}  // namespace mcr::cli

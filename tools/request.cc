@@ -1,0 +1,106 @@
+#include "tools/request.h"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+
+#include "tools/values.h"
+
+namespace mcr::cli {
+namespace {
+
+// As CRIU: relative to the work folder. path::operator/ keeps an absolute right side as it is.
+std::string in_folder(const std::string& folder, const std::string& file) {
+  return (std::filesystem::path(folder) / file).lexically_normal().string();
+}
+
+Surroundings surroundings(const Settings& settings) {
+  Surroundings around;
+  around.images_dir = settings.value("images-dir").value_or(".");
+  around.work_dir = settings.value("work-dir").value_or(around.images_dir);
+  if (around.images_dir.empty() || around.work_dir.empty()) usage("the name of a folder is empty");
+  around.log = log_settings(settings, around.work_dir);
+  around.json = settings.flag("json");
+  around.display_stats = settings.flag("display-stats");
+  if (const auto fd = settings.value("status-fd")) around.status_fd = parse_descriptor("status-fd", *fd);
+  for (const std::string& script : settings.values("action-script"))
+    around.action_scripts.push_back(std::filesystem::absolute(script).lexically_normal().string());
+  return around;
+}
+
+// What both directions have under the same names.
+template <typename Options>
+void fill_common(Options& options, const Settings& settings, const std::string& images_dir) {
+  options.images_dir = images_dir;
+  options.leave_stopped = settings.flag("leave-stopped");
+  options.shell_job = settings.flag("shell-job");
+  if (const auto seconds = settings.value("timeout")) options.timeout = parse_seconds("timeout", *seconds);
+  if (const auto how = settings.value("file-validation"))
+    options.validation = parse_validation("file-validation", *how);
+}
+
+void refuse_operands(const CommandLine& line) {
+  if (line.operands.empty()) return;
+  usage(fmt::format("{} takes no operand, but was given \"{}\"", line.command->name, line.operands.front()),
+        fmt::format("mini-criu {} --help shows how it is called", line.command->name));
+}
+
+void refuse_together(const Settings& settings, std::string_view one, std::string_view other) {
+  if (settings.flag(one) && settings.flag(other))
+    usage(fmt::format("--{} and --{} exclude each other", one, other), "give one of them");
+}
+
+}  // namespace
+
+std::string absolute_folder(const std::string& folder) {
+  const std::filesystem::path path = std::filesystem::absolute(folder).lexically_normal();
+  return path.has_filename() || path == path.root_path() ? path.string() : path.parent_path().string();
+}
+
+log::Settings log_settings(const Settings& settings, const std::string& work_dir) {
+  log::Settings log;
+  log.level = parse_verbosity(settings.values("verbosity"));
+  log.show_pid = settings.flag("log-pid");
+  if (const auto file = settings.value("log-file"); file && !file->empty()) log.file = in_folder(work_dir, *file);
+  return log;
+}
+
+DumpRequest dump_request(const CommandLine& line) {
+  const Settings& settings = line.settings;
+  if (settings.flag("exec-cmd")) usage("--exec-cmd belongs to restore", "leave it out");
+  refuse_operands(line);
+  refuse_together(settings, "leave-running", "leave-stopped");
+  const auto tree = settings.value("tree");
+  if (!tree) usage("the process to save is missing", "give it with -t PID");
+
+  DumpRequest request{surroundings(settings), {}};
+  fill_common(request.options, settings, request.around.images_dir);
+  request.options.tree = HostPid(parse_pid("tree", *tree));
+  request.options.leave_running = settings.flag("leave-running");
+  request.options.sync = settings.flag("sync");
+  if (const auto size = settings.value("ghost-limit")) request.options.ghost_limit = parse_size("ghost-limit", *size);
+  return request;
+}
+
+RestoreRequest restore_request(const CommandLine& line) {
+  const Settings& settings = line.settings;
+  refuse_together(settings, "leave-running", "leave-stopped");
+  refuse_together(settings, "restore-detached", "exec-cmd");
+  RestoreRequest request{surroundings(settings), {}};
+  fill_common(request.options, settings, request.around.images_dir);
+  request.options.sibling = settings.flag("restore-sibling");
+  request.options.redirect_vdso = settings.flag("redirect-vdso");
+  request.detached = settings.flag("restore-detached");
+  if (request.options.sibling && !request.detached)
+    usage("--restore-sibling works only together with --restore-detached", "add -d");
+  if (const auto file = settings.value("pidfile")) request.pidfile = in_folder(request.around.work_dir, *file);
+  if (!settings.flag("exec-cmd")) {
+    refuse_operands(line);
+  } else {
+    if (line.operands.empty()) usage("--exec-cmd needs a command", "put it at the end: --exec-cmd -- COMMAND ARGUMENT");
+    request.exec_command = line.operands;
+  }
+  return request;
+}
+
+}  // namespace mcr::cli

@@ -1,0 +1,103 @@
+#include "tools/run.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+
+#include "core/base/log.h"
+#include "tools/command_line.h"
+#include "tools/commands.h"
+#include "tools/config_file.h"
+#include "tools/help.h"
+#include "tools/manual.h"
+#include "tools/report.h"
+
+namespace mcr::cli {
+namespace {
+
+int run_command(const CommandLine& line, Situation& situation) {
+  switch (line.command->bit) {
+    case kDump:
+      return run_dump(line, situation);
+    case kRestore:
+      return run_restore(line, situation);
+    case kCheck:
+      return run_check(line);
+    case kShow:
+      return run_show(line);
+    case kVerify:
+      return run_verify(line);
+  }
+  throw Error(Fault::internal, fmt::format("{} has no function", line.command->name));
+}
+
+// Not for users: the build makes the man pages and the table of docs/cli.md with the program itself.
+bool is_generator(const std::vector<std::string>& words) {
+  return !words.empty() && (words[0] == "generate-man" || words[0] == "generate-options-table");
+}
+
+int run_generator(const std::vector<std::string>& words) {
+  if (words[0] == "generate-options-table")
+    print(options_table());
+  else if (words.size() == 2)
+    write_manual(words[1]);
+  else
+    usage("generate-man needs a folder");
+  return 0;
+}
+
+int run_words(const std::vector<std::string>& words, Situation& situation) {
+  if (is_generator(words)) return run_generator(words);
+  const CommandLine line = parse_command_line(words, default_config_files());
+  if (line.wants_version) {
+    print(version_text());
+  } else if (line.wants_help) {
+    print(line.command ? command_help(*line.command) : general_help());
+  } else {
+    situation.command = line.command->name;
+    situation.json = line.settings.flag("json");
+    return run_command(line, situation);
+  }
+  return 0;
+}
+
+void log_failure(const Situation& situation, const Error& error) {
+  const std::string& command = situation.command;
+  // Before the error, which is to stand last. On a terminal the lines would bury it; a wrong command line needs none.
+  if (situation.log_in_file && error.fault() != Fault::usage) log::dump_ring();
+  for (const std::string& event : situation.damage.events()) log::error(command, "Harm done: {}", event);
+  if (const auto* list = dynamic_cast<const ProblemList*>(&error))
+    for (const Problem& problem : list->problems()) log::error(command, "Problem: {}", problem.line());
+  std::string line = failure_line(command, error);
+  line.resize(std::min(line.find('\n'), line.size()));
+  log::error(command, "Error ({}): {}", error.place(), line);
+  if (!situation.concluded) log::error(command, "{}", command == "dump" ? "Dumping FAILED." : "Restoring FAILED.");
+  log::flush();
+}
+
+}  // namespace
+
+int report_failure(const Situation& situation, const Error& error) {
+  const int exit_code = exit_code_of(error, situation.damage.any());
+  if (situation.logging) log_failure(situation, error);
+  if (!situation.logging || situation.log_in_file)
+    fmt::print(stderr, "mini-criu: {}\n", failure_line(situation.command, error));
+  if (situation.json) print(failure_json(situation.command, error, exit_code) + "\n");
+  return exit_code;
+}
+
+int run(const std::vector<std::string>& words) {
+  Situation situation;
+  // Until the line is parsed: a script that asked for JSON gets it for a wrong command line too.
+  situation.json = std::ranges::find(words, "--json") != words.end();
+  try {
+    return run_words(words, situation);
+  } catch (const Error& error) {
+    return report_failure(situation, error);
+  } catch (const std::exception& error) {
+    return report_failure(situation, Error(Fault::internal, error.what(), "this is a defect of mini-criu"));
+  }
+}
+
+}  // namespace mcr::cli

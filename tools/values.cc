@@ -1,0 +1,95 @@
+#include "tools/values.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <limits>
+#include <optional>
+
+#include "tools/settings.h"
+
+namespace mcr::cli {
+namespace {
+
+// Digits only: no sign, no blank, nothing behind them.
+std::optional<uint64_t> whole_number(std::string_view text) {
+  uint64_t number = 0;
+  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (code != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  return number;
+}
+
+uint64_t factor_of(char suffix) {
+  switch (suffix) {
+    case 'k':
+    case 'K':
+      return uint64_t{1} << 10;
+    case 'm':
+    case 'M':
+      return uint64_t{1} << 20;
+    case 'g':
+    case 'G':
+      return uint64_t{1} << 30;
+    default:
+      return 1;
+  }
+}
+
+}  // namespace
+
+pid_t parse_pid(std::string_view option, std::string_view text) {
+  const auto number = whole_number(text);
+  if (!number || *number == 0 || *number > std::numeric_limits<pid_t>::max())
+    usage(fmt::format("--{}: \"{}\" is no pid", option, text), "give the number that ps shows");
+  return static_cast<pid_t>(*number);
+}
+
+int parse_descriptor(std::string_view option, std::string_view text) {
+  const auto number = whole_number(text);
+  if (!number || *number > std::numeric_limits<int>::max())
+    usage(fmt::format("--{}: \"{}\" is no descriptor", option, text), "give the number of an open descriptor");
+  return static_cast<int>(*number);
+}
+
+std::chrono::milliseconds parse_seconds(std::string_view option, std::string_view text) {
+  constexpr uint64_t kYear = 366 * 24 * 3600;
+  const auto number = whole_number(text);
+  if (!number || *number > kYear)
+    usage(fmt::format("--{}: \"{}\" is no number of seconds", option, text), "give a whole number; 0 means never");
+  return std::chrono::seconds(*number);
+}
+
+uint64_t parse_size(std::string_view option, std::string_view text) {
+  const uint64_t factor = text.empty() ? 1 : factor_of(text.back());
+  const auto number = whole_number(factor == 1 ? text : text.substr(0, text.size() - 1));
+  if (!number || *number > std::numeric_limits<uint64_t>::max() / factor)
+    usage(fmt::format("--{}: \"{}\" is no size", option, text), "give bytes, or a number with K, M or G behind it");
+  return *number * factor;
+}
+
+engine::FileValidation parse_validation(std::string_view option, std::string_view text) {
+  if (text == "filesize") return engine::FileValidation::filesize;
+  if (text == "buildid") return engine::FileValidation::buildid;
+  if (text == "none") return engine::FileValidation::none;
+  usage(fmt::format("--{}: \"{}\" is unknown", option, text), "give filesize, buildid or none");
+}
+
+log::Level parse_verbosity(const std::vector<std::string>& values) {
+  uint64_t level = static_cast<uint64_t>(log::Settings().level);
+  for (const std::string& value : values) {
+    if (value == "+") {
+      level += 1;
+    } else if (std::ranges::all_of(value, [](char c) { return c == 'v'; })) {
+      level += value.size() + 1;  // the first v is the option itself
+    } else if (const auto number = whole_number(value)) {
+      level = *number;
+    } else {
+      usage(fmt::format("--verbosity: \"{}\" is no level", value), "give 0 to 4");
+    }
+    level = std::min<uint64_t>(level, static_cast<uint64_t>(log::Level::debug));
+  }
+  return static_cast<log::Level>(level);
+}
+
+}  // namespace mcr::cli

@@ -1,0 +1,25 @@
+// From the text of an option's value to what it means. Pure; each throws Error(usage) that names the option.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/base/log.h"
+#include "core/engine/options.h"
+
+namespace mcr::cli {
+
+pid_t parse_pid(std::string_view option, std::string_view text);
+int parse_descriptor(std::string_view option, std::string_view text);
+std::chrono::milliseconds parse_seconds(std::string_view option, std::string_view text);
+uint64_t parse_size(std::string_view option, std::string_view text);  // bytes; "64K", "1M", "2G"
+engine::FileValidation parse_validation(std::string_view option, std::string_view text);
+// Folds all values of -v in order: "4" sets the level, "+" (a bare -v) and "vv" (-vvv) raise it; it ends at debug.
+log::Level parse_verbosity(const std::vector<std::string>& values);
+
+}  // namespace mcr::cli
