@@ -16,6 +16,7 @@
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
 #include "core/trace/critical_section.h"
+#include "core/trace/interrupted_call.h"
 
 namespace mcr::engine {
 namespace {
@@ -38,7 +39,7 @@ class ProcessDumper {
 
   tree::ProcessImage run() {
     const auto start = Clock::now();
-    for (auto& thread : process_.threads) trace::leave_critical_section(*thread, pid_);
+    settle_threads();
     mappings_ = procfs::parse_smaps(sys::read_text(fmt::format("/proc/{}/smaps", pid_)));
     collect_core();
     collect_mappings();
@@ -58,6 +59,22 @@ class ProcessDumper {
   }
 
  private:
+  // Brings every thread to a point from where it can go on elsewhere.
+  void settle_threads() {
+    sleeping_.resize(process_.threads.size());
+    for (size_t i = 0; i < process_.threads.size(); ++i) {
+      trace::Tracee& thread = *process_.threads[i];
+      trace::leave_critical_section(thread, pid_);
+      if (static_cast<int64_t>(thread.frame().orig_rax) < 0) continue;
+      if (static_cast<int64_t>(thread.frame().rax) == arch::kRestartBlock) {
+        sleeping_[i] = trace::examine_sleeping_call(thread, pid_);
+      } else {
+        const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, thread.tid())));
+        trace::settle_ended_call(thread, (status.sig_pending | status.shared_pending) & ~status.sig_blocked);
+      }
+    }
+  }
+
   void collect_core() {
     auto& core = image_.core;
     core.set_pid(status_.ns_pid.back());
@@ -122,9 +139,10 @@ class ProcessDumper {
       core.set_name(status.name);
       core.set_registers(&thread->frame(), sizeof(sys::Registers));
       arch::save_xstate(thread->tid(), *core.mutable_xstate());
-      if (static_cast<int64_t>(thread->frame().orig_rax) >= 0 && static_cast<int64_t>(thread->frame().rax) == arch::kRestartBlock) {
+      if (const auto& sleep = sleeping_[image_.threads.size()]) {
         core.mutable_restart()->set_present(true);
-        core.mutable_restart()->set_number(static_cast<int64_t>(thread->frame().orig_rax));
+        core.mutable_restart()->set_number(sleep->number);
+        core.mutable_restart()->set_remaining_ns(sleep->remaining_ns);
       }
       const facets::ThreadView view{pid_, *thread, status, probe, securebits_};
       for (const auto& facet : all) facet->dump(view, *core.add_facets());
@@ -194,6 +212,7 @@ class ProcessDumper {
   std::vector<procfs::Mapping> mappings_;
   mem::AddressSpace space_;
   uint32_t securebits_ = 0;
+  std::vector<std::optional<trace::SleepingCall>> sleeping_;  // by thread
   tree::ProcessImage image_;
 };
 

@@ -203,19 +203,20 @@ class ProcessRestorer {
     std::vector<HostTid> tids;
     for (size_t i = 1; i < image_.threads.size(); ++i) tids.emplace_back(image_.threads[i].tid());
     process_->seize_threads(tids);
-    prime_restarts(*process_, image_);
-    const int64_t result = process_->last_call(mem::find_syscall_gadget(live_vdso_), SYS_munmap,
-                                               {process_->blob_start(), process_->blob_end() - process_->blob_start()});
+    std::vector<sys::Registers> frames(image_.threads.size());
+    for (size_t i = 0; i < frames.size(); ++i)
+      std::memcpy(&frames[i], image_.threads[i].registers().data(), sizeof frames[i]);
+    const RemoteAddr gadget = mem::find_syscall_gadget(live_vdso_);
+    prime_restarts(*process_, image_, gadget, channel().area().base, frames);
+    const int64_t result = process_->last_call(gadget, SYS_munmap, {process_->blob_start(), process_->blob_end() - process_->blob_start()});
     if (result != 0) throw Error(Fault::internal, fmt::format("the parasite could not be unmapped: {}", result));
     // The socket is the parasite's last trace; closed from the same instruction.
-    process_->last_call(mem::find_syscall_gadget(live_vdso_), SYS_close, {static_cast<uint64_t>(process_->control_socket())});
-    for (size_t i = 0; i < image_.threads.size(); ++i) {
+    process_->last_call(gadget, SYS_close, {static_cast<uint64_t>(process_->control_socket())});
+    for (size_t i = 0; i < frames.size(); ++i) {
       trace::Tracee& thread = *process_->threads()[i];
       const Step thread_step("thread {}", thread.tid());
-      sys::Registers registers;
-      std::memcpy(&registers, image_.threads[i].registers().data(), sizeof registers);
       arch::load_xstate(thread.tid(), image_.threads[i].xstate());
-      sys::set_registers(thread.tid(), registers);
+      sys::set_registers(thread.tid(), frames[i]);
       for (const auto& action : thread_work_[i].plan.outside) action(thread);
     }
   }

@@ -4,7 +4,9 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 
+#include "core/arch/cave.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/sys/failure.h"
@@ -16,6 +18,17 @@ constexpr uint64_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGH
 
 // One counter for all; placed by the first thread's creation.
 RemoteAddr done_counter(const std::vector<ThreadWork>& threads) { return threads.front().calls; }
+
+// The same call with what was left of its time-out instead of the whole.
+bool shorten(const image::SyscallRestart& restart, std::array<uint64_t, 6>& args, RemoteAddr timespec_at) {
+  switch (restart.number()) {
+    case SYS_nanosleep: args[0] = timespec_at.get(); return true;
+    case SYS_clock_nanosleep: args[2] = timespec_at.get(); return true;
+    case SYS_futex: args[3] = timespec_at.get(); return true;
+    case SYS_poll: args[2] = (restart.remaining_ns() + 999'999) / 1'000'000; return true;
+    default: return false;
+  }
+}
 
 }  // namespace
 
@@ -80,6 +93,27 @@ void wait_for_threads(inject::Channel& channel, inject::Batch& batch, const std:
   }
 }
 
-void prime_restarts(inject::NewProcess&, const tree::ProcessImage&) {}
+void prime_restarts(inject::NewProcess& process, const tree::ProcessImage& image, RemoteAddr gadget, RemoteAddr buffer,
+                    std::vector<sys::Registers>& frames) {
+  for (size_t i = 0; i < image.threads.size(); ++i) {
+    const auto& restart = image.threads[i].restart();
+    if (!restart.present()) continue;
+    trace::Tracee& thread = *process.threads()[i];
+    const Step step("restart of system call {} in thread {}", restart.number(), thread.tid());
+    sys::Registers& f = frames[i];
+    std::array<uint64_t, 6> args{f.rdi, f.rsi, f.rdx, f.r10, f.r8, f.r9};
+    if (!shorten(restart, args, buffer)) {
+      log::warning("engine", "thread {}: its sleep cannot be continued, it ends with EINTR", thread.tid());
+      continue;  // the kernel makes EINTR of a restart without a restart block
+    }
+    const timespec left{static_cast<time_t>(restart.remaining_ns() / 1'000'000'000), static_cast<long>(restart.remaining_ns() % 1'000'000'000)};
+    thread.stop_again(sys::Clock::now() + std::chrono::seconds(10));
+    sys::write_memory(process.pid(), buffer, &left, sizeof left);
+    const int64_t result = process.begin_call(thread, gadget, restart.number(), args);
+    if (result != arch::kRestartBlock) f.rax = static_cast<uint64_t>(result);
+    log::debug("engine", "thread {}: system call {} goes on with {} us left: {}", thread.tid(), restart.number(),
+               restart.remaining_ns() / 1000, result);
+  }
+}
 
 }  // namespace mcr::engine

@@ -24,6 +24,9 @@ void wait_for_threads(inject::Channel& channel, inject::Batch& batch, const std:
 
 // Gives threads that slept in a restartable call (nanosleep, poll, futex with a time-out) a restart block of their own:
 // the call is made again with what was left of its time and interrupted at once.
-void prime_restarts(inject::NewProcess& process, const tree::ProcessImage& image);
+// `gadget`: a system call instruction; `buffer`: 16 bytes of the new process that nobody needs. Changes the result
+// register in `frames` (one a thread) where the call ended at once.
+void prime_restarts(inject::NewProcess& process, const tree::ProcessImage& image, RemoteAddr gadget, RemoteAddr buffer,
+                    std::vector<sys::Registers>& frames);
 
 }  // namespace mcr::engine

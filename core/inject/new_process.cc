@@ -105,20 +105,31 @@ void NewProcess::seize_threads(const std::vector<HostTid>& tids) {
   for (size_t i = 1; i < threads_.size(); ++i) threads_[i]->wait_until_stopped(soon());
 }
 
-int64_t NewProcess::last_call(RemoteAddr gadget, long number, std::initializer_list<uint64_t> args) {
-  trace::Tracee& thread = leader();
+void NewProcess::point_at_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args) {
   thread.stop_again(soon());
   sys::Registers r = sys::get_registers(thread.tid());
-  uint64_t values[6] = {};
-  size_t i = 0;
-  for (const uint64_t arg : args) values[i++] = arg;
   r.rip = gadget.get();
   r.orig_rax = ~0ULL;
   r.rax = static_cast<uint64_t>(number);
-  r.rdi = values[0], r.rsi = values[1], r.rdx = values[2], r.r10 = values[3], r.r8 = values[4], r.r9 = values[5];
+  r.rdi = args[0], r.rsi = args[1], r.rdx = args[2], r.r10 = args[3], r.r8 = args[4], r.r9 = args[5];
   sys::set_registers(thread.tid(), r);
+}
+
+int64_t NewProcess::last_call(RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args) {
+  trace::Tracee& thread = leader();
+  point_at_call(thread, gadget, number, args);
   thread.run_to_syscall_border(soon());
   thread.run_to_syscall_border(soon());
+  return static_cast<int64_t>(sys::get_registers(thread.tid()).rax);
+}
+
+// Interrupted behind its entry, the call sees the signal flag before it sleeps: the kernel itself fills the thread's
+// restart block, with the time that we gave.
+int64_t NewProcess::begin_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args) {
+  point_at_call(thread, gadget, number, args);
+  thread.run_to_syscall_border(soon());
+  thread.run();
+  thread.stop_again(soon());
   return static_cast<int64_t>(sys::get_registers(thread.tid()).rax);
 }
 

@@ -2,6 +2,7 @@
 // PTRACE_O_EXITKILL. Destroyed before release(), it is killed and reaped: nothing half-built outlives a failure.
 #pragma once
 
+#include <array>
 #include <memory>
 
 #include "core/inject/channel.h"
@@ -35,11 +36,16 @@ class NewProcess {
   const sys::RseqConfiguration& inherited_rseq() const { return rseq_; }
 
   void seize_threads(const std::vector<HostTid>& tids);  // all but the leader; stops them
+  // Starts a system call in a stopped thread and interrupts it at once; returns what stands in rax then: its result,
+  // or the code that says how the kernel would go on with it.
+  int64_t begin_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
   // Runs one last system call in the stopped leader from a `syscall` instruction at `gadget`; the result.
-  int64_t last_call(RemoteAddr gadget, long number, std::initializer_list<uint64_t> args);
+  int64_t last_call(RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
   void release();                                        // the commit: from here on it lives without us
 
  private:
+  void point_at_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
+
   NewProcessPlan plan_;
   Damage& damage_;
   size_t total_;

@@ -1,0 +1,146 @@
+#include "core/trace/interrupted_call.h"
+
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/arch/cave.h"
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/procfs/status.h"
+#include "core/procfs/timer_list.h"
+#include "core/sys/file.h"
+
+namespace mcr::trace {
+namespace {
+
+constexpr uint64_t kSecond = 1'000'000'000;
+
+bool waits_without_limit(const sys::Registers& r) {
+  switch (r.orig_rax) {
+    case SYS_epoll_wait:
+    case SYS_epoll_pwait: return static_cast<int32_t>(r.r10) == -1;
+    case SYS_epoll_pwait2: return r.r10 == 0;
+    case SYS_rt_sigtimedwait: return r.rdx == 0;
+    case SYS_semop: return true;
+    case SYS_semtimedop: return r.r10 == 0;
+    case SYS_io_getevents:
+    case SYS_io_pgetevents: return r.r8 == 0;
+    default: return false;
+  }
+}
+
+bool is_restartable(int64_t number) {
+  return number == SYS_nanosleep || number == SYS_clock_nanosleep || number == SYS_poll || number == SYS_futex;
+}
+
+// A call restarted before says restart_syscall. Its own number still stands in the program: mov $number, %eax; syscall.
+int64_t number_of(const sys::Registers& r, HostPid pid) {
+  if (r.orig_rax != SYS_restart_syscall) return static_cast<int64_t>(r.orig_rax);
+  unsigned char code[7];
+  if (!sys::try_read_memory(pid, RemoteAddr(r.rip - sizeof code), code, sizeof code)) return 0;
+  if (code[0] != 0xb8 || code[5] != 0x0f || code[6] != 0x05) return 0;
+  int32_t number;
+  std::memcpy(&number, code + 1, sizeof number);
+  return is_restartable(number) ? number : 0;
+}
+
+std::optional<uint64_t> read_timespec(HostPid pid, uint64_t address) {
+  timespec t{};
+  if (address == 0 || !sys::try_read_memory(pid, RemoteAddr(address), &t, sizeof t)) return std::nullopt;
+  return static_cast<uint64_t>(t.tv_sec) * kSecond + static_cast<uint64_t>(t.tv_nsec);
+}
+
+uint64_t whole_timeout(int64_t number, const sys::Registers& r, HostPid pid) {
+  switch (number) {
+    case SYS_nanosleep: return read_timespec(pid, r.rdi).value_or(0);
+    case SYS_clock_nanosleep: return read_timespec(pid, r.rdx).value_or(0);
+    case SYS_poll: return static_cast<uint64_t>(static_cast<uint32_t>(r.rdx)) * 1'000'000;
+    case SYS_futex: return read_timespec(pid, r.r10).value_or(0);
+    default: return 0;
+  }
+}
+
+bool sleeps_again(HostPid pid, HostTid tid) {
+  for (int i = 0; i < 2000; ++i) {
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/stat", pid, tid));
+    if (!text) return false;
+    if (procfs::parse_stat(*text).state == 'S') return true;
+    ::sched_yield();
+  }
+  return false;
+}
+
+bool is_asleep(const Tracee& thread) {
+  const auto& r = thread.frame();
+  return static_cast<int64_t>(r.orig_rax) >= 0 && static_cast<int64_t>(r.rax) == arch::kRestartBlock;
+}
+
+// The timers that are armed only while this thread sleeps. Others may come and go in the same moment, so the looks are
+// repeated until one timer is left that was there every time with the same expiry.
+std::optional<uint64_t> look_up_timer(Tracee& thread, HostPid pid) {
+  std::vector<procfs::WakeupTimer> candidates;
+  for (int look = 0; look < 6; ++look) {
+    const auto before = sys::try_read_text("/proc/timer_list");
+    if (!before) return std::nullopt;
+    thread.run();
+    const bool sleeps = sleeps_again(pid, thread.tid());
+    const auto during = sleeps ? sys::try_read_text("/proc/timer_list") : std::nullopt;
+    thread.stop_again(sys::Clock::now() + std::chrono::seconds(10));
+    thread.remember();
+    if (!is_asleep(thread)) return 0;  // it has just ended by itself
+    if (!during) continue;
+    const auto list = procfs::parse_timer_list(*during);
+    auto fresh = procfs::added_timers(procfs::parse_timer_list(*before), list);
+    candidates = look == 0 ? fresh : procfs::common_timers(candidates, fresh);
+    if (candidates.size() == 1) {
+      const auto found = std::find(fresh.begin(), fresh.end(), candidates.front());
+      return std::max<uint64_t>(found->in_ns, 1);
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+void settle_ended_call(Tracee& thread, uint64_t deliverable_signals) {
+  sys::Registers frame = thread.frame();
+  constexpr int64_t kInterrupted = -4;  // EINTR
+  if (static_cast<int64_t>(frame.orig_rax) < 0 || static_cast<int64_t>(frame.rax) != kInterrupted) return;
+  if (deliverable_signals != 0 || !waits_without_limit(frame)) return;
+  log::debug("trace", "thread {}: system call {} is made again", thread.tid(), frame.orig_rax);
+  frame.rax = frame.orig_rax;
+  frame.rip -= 2;
+  frame.orig_rax = ~0ULL;
+  sys::set_registers(thread.tid(), frame);
+  thread.set_frame(frame);
+}
+
+std::optional<SleepingCall> examine_sleeping_call(Tracee& thread, HostPid pid) {
+  if (!is_asleep(thread)) return std::nullopt;
+  SleepingCall call;
+  call.number = number_of(thread.frame(), pid);
+  call.remaining_ns = whole_timeout(call.number, thread.frame(), pid);
+  const uint64_t remainder = call.number == SYS_nanosleep         ? thread.frame().rsi
+                             : call.number == SYS_clock_nanosleep ? thread.frame().r10
+                                                                  : 0;
+  if (remainder != 0) {  // the kernel has just written it there
+    call.remaining_ns = read_timespec(pid, remainder).value_or(call.remaining_ns);
+    call.exact = true;
+    return call;
+  }
+  if (!thread.group_stopped()) {
+    const auto remaining = look_up_timer(thread, pid);
+    if (!is_asleep(thread)) return std::nullopt;
+    if (remaining) call.remaining_ns = *remaining, call.exact = true;
+  }
+  if (!call.exact)
+    log::warning("trace", "thread {}: the remaining time of its sleep cannot be found out, a restored one sleeps the whole {} ms",
+                 thread.tid(), call.remaining_ns / 1'000'000);
+  return call;
+}
+
+}  // namespace mcr::trace
