@@ -1,65 +1,46 @@
 #include <fcntl.h>
-#include <google/protobuf/util/json_util.h>
 
 #include "core/base/error.h"
 #include "core/sys/file.h"
+#include "images/byte_text.h"
 #include "images/format.h"
-#include "images/json_text.h"
-#include "images/messages.h"
+#include "images/message_json.h"
 #include "images/show.h"
 
 namespace mcr::images {
 namespace {
 
-std::string indented(const std::string& text, const std::string& margin) {
-  std::string out;
-  for (size_t at = 0; at < text.size();) {
-    const size_t end = std::min(text.find('\n', at), text.size() - 1) + 1;
-    if (at != 0) out += margin;
-    out.append(text, at, end - at);
-    at = end;
-  }
-  while (!out.empty() && out.back() == '\n') out.pop_back();
-  return out;
-}
-
-std::string json_of(const google::protobuf::Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;  // "fd": 0 is worth saying
-  std::string json;
-  // Fails on an Any of a type that this program does not know; the rest of the record can still be shown.
-  if (google::protobuf::util::MessageToJsonString(message, &json, options).ok()) return indented(json, "    ");
-  return fmt::format("{{\n     \"unprintable\": {}\n    }}", quoted(message.DebugString()));
-}
-
-std::string hexadecimal(const std::string& bytes) {
-  std::string text;
-  for (const char c : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  return text;
-}
-
-std::string page_file_json(int fd, const std::string& name) {
+Json json_of_page_file(int fd, const std::string& name) {
   const FileHeader header = read_page_header(fd, name);
   const auto size = static_cast<uint64_t>(sys::stat_fd(fd).st_size);
-  return fmt::format(
-      "[\n  {{\"type\": \"pages\", \"version\": {}, \"image_id\": \"{}\", \"size\": {}, \"data\": {}}}\n]\n",
-      header.version, hexadecimal(header.image_id), size, size - kPageFileHeader);
+  JsonObject object;
+  object.add("type", json_of_text("pages"));
+  object.add("version", json_of_number(header.version));
+  object.add("image_id", json_of_text(hexadecimal(header.image_id)));
+  object.add("size", json_of_number(static_cast<double>(size)));
+  object.add("data", json_of_number(static_cast<double>(size - kPageFileHeader)));
+  return object.value();
+}
+
+Json json_of_next_record(RecordReader& reader, const std::string& type) {
+  JsonObject object;
+  object.add("type", json_of_text(type));
+  object.add("message", json_of_message(*reader.read_any()));
+  return object.value();
 }
 
 }  // namespace
 
 std::string show_file_json(const std::string& path) {
   UniqueFd fd = sys::open(path, O_RDONLY | O_NONBLOCK);
-  if (read_header(fd.get(), path).kind == FileKind::pages) return page_file_json(fd.get(), path);
-  RecordReader reader(std::move(fd), path);
-  std::string json = "[";
-  while (const auto type = reader.next_type()) {
-    json += json.size() > 1 ? ",\n" : "\n";
-    json += fmt::format("  {{\"type\": {},\n    \"message\": {}}}", quoted(*type), json_of(*reader.read_any()));
+  JsonList list;
+  if (read_header(fd.get(), path).kind == FileKind::pages) {
+    list.add(json_of_page_file(fd.get(), path));
+  } else {
+    RecordReader reader(std::move(fd), path);
+    while (const auto type = reader.next_type()) list.add(json_of_next_record(reader, *type));
   }
-  return json + "\n]\n";
+  return json_text(list.value());
 }
 
 }  // namespace mcr::images

@@ -5,8 +5,9 @@
 #include <map>
 
 #include "core/base/error.h"
+#include "images/byte_text.h"
 #include "images/format.h"
-#include "images/json_text.h"
+#include "images/json_value.h"
 #include "images/messages.h"
 #include "images/proto/core.pb.h"
 #include "images/proto/files.pb.h"
@@ -122,22 +123,34 @@ std::string size_text(uint64_t bytes) {
   return unit == 0 ? fmt::format("{} bytes", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
 }
 
-// A name that a program chose must not move the cursor of the terminal on which it is shown.
-std::string printable(const std::string& text) {
-  const std::string json = quoted(text);
-  return json.substr(1, json.size() - 2);
+Json json_of_descriptor(const DescriptorView& entry) {
+  JsonObject object;
+  object.add("fd", json_of_number(entry.fd));
+  object.add("object", json_of_number(entry.object));
+  object.add("kind", json_of_text(entry.kind));
+  object.add("path", json_of_text(escaped(entry.path)));
+  return object.value();
 }
 
-std::string process_json(const ProcessView& view) {
-  std::string descriptors;
-  for (const DescriptorView& entry : view.descriptors)
-    descriptors +=
-        fmt::format("{}\n      {{\"fd\": {}, \"object\": {}, \"kind\": {}, \"path\": {}}}",
-                    descriptors.empty() ? "" : ",", entry.fd, entry.object, quoted(entry.kind), quoted(entry.path));
-  return fmt::format(
-      "    {{\"pid\": {}, \"ppid\": {}, \"command\": {}, \"threads\": {}, \"mappings\": {}, \"stored_bytes\": {},\n"
-      "     \"descriptors\": [{}]}}",
-      view.pid, view.ppid, quoted(view.command), view.threads, view.mappings, view.stored, descriptors);
+Json json_of_process(const ProcessView& view) {
+  JsonObject object;
+  object.add("pid", json_of_number(view.pid));
+  object.add("ppid", json_of_number(view.ppid));
+  object.add("command", json_of_text(escaped(view.command)));
+  object.add("threads", json_of_number(view.threads));
+  object.add("mappings", json_of_number(static_cast<double>(view.mappings)));
+  object.add("stored_bytes", json_of_number(static_cast<double>(view.stored)));
+  JsonList descriptors;
+  for (const DescriptorView& entry : view.descriptors) descriptors.add(json_of_descriptor(entry));
+  object.add("descriptors", descriptors.value());
+  return object.value();
+}
+
+Json json_of_file(const image::FileSummary& file) {
+  JsonObject object;
+  object.add("name", json_of_text(file.name()));
+  object.add("size", json_of_number(static_cast<double>(file.size())));
+  return object.value();
 }
 
 }  // namespace
@@ -146,19 +159,19 @@ std::string show_image_text(const std::string& directory) {
   const ImageView image = view_of(directory);
   const image::Inventory& inventory = image.inventory;
   std::string text = fmt::format("image of process {}, taken {} on {}\n", inventory.root_pid(),
-                                 time_text(inventory.created_unix_ns()), printable(inventory.host()));
-  text += fmt::format("by mini-criu {} (image format {}) under Linux {} on {}\n\n",
-                      printable(inventory.engine_version()), inventory.format_version(),
-                      printable(inventory.kernel_release()), printable(inventory.architecture()));
+                                 time_text(inventory.created_unix_ns()), escaped(inventory.host()));
+  text +=
+      fmt::format("by mini-criu {} (image format {}) under Linux {} on {}\n\n", escaped(inventory.engine_version()),
+                  inventory.format_version(), escaped(inventory.kernel_release()), escaped(inventory.architecture()));
   text += fmt::format("{:>9} {:>9} {:>8} {:>9} {:>11} {:>12}  {}\n", "pid", "parent", "threads", "mappings", "stored",
                       "descriptors", "command");
   for (const ProcessView& view : image.processes)
     text += fmt::format("{:>9} {:>9} {:>8} {:>9} {:>11} {:>12}  {}\n", view.pid, view.ppid, view.threads, view.mappings,
-                        size_text(view.stored), view.descriptors.size(), printable(view.command));
+                        size_text(view.stored), view.descriptors.size(), escaped(view.command));
   for (const ProcessView& view : image.processes) {
     text += fmt::format("\ndescriptors of {}\n", view.pid);
     for (const DescriptorView& entry : view.descriptors)
-      text += fmt::format("{:>9}  {:<14} {}\n", entry.fd, printable(entry.kind), printable(entry.path));
+      text += fmt::format("{:>9}  {:<14} {}\n", entry.fd, escaped(entry.kind), escaped(entry.path));
   }
   text += "\nfiles\n";
   for (const auto& file : inventory.files()) text += fmt::format("{:>12}  {}\n", size_text(file.size()), file.name());
@@ -168,19 +181,20 @@ std::string show_image_text(const std::string& directory) {
 std::string show_image_json(const std::string& directory) {
   const ImageView image = view_of(directory);
   const image::Inventory& inventory = image.inventory;
-  std::string processes, files;
-  for (const ProcessView& view : image.processes)
-    processes += fmt::format("{}\n{}", processes.empty() ? "" : ",", process_json(view));
-  for (const auto& file : inventory.files())
-    files += fmt::format("{}\n    {{\"name\": {}, \"size\": {}}}", files.empty() ? "" : ",", quoted(file.name()),
-                         file.size());
-  return fmt::format(
-      "{{\n  \"format_version\": {},\n  \"engine_version\": {},\n  \"created\": {},\n  \"host\": {},\n"
-      "  \"kernel_release\": {},\n  \"architecture\": {},\n  \"root_pid\": {},\n  \"processes\": [{}\n  ],\n"
-      "  \"files\": [{}\n  ]\n}}\n",
-      inventory.format_version(), quoted(inventory.engine_version()), quoted(time_text(inventory.created_unix_ns())),
-      quoted(inventory.host()), quoted(inventory.kernel_release()), quoted(inventory.architecture()),
-      inventory.root_pid(), processes, files);
+  JsonObject object;
+  object.add("format_version", json_of_number(inventory.format_version()));
+  object.add("engine_version", json_of_text(inventory.engine_version()));
+  object.add("created", json_of_text(time_text(inventory.created_unix_ns())));
+  object.add("host", json_of_text(inventory.host()));
+  object.add("kernel_release", json_of_text(inventory.kernel_release()));
+  object.add("architecture", json_of_text(inventory.architecture()));
+  object.add("root_pid", json_of_number(inventory.root_pid()));
+  JsonList processes, files;
+  for (const ProcessView& view : image.processes) processes.add(json_of_process(view));
+  for (const auto& file : inventory.files()) files.add(json_of_file(file));
+  object.add("processes", processes.value());
+  object.add("files", files.value());
+  return json_text(object.value());
 }
 
 }  // namespace mcr::images

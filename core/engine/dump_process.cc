@@ -122,7 +122,10 @@ class ProcessDumper {
     parasite.channel().run(batch);
     image_.map.set_brk(static_cast<uint64_t>(batch.result(brk)));
     securebits_ = static_cast<uint32_t>(batch.result(securebits));
+    // Pending signals are read through ptrace, for which the host has to stand still.
+    leader_.stop_again(sys::Clock::now() + std::chrono::seconds(10));
     for (auto& facet : all) facet->collect(batch, view, *image_.core.add_facets());
+    leader_.run();
   }
 
   void collect_threads(inject::ParasiteSession& parasite) {

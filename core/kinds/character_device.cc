@@ -48,7 +48,7 @@ class CharacterDeviceKind : public Kind {
     if (!object.body().UnpackTo(&message)) throw Error(Fault::image, "its record is unreadable");
     if (!is_stateless(makedev(message.major(), message.minor())))
       throw Error(Fault::image, fmt::format("device {}:{} is none that is ever saved", message.major(), message.minor()));
-    UniqueFd fd = sys::open(message.path(), static_cast<int>(object.flags() & (O_ACCMODE | O_NONBLOCK)) | O_NOFOLLOW);
+    UniqueFd fd = sys::open(message.path(), static_cast<int>(object.flags() & (O_ACCMODE | O_NONBLOCK | O_LARGEFILE | O_NOFOLLOW)) | O_NOCTTY);
     if (sys::stat_fd(fd.get()).st_rdev != makedev(message.major(), message.minor()))
       throw Error(Fault::refused, fmt::format("{} is another device here", message.path()));
     sys::set_status_flags(fd.get(), static_cast<int>(object.flags()));

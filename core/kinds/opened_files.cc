@@ -62,6 +62,7 @@ int OpenedFiles::open(uint32_t id) {
 void OpenedFiles::close_all() {
   opened_.clear();
   pipes_.clear();
+  unnamed_ghosts_.clear();
 }
 
 const image::Ghost* OpenedFiles::find_ghost(uint32_t id) const {
@@ -73,6 +74,7 @@ const image::Ghost* OpenedFiles::find_ghost(uint32_t id) const {
 // before: the name, and "(deleted)".
 std::string OpenedFiles::materialise_ghost(uint32_t id) {
   if (const auto known = ghost_paths_.find(id); known != ghost_paths_.end()) return known->second;
+  if (const auto known = unnamed_ghosts_.find(id); known != unnamed_ghosts_.end()) return fmt::format("/proc/self/fd/{}", known->second.get());
   const image::Ghost* ghost = find_ghost(id);
   if (!ghost) throw Error(Fault::image, fmt::format("files.img: there is no deleted file {}", id));
   const Step step("deleted file {}", ghost->path());
@@ -80,25 +82,45 @@ std::string OpenedFiles::materialise_ghost(uint32_t id) {
   if (sys::try_stat(path, false)) path += fmt::format(".mini-criu-{}", id);
   const UniqueFd file = sys::open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
   ghost_paths_[id] = path;
-  const UniqueFd content = reader_.pages(ghost->content_file());
+  fill_ghost(*ghost, file.get());
+  return path;
+}
+
+UniqueFd OpenedFiles::open_unnamed_ghost(uint32_t id, int flags, int64_t offset) {
+  const image::Ghost* ghost = find_ghost(id);
+  if (!ghost) throw Error(Fault::image, fmt::format("files.img: there is no deleted file {}", id));
+  const Step step("deleted file {}", ghost->path());
+  const bool is_new = !unnamed_ghosts_.contains(id);
+  UniqueFd fd = is_new ? sys::open(ghost->path().substr(0, ghost->path().rfind('/') + 1), flags, 0600)
+                       : sys::open(materialise_ghost(id), flags & ~O_TMPFILE);
+  if (is_new) {
+    auto& holder = unnamed_ghosts_[id];
+    holder = sys::open(fmt::format("/proc/self/fd/{}", fd.get()), O_RDWR);
+    fill_ghost(*ghost, holder.get());
+  }
+  if (offset != 0) sys::seek(fd.get(), offset, SEEK_SET);
+  return fd;
+}
+
+void OpenedFiles::fill_ghost(const image::Ghost& ghost, int file) const {
+  const UniqueFd content = reader_.pages(ghost.content_file());
   std::vector<std::byte> buffer(images::kChunkBytes);
-  for (const auto& extent : ghost->extents()) {
+  for (const auto& extent : ghost.extents()) {
     int chunk = 0;
     for (uint64_t done = 0; done < extent.bytes(); ++chunk) {
       const size_t n = std::min<uint64_t>(buffer.size(), extent.bytes() - done);
       if (sys::pread_some(content.get(), buffer.data(), n, extent.offset() + done) != n || chunk >= extent.checksums_size() ||
           images::checksum_of(buffer.data(), n) != extent.checksums(chunk))
-        throw Error(Fault::image, fmt::format("{} at offset {}: checksum of {} bytes differs", ghost->content_file(), extent.offset() + done, n),
+        throw Error(Fault::image, fmt::format("{} at offset {}: checksum of {} bytes differs", ghost.content_file(), extent.offset() + done, n),
                     "the image is damaged: use another copy");
-      sys::pwrite_fully(file.get(), buffer.data(), n, extent.file_offset() + done);
+      sys::pwrite_fully(file, buffer.data(), n, extent.file_offset() + done);
       done += n;
     }
   }
-  sys::truncate_fd(file.get(), ghost->size());
-  sys::set_ownership(file.get(), ghost->uid(), ghost->gid());
-  sys::set_mode(file.get(), ghost->mode() & 07777);
-  sys::set_modification_time(file.get(), ghost->mtime_ns());
-  return path;
+  sys::truncate_fd(file, ghost.size());
+  sys::set_ownership(file, ghost.uid(), ghost.gid());
+  sys::set_mode(file, ghost.mode() & 07777);
+  sys::set_modification_time(file, ghost.mtime_ns());
 }
 
 OpenedFiles::PipeEnds& OpenedFiles::make_pipe(const image::Pipe& pipe) {

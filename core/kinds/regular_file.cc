@@ -12,7 +12,9 @@ namespace mcr::kinds {
 namespace {
 
 // Flags that mean something when a file is opened again; O_CREAT, O_EXCL, O_TRUNC are never among a file's flags.
-constexpr uint32_t kReopenFlags = O_ACCMODE | O_APPEND | O_NONBLOCK | O_DSYNC | O_SYNC | O_DIRECT | O_LARGEFILE | O_NOATIME | O_PATH | O_DIRECTORY;
+constexpr uint32_t kReopenFlags = O_ACCMODE | O_APPEND | O_NONBLOCK | O_DSYNC | O_SYNC | O_DIRECT | O_LARGEFILE | O_NOATIME | O_NOFOLLOW | O_PATH | O_DIRECTORY;
+
+constexpr uint32_t kUnnamed = O_TMPFILE;  // __O_TMPFILE | O_DIRECTORY: both stay among the flags of such a file
 
 bool is_of_proc(const std::string& path) { return path.starts_with("/proc/") || path.starts_with("/sys/"); }
 
@@ -83,6 +85,8 @@ class RegularFileKind : public Kind {
   UniqueFd restore(const image::FileObject& object, OpenedFiles& table) const override {
     image::RegularFile message;
     if (!object.body().UnpackTo(&message)) throw Error(Fault::image, "its record is unreadable");
+    const bool unnamed = message.deleted() && (object.flags() & kUnnamed) == kUnnamed;
+    if (unnamed) return table.open_unnamed_ghost(message.ghost(), static_cast<int>(object.flags()), object.offset());
     const std::string path = message.deleted() ? table.materialise_ghost(message.ghost()) : message.path();
     UniqueFd fd = sys::open(path, static_cast<int>(object.flags() & kReopenFlags) | O_NOCTTY);
     if ((sys::stat_fd(fd.get()).st_mode & S_IFMT) != (message.mode() & S_IFMT))

@@ -1,4 +1,5 @@
 // The terminal of the invoking shell (--shell-job): not saved, but replaced by the terminal that `restore` runs on.
+#include <fcntl.h>
 #include <sys/sysmacros.h>
 
 #include "core/kinds/kinds.h"
@@ -41,8 +42,8 @@ class TerminalKind : public Kind {
   UniqueFd restore(const image::FileObject& object, OpenedFiles& table) const override {
     const auto path = table.terminal_path();
     if (!path) throw Error(Fault::refused, "restore is not running on a terminal");
-    constexpr int kNoCtty = 0400;  // O_NOCTTY: a session gets its terminal by TIOCSCTTY only
-    UniqueFd fd = sys::open(*path, static_cast<int>(object.flags() & 3) | kNoCtty);
+    // A session gets its terminal by TIOCSCTTY only, not by an open.
+    UniqueFd fd = sys::open(*path, static_cast<int>(object.flags() & (O_ACCMODE | O_LARGEFILE | O_NOFOLLOW)) | O_NOCTTY);
     sys::set_status_flags(fd.get(), static_cast<int>(object.flags()));
     return fd;
   }

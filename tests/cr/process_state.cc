@@ -260,8 +260,11 @@ ProcessState capture(pid_t pid, bool stopped) {
 
 std::string difference(const ProcessState& before, const ProcessState& after, const std::set<std::string>& loose) {
   std::string text;
+  auto maps = after.sections.find("maps");
+  bool ended = maps == after.sections.end() || maps->second.empty();
+  if (ended) text += "  it has ended\n";
   for (const auto& [name, lines] : before.sections) {
-    if (loose.count(name)) continue;
+    if (ended || loose.count(name)) continue;
     auto other = after.sections.find(name);
     std::vector<std::string> now = other == after.sections.end() ? std::vector<std::string>{} : other->second;
     if (now == lines) continue;

@@ -70,6 +70,7 @@ inline void write_core(ImageWriter& writer, int pid, const std::string& command)
   core.add_facets()->PackFrom(actions);
   image::ThreadCore thread;
   thread.set_tid(pid);
+  thread.set_name(command);
   thread.set_registers(std::string(27 * 8, 'r'));
   RecordWriter records = writer.records("core-" + std::to_string(pid) + ".img");
   records.append(core);
@@ -78,9 +79,9 @@ inline void write_core(ImageWriter& writer, int pid, const std::string& command)
   writer.add(records);
 }
 
-inline void write_files(ImageWriter& writer, int pid) {
+inline void write_files(ImageWriter& writer, int pid, const std::string& path = "/tmp/data") {
   image::RegularFile file;
-  file.set_path("/tmp/data");
+  file.set_path(path);
   image::FileObject object;
   object.set_id(1);
   object.set_kind("regular_file");
