@@ -71,13 +71,42 @@ Json json_of_bytes(const FieldDescriptor& field, std::string_view bytes) {
   return json_of_binary(bytes);
 }
 
+// One value of a message: a field, or an element of a repeated one.
+struct Slot {
+  const Message& message;
+  const FieldDescriptor& field;
+  int index;  // -1 for a field that is not repeated
+
+  template <typename Single, typename Repeated>
+  decltype(auto) get(Single single, Repeated repeated) const {
+    const Reflection& reflection = *message.GetReflection();
+    return index < 0 ? (reflection.*single)(message, &field) : (reflection.*repeated)(message, &field, index);
+  }
+};
+
+Json json_of_wide(const Slot& slot) {
+  const uint64_t number = slot.get(&Reflection::GetUInt64, &Reflection::GetRepeatedUInt64);
+  return ends_with_word(slot.field.name(), kHexWords) ? json_of_hex(number) : json_of_text(fmt::to_string(number));
+}
+
+Json json_of_enum(const Slot& slot) {
+  const int number = slot.get(&Reflection::GetEnumValue, &Reflection::GetRepeatedEnumValue);
+  const auto* value = slot.field.enum_type()->FindValueByNumber(number);
+  return value ? json_of_text(value->name()) : json_of_number(number);
+}
+
+Json json_of_string(const Slot& slot) {
+  const std::string text = slot.get(&Reflection::GetString, &Reflection::GetRepeatedString);
+  return slot.field.type() == FieldDescriptor::TYPE_BYTES ? json_of_bytes(slot.field, text) : json_of_text(text);
+}
+
 class Walk {
  public:
   Json json_of(const Message& message);
 
  private:
   Json json_of_field(const Message& message, const FieldDescriptor& field);
-  Json json_of_element(const Message& message, const FieldDescriptor& field, int index);
+  Json json_of_slot(const Slot& slot);
   Json json_of_packed(const google::protobuf::Any& any);
 
   int packed_ = 0;  // how many Any we are in
@@ -98,50 +127,39 @@ Json Walk::json_of(const Message& message) {
 }
 
 Json Walk::json_of_field(const Message& message, const FieldDescriptor& field) {
-  if (!field.is_repeated()) return json_of_element(message, field, -1);
+  if (!field.is_repeated()) return json_of_slot({message, field, -1});
   JsonList list;
   const int size = message.GetReflection()->FieldSize(message, &field);
-  for (int i = 0; i < size; ++i) list.add(json_of_element(message, field, i));
+  for (int i = 0; i < size; ++i) list.add(json_of_slot({message, field, i}));
   return list.value();
 }
 
-// `index` is -1 for a field that is not repeated.
-Json Walk::json_of_element(const Message& message, const FieldDescriptor& field, int index) {
-  const Reflection& reflection = *message.GetReflection();
-  const auto get = [&](auto single, auto repeated) -> decltype(auto) {
-    return index < 0 ? (reflection.*single)(message, &field) : (reflection.*repeated)(message, &field, index);
-  };
-  switch (field.cpp_type()) {
+Json Walk::json_of_slot(const Slot& slot) {
+  switch (slot.field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_BOOL:
-      return json_of_flag(get(&Reflection::GetBool, &Reflection::GetRepeatedBool));
+      return json_of_flag(slot.get(&Reflection::GetBool, &Reflection::GetRepeatedBool));
     case FieldDescriptor::CPPTYPE_INT32:
-      return json_of_number(get(&Reflection::GetInt32, &Reflection::GetRepeatedInt32));
+      return json_of_number(slot.get(&Reflection::GetInt32, &Reflection::GetRepeatedInt32));
     case FieldDescriptor::CPPTYPE_UINT32:
-      return json_of_number(get(&Reflection::GetUInt32, &Reflection::GetRepeatedUInt32));
+      return json_of_number(slot.get(&Reflection::GetUInt32, &Reflection::GetRepeatedUInt32));
     case FieldDescriptor::CPPTYPE_FLOAT:
-      return json_of_number(get(&Reflection::GetFloat, &Reflection::GetRepeatedFloat));
+      return json_of_number(slot.get(&Reflection::GetFloat, &Reflection::GetRepeatedFloat));
     case FieldDescriptor::CPPTYPE_DOUBLE:
-      return json_of_number(get(&Reflection::GetDouble, &Reflection::GetRepeatedDouble));
+      return json_of_number(slot.get(&Reflection::GetDouble, &Reflection::GetRepeatedDouble));
     case FieldDescriptor::CPPTYPE_INT64:
-      return json_of_text(fmt::to_string(get(&Reflection::GetInt64, &Reflection::GetRepeatedInt64)));
-    case FieldDescriptor::CPPTYPE_UINT64: {
-      const uint64_t number = get(&Reflection::GetUInt64, &Reflection::GetRepeatedUInt64);
-      return ends_with_word(field.name(), kHexWords) ? json_of_hex(number) : json_of_text(fmt::to_string(number));
-    }
-    case FieldDescriptor::CPPTYPE_ENUM: {
-      const int number = get(&Reflection::GetEnumValue, &Reflection::GetRepeatedEnumValue);
-      const auto* value = field.enum_type()->FindValueByNumber(number);
-      return value ? json_of_text(value->name()) : json_of_number(number);
-    }
-    case FieldDescriptor::CPPTYPE_STRING: {
-      const std::string text = get(&Reflection::GetString, &Reflection::GetRepeatedString);
-      return field.type() == FieldDescriptor::TYPE_BYTES ? json_of_bytes(field, text) : json_of_text(text);
-    }
+      return json_of_text(fmt::to_string(slot.get(&Reflection::GetInt64, &Reflection::GetRepeatedInt64)));
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return json_of_wide(slot);
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return json_of_enum(slot);
+    case FieldDescriptor::CPPTYPE_STRING:
+      return json_of_string(slot);
     case FieldDescriptor::CPPTYPE_MESSAGE:
-      return index < 0 ? json_of(reflection.GetMessage(message, &field))
-                       : json_of(reflection.GetRepeatedMessage(message, &field, index));
+      break;
   }
-  return {};
+  const Reflection& reflection = *slot.message.GetReflection();
+  return json_of(slot.index < 0 ? reflection.GetMessage(slot.message, &slot.field)
+                                : reflection.GetRepeatedMessage(slot.message, &slot.field, slot.index));
 }
 
 // {"type": …, "message": {…}} as for a record; the bytes where this program does not know the message.

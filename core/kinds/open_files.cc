@@ -70,7 +70,8 @@ void OpenFiles::note_pipe_ends(const std::vector<FileView>& files) const {
   for (const FileView& file : files) {
     if (!S_ISFIFO(file.status.st_mode)) continue;
     const unsigned access = file.info.flags & O_ACCMODE;
-    pipe_ends_[file.status.st_ino] |= access == O_RDONLY ? 1 : access == O_WRONLY ? 2 : 3;
+    pipe_ends_[file.status.st_ino] |= access == O_RDONLY ? kReader : access == O_WRONLY ? kWriter : kReader | kWriter;
+    if (file.info.flags & O_DIRECT) pipe_ends_[file.status.st_ino] |= kPackets;  // only the writing end says so
   }
 }
 
@@ -207,7 +208,7 @@ uint32_t OpenFiles::enter_ghost(const FileView& file) {
 }
 
 // tee(2) copies without consuming. Packets stay packets: one read returns one of them.
-uint32_t OpenFiles::enter_pipe(const FileView& file, bool is_packets, const std::string& fifo_path) {
+uint32_t OpenFiles::enter_pipe(const FileView& file, const std::string& fifo_path) {
   auto [entry, is_new] = pipe_ids_.try_emplace(file.status.st_ino, 0);
   if (!is_new) return entry->second;
   image::PipeData data;
@@ -224,17 +225,14 @@ uint32_t OpenFiles::enter_pipe(const FileView& file, bool is_packets, const std:
     if (sys::tee(reader.get(), copy.write_end.get(), left) != left)
       throw Error(Fault::system, fmt::format("only a part of the {} bytes in the pipe could be copied", left));
     std::string buffer(left, '\0');
-    for (std::string all; left > 0;) {
+    while (left > 0) {
       const size_t n = sys::read_some(copy.read_end.get(), buffer.data(), buffer.size());
       if (n == 0) break;
       left -= n;
-      if (is_packets)
-        data.add_chunks(buffer.substr(0, n));
-      else
-        all.append(buffer, 0, n);
-      if (left == 0 && !is_packets) data.add_chunks(all);
+      data.add_chunks(buffer.substr(0, n));
     }
   }
+  data.set_packets((pipe_ends_[file.status.st_ino] & kPackets) != 0 || data.chunks_size() > 1);
   entry->second = data.id();
   pipes_.push_back(std::move(data));
   return entry->second;

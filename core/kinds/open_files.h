@@ -16,6 +16,8 @@ struct DumpPolicy {
   bool build_ids = true;
 };
 
+enum PipeEnds : unsigned { kReader = 1, kWriter = 2, kPackets = 4 };
+
 class OpenFiles {
  public:
   explicit OpenFiles(DumpPolicy policy) : policy_(policy) {}
@@ -33,7 +35,7 @@ class OpenFiles {
   // For kinds: the content of a deleted file, stored once per inode; returns the ghost's id.
   uint32_t enter_ghost(const FileView& file);
   // For pipes: contents stored once per pipe; returns the PipeData id.
-  uint32_t enter_pipe(const FileView& file, bool is_packets, const std::string& fifo_path);
+  uint32_t enter_pipe(const FileView& file, const std::string& fifo_path);
 
   // Refuses a pipe whose other end is held outside of the tree.
   void require_closed_pipe(const FileView& file) const;
@@ -60,7 +62,7 @@ class OpenFiles {
   std::map<std::tuple<dev_t, ino_t, uint32_t>, uint32_t> paths_;
   std::map<std::pair<dev_t, ino_t>, uint32_t> ghost_ids_;
   std::map<ino_t, uint32_t> pipe_ids_;
-  mutable std::map<ino_t, unsigned> pipe_ends_;  // 1 readable, 2 writable: what the tree itself holds
+  mutable std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
   mutable std::set<HostPid> looked_at_;
 };
 

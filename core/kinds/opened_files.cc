@@ -140,7 +140,7 @@ OpenedFiles::PipeEnds& OpenedFiles::make_pipe(const image::Pipe& pipe) {
   }
   if (sys::get_pipe_size(filler) != static_cast<int>(data->second.capacity()))
     sys::set_pipe_size(filler, static_cast<int>(data->second.capacity()));
-  const bool is_packets = data->second.chunks_size() > 1;
+  const bool is_packets = data->second.packets();
   if (is_packets) sys::set_status_flags(filler, O_NONBLOCK | O_DIRECT);
   for (const std::string& chunk : data->second.chunks()) sys::write_fully(filler, chunk.data(), chunk.size());
   if (is_packets) sys::set_status_flags(filler, O_NONBLOCK);

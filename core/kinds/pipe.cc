@@ -21,7 +21,7 @@ class PipeKind : public Kind {
     image::Pipe message;
     message.set_pipe(file.status.st_ino);
     if (!is_anonymous(file)) message.set_fifo_path(file.link), message.set_mode(file.status.st_mode);
-    message.set_data(table.enter_pipe(file, (file.info.flags & O_DIRECT) != 0, message.fifo_path()));
+    message.set_data(table.enter_pipe(file, message.fifo_path()));
     object.mutable_body()->PackFrom(message);
   }
 

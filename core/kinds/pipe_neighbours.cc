@@ -36,13 +36,13 @@ std::optional<std::string> find_holder(const FileView& file, const std::set<Host
 }  // namespace
 
 void OpenFiles::require_closed_pipe(const FileView& file) const {
-  const unsigned ends = pipe_ends_[file.status.st_ino];
-  if (ends == 3) return;
+  const unsigned ends = pipe_ends_[file.status.st_ino] & (kReader | kWriter);
+  if (ends == (kReader | kWriter)) return;
   if (file.link.starts_with("pipe:[")) {
     UniqueFd copy;
     if (file.copy < 0) copy = sys::get_fd(sys::open_pidfd(file.pid).get(), file.fd);
     const short state = sys::poll_now(file.copy >= 0 ? file.copy : copy.get(), 0);
-    if (state & (ends == 1 ? POLLHUP : POLLERR)) return;  // nobody holds the other end any more
+    if (state & (ends == kReader ? POLLHUP : POLLERR)) return;  // nobody holds the other end any more
   }
   const auto holder = find_holder(file, looked_at_);
   if (!holder && !file.link.starts_with("pipe:[")) return;

@@ -56,10 +56,4 @@ std::vector<WakeupTimer> added_timers(const TimerList& before, const TimerList& 
   return added;
 }
 
-std::vector<WakeupTimer> common_timers(const std::vector<WakeupTimer>& a, const std::vector<WakeupTimer>& b) {
-  std::vector<WakeupTimer> both;
-  std::copy_if(a.begin(), a.end(), std::back_inserter(both), [&](const WakeupTimer& timer) { return contains(b, timer); });
-  return both;
-}
-
 }  // namespace mcr::procfs

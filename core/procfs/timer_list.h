@@ -21,6 +21,5 @@ struct TimerList {
 
 TimerList parse_timer_list(std::string_view text);
 std::vector<WakeupTimer> added_timers(const TimerList& before, const TimerList& after);
-std::vector<WakeupTimer> common_timers(const std::vector<WakeupTimer>& a, const std::vector<WakeupTimer>& b);
 
 }  // namespace mcr::procfs

@@ -163,9 +163,13 @@ void FrozenTree::kill() {
     for (auto& thread : process->threads) thread->abandon();
   }
   for (auto& process : processes_) {
-    // Every tracee reports its end to us; the leader's is left for its parent to collect.
-    for (auto& thread : process->threads)
-      sys::wait_stop(thread->tid(), sys::Clock::now() + std::chrono::seconds(10));
+    // Every tracee reports its end to us. The leader comes last: the kernel holds its report back until the other
+    // threads are collected; then it is left for its parent.
+    for (auto thread = process->threads.rbegin(); thread != process->threads.rend(); ++thread) {
+      const sys::Deadline deadline = sys::Clock::now() + std::chrono::seconds(10);
+      for (auto event = sys::wait_stop((*thread)->tid(), deadline); event && event->kind != sys::StopEvent::Kind::ended;)
+        event = sys::wait_stop((*thread)->tid(), deadline);
+    }
     if (!sys::wait_readable(process->pidfd.get(), 10'000))
       throw Error(Fault::system, fmt::format("process {} did not end after SIGKILL", process->pid));
   }

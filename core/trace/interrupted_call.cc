@@ -79,11 +79,12 @@ bool is_asleep(const Tracee& thread) {
   return static_cast<int64_t>(r.orig_rax) >= 0 && static_cast<int64_t>(r.rax) == arch::kRestartBlock;
 }
 
-// The timers that are armed only while this thread sleeps. Others may come and go in the same moment, so the looks are
-// repeated until one timer is left that was there every time with the same expiry.
+// The timers that are armed only while this thread sleeps. Others come and go in the same moment, and a thread says that
+// it sleeps an instant before its timer stands in the list: so several looks, until one expiry has been there twice and
+// more often than any other. The timer's address says nothing: the kernel moves its stack a little at every call.
 std::optional<uint64_t> look_up_timer(Tracee& thread, HostPid pid) {
-  std::vector<procfs::WakeupTimer> candidates;
-  for (int look = 0; look < 6; ++look) {
+  std::vector<std::pair<procfs::WakeupTimer, int>> seen;
+  for (int look = 0; look < 12; ++look) {
     const auto before = sys::try_read_text("/proc/timer_list");
     if (!before) return std::nullopt;
     thread.run();
@@ -93,13 +94,14 @@ std::optional<uint64_t> look_up_timer(Tracee& thread, HostPid pid) {
     thread.remember();
     if (!is_asleep(thread)) return 0;  // it has just ended by itself
     if (!during) continue;
-    const auto list = procfs::parse_timer_list(*during);
-    auto fresh = procfs::added_timers(procfs::parse_timer_list(*before), list);
-    candidates = look == 0 ? fresh : procfs::common_timers(candidates, fresh);
-    if (candidates.size() == 1) {
-      const auto found = std::find(fresh.begin(), fresh.end(), candidates.front());
-      return std::max<uint64_t>(found->in_ns, 1);
+    for (const auto& timer : procfs::added_timers(procfs::parse_timer_list(*before), procfs::parse_timer_list(*during))) {
+      const auto known = std::find_if(seen.begin(), seen.end(), [&](const auto& s) { return s.first.expires_ns == timer.expires_ns; });
+      if (known == seen.end()) seen.emplace_back(timer, 1);
+      else known->first = timer, ++known->second;
     }
+    std::sort(seen.begin(), seen.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
+    if (!seen.empty() && seen[0].second >= 2 && (seen.size() == 1 || seen[1].second < seen[0].second))
+      return std::max<uint64_t>(seen[0].first.in_ns, 1);
   }
   return std::nullopt;
 }

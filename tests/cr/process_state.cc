@@ -207,6 +207,20 @@ std::string shown(std::string text) {
   return text;
 }
 
+// One line a POSIX timer, in the order of their ids. The address of a pending signal is the kernel's own affair.
+std::vector<std::string> timers(const std::string& base) {
+  std::vector<std::string> found;
+  for (std::string line : lines_of(read_file(base + "/timers"))) {
+    if (line.starts_with("signal:")) line = line.substr(0, line.find('/'));
+    if (line.starts_with("ID:") || found.empty())
+      found.push_back(line);
+    else
+      found.back() += ", " + line;
+  }
+  std::sort(found.begin(), found.end());
+  return found;
+}
+
 void capture_threads(const std::string& base, bool stopped, ProcessState& state) {
   auto& sections = state.sections;
   for (const std::string& tid : list_directory(base + "/task")) {
@@ -249,9 +263,7 @@ ProcessState capture(pid_t pid, bool stopped) {
     sections["process"].push_back(std::string(name) + " " + shown(read_file(base + "/" + name)));
   sections["process"].push_back("auxv " + hexadecimal(read_file(base + "/auxv")));
   sections["limits"] = lines_of(read_file(base + "/limits"));
-  sections["timers"] = lines_of(read_file(base + "/timers"));
-  for (auto& line : sections["timers"])  // the kernel's own addresses and counts are no state
-    if (line.starts_with("signal:")) line = line.substr(0, line.find('/')) + "/...";
+  sections["timers"] = timers(base);
   for (const std::string& name : list_directory(base + "/ns"))
     if (!name.ends_with("_for_children")) sections["process"].push_back("ns " + link_of(base + "/ns/" + name));
   capture_threads(base, stopped, state);
