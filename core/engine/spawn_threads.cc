@@ -24,7 +24,9 @@ bool shorten(const image::SyscallRestart& restart, std::array<uint64_t, 6>& args
   switch (restart.number()) {
     case SYS_nanosleep: args[0] = timespec_at.get(); return true;
     case SYS_clock_nanosleep: args[2] = timespec_at.get(); return true;
-    case SYS_futex: args[3] = timespec_at.get(); return true;
+    case SYS_futex:  // FUTEX_WAIT: a duration; any other: a moment, which stands
+      if ((args[1] & 0x7f) == 0) args[3] = timespec_at.get();
+      return true;
     case SYS_poll: args[2] = (restart.remaining_ns() + 999'999) / 1'000'000; return true;
     default: return false;
   }

@@ -30,10 +30,12 @@ class IntervalTimersFacet : public ProcessFacet {
     image::IntervalTimers message;
     for (int which = 0; which < 3; ++which) {
       const auto value = batch.get<itimerval>(buffers_ + static_cast<uint64_t>(which) * sizeof(itimerval));
-      if (in_us(value.it_value) == 0) continue;
+      if (in_us(value.it_value) == 0 && in_us(value.it_interval) == 0) continue;
       auto* timer = message.add_timers();
       timer->set_which(which);
-      timer->set_value_us(in_us(value.it_value));
+      // An ITIMER_REAL whose signal is pending stands still until the signal is taken (kernel/time/itimer.c); then it
+      // starts anew with its interval.
+      timer->set_value_us(in_us(value.it_value) != 0 ? in_us(value.it_value) : in_us(value.it_interval));
       timer->set_interval_us(in_us(value.it_interval));
     }
     out.PackFrom(message);
@@ -84,7 +86,8 @@ class PosixTimersFacet : public ProcessFacet {
     if (!from.UnpackTo(&message)) return false;
     if (message.timers().empty()) return true;
     plan.late.add("prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl, {kTimerRestoreIds, 1, 0, 0, 0});
-    for (const auto& timer : message.timers()) create(timer, plan);
+    // The kernel lists the newest first.
+    for (int i = message.timers_size(); i-- > 0;) create(message.timers(i), plan);
     plan.late.add("prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl, {kTimerRestoreIds, 0, 0, 0, 0});
     return true;
   }

@@ -37,6 +37,12 @@ bool is_restartable(int64_t number) {
   return number == SYS_nanosleep || number == SYS_clock_nanosleep || number == SYS_poll || number == SYS_futex;
 }
 
+// FUTEX_WAIT takes a duration, FUTEX_WAIT_BITSET a moment; both go on through the restart block.
+bool is_relative_futex_wait(uint64_t operation) {
+  constexpr uint64_t kCommandMask = 0x7f;  // without FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME
+  return (operation & kCommandMask) == 0;
+}
+
 // A call restarted before says restart_syscall. Its own number still stands in the program: mov $number, %eax; syscall.
 int64_t number_of(const sys::Registers& r, HostPid pid) {
   if (r.orig_rax != SYS_restart_syscall) return static_cast<int64_t>(r.orig_rax);
@@ -126,6 +132,10 @@ std::optional<SleepingCall> examine_sleeping_call(Tracee& thread, HostPid pid) {
   SleepingCall call;
   call.number = number_of(thread.frame(), pid);
   call.remaining_ns = whole_timeout(call.number, thread.frame(), pid);
+  if (call.number == SYS_futex && !is_relative_futex_wait(thread.frame().rsi)) {
+    call.exact = true;  // its time-out is a moment, which stays as it is
+    return call;
+  }
   const uint64_t remainder = call.number == SYS_nanosleep         ? thread.frame().rsi
                              : call.number == SYS_clock_nanosleep ? thread.frame().r10
                                                                   : 0;

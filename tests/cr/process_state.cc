@@ -207,6 +207,31 @@ std::string shown(std::string text) {
   return text;
 }
 
+// A checksum of every executable mapping: code that was put there and forgotten shows.
+std::vector<std::string> code(const std::string& base) {
+  std::vector<std::string> lines;
+  int memory = open((base + "/mem").c_str(), O_RDONLY | O_CLOEXEC);
+  if (memory < 0) return lines;
+  std::vector<uint64_t> words(1 << 15);
+  for (const std::string& line : lines_of(read_file(base + "/maps"))) {
+    unsigned long start, end;
+    char protection[8];
+    if (sscanf(line.c_str(), "%lx-%lx %7s", &start, &end, protection) != 3 || protection[2] != 'x') continue;
+    if (line.ends_with("[vsyscall]")) continue;
+    uint64_t sum = 14695981039346656037u, bytes = words.size() * 8;
+    for (uint64_t at = start; at < end; at += bytes) {
+      ssize_t got = pread(memory, words.data(), std::min<uint64_t>(bytes, end - at), static_cast<off_t>(at));
+      for (ssize_t i = 0; i < got / 8; ++i) sum = (sum ^ words[static_cast<size_t>(i)]) * 1099511628211u;
+    }
+    size_t name = line.find_first_of("/[");
+    char text[64];
+    snprintf(text, sizeof text, "%lx %016lx ", start, sum);
+    lines.push_back(text + (name == std::string::npos ? "" : line.substr(name)));
+  }
+  close(memory);
+  return lines;
+}
+
 // One line a POSIX timer, in the order of their ids. The address of a pending signal is the kernel's own affair.
 std::vector<std::string> timers(const std::string& base) {
   std::vector<std::string> found;
@@ -264,6 +289,7 @@ ProcessState capture(pid_t pid, bool stopped) {
   sections["process"].push_back("auxv " + hexadecimal(read_file(base + "/auxv")));
   sections["limits"] = lines_of(read_file(base + "/limits"));
   sections["timers"] = timers(base);
+  sections["code"] = code(base);
   for (const std::string& name : list_directory(base + "/ns"))
     if (!name.ends_with("_for_children")) sections["process"].push_back("ns " + link_of(base + "/ns/" + name));
   capture_threads(base, stopped, state);
