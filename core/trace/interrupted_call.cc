@@ -43,6 +43,18 @@ bool is_relative_futex_wait(uint64_t operation) {
   return (operation & kCommandMask) == 0;
 }
 
+// For a restarted call whose number is not in the code (syscall(3) takes it as an argument): what the kernel is doing in
+// its name, from /proc/PID/task/TID/stack (root only) while it sleeps.
+int64_t number_from_stack(HostPid pid, HostTid tid, const sys::Registers& r) {
+  const auto stack = sys::try_read_text(fmt::format("/proc/{}/task/{}/stack", pid, tid));
+  if (!stack) return 0;
+  constexpr uint64_t kClocks = 12;
+  if (stack->find("nanosleep") != std::string::npos) return r.rdi < kClocks ? SYS_clock_nanosleep : SYS_nanosleep;
+  if (stack->find("poll") != std::string::npos) return SYS_poll;
+  if (stack->find("futex") != std::string::npos) return SYS_futex;
+  return 0;
+}
+
 // A call restarted before says restart_syscall. Its own number still stands in the program: mov $number, %eax; syscall.
 int64_t number_of(const sys::Registers& r, HostPid pid) {
   if (r.orig_rax != SYS_restart_syscall) return static_cast<int64_t>(r.orig_rax);
@@ -88,7 +100,7 @@ bool is_asleep(const Tracee& thread) {
 // The timers that are armed only while this thread sleeps. Others come and go in the same moment, and a thread says that
 // it sleeps an instant before its timer stands in the list: so several looks, until one expiry has been there twice and
 // more often than any other. The timer's address says nothing: the kernel moves its stack a little at every call.
-std::optional<uint64_t> look_up_timer(Tracee& thread, HostPid pid) {
+std::optional<uint64_t> look_up_timer(Tracee& thread, HostPid pid, int64_t& number) {
   std::vector<std::pair<procfs::WakeupTimer, int>> seen;
   for (int look = 0; look < 12; ++look) {
     const auto before = sys::try_read_text("/proc/timer_list");
@@ -96,6 +108,7 @@ std::optional<uint64_t> look_up_timer(Tracee& thread, HostPid pid) {
     thread.run();
     const bool sleeps = sleeps_again(pid, thread.tid());
     const auto during = sleeps ? sys::try_read_text("/proc/timer_list") : std::nullopt;
+    if (sleeps && number == 0) number = number_from_stack(pid, thread.tid(), thread.frame());
     thread.stop_again(sys::Clock::now() + std::chrono::seconds(10));
     thread.remember();
     if (!is_asleep(thread)) return 0;  // it has just ended by itself
@@ -131,24 +144,16 @@ std::optional<SleepingCall> examine_sleeping_call(Tracee& thread, HostPid pid) {
   if (!is_asleep(thread)) return std::nullopt;
   SleepingCall call;
   call.number = number_of(thread.frame(), pid);
-  call.remaining_ns = whole_timeout(call.number, thread.frame(), pid);
-  if (call.number == SYS_futex && !is_relative_futex_wait(thread.frame().rsi)) {
-    call.exact = true;  // its time-out is a moment, which stays as it is
-    return call;
-  }
-  const uint64_t remainder = call.number == SYS_nanosleep         ? thread.frame().rsi
-                             : call.number == SYS_clock_nanosleep ? thread.frame().r10
-                                                                  : 0;
-  if (remainder != 0) {  // the kernel has just written it there
-    call.remaining_ns = read_timespec(pid, remainder).value_or(call.remaining_ns);
-    call.exact = true;
-    return call;
-  }
-  if (!thread.group_stopped()) {
-    const auto remaining = look_up_timer(thread, pid);
+  std::optional<uint64_t> remaining;
+  if (call.number == SYS_nanosleep && thread.frame().rsi != 0) remaining = read_timespec(pid, thread.frame().rsi);
+  if (call.number == SYS_clock_nanosleep && thread.frame().r10 != 0) remaining = read_timespec(pid, thread.frame().r10);
+  if (call.number == SYS_futex && !is_relative_futex_wait(thread.frame().rsi)) remaining = 0;  // its moment stands
+  if (!remaining && !thread.group_stopped()) {
+    remaining = look_up_timer(thread, pid, call.number);
     if (!is_asleep(thread)) return std::nullopt;
-    if (remaining) call.remaining_ns = *remaining, call.exact = true;
   }
+  call.exact = remaining.has_value();
+  call.remaining_ns = remaining.value_or(whole_timeout(call.number, thread.frame(), pid));
   if (!call.exact)
     log::warning("trace", "thread {}: the remaining time of its sleep cannot be found out, a restored one sleeps the whole {} ms",
                  thread.tid(), call.remaining_ns / 1'000'000);

@@ -18,7 +18,8 @@ def undisturbed(arguments, output, **options):
 
 def disturbed(arguments, output, seconds, directory, rounds=5, **options):
     """The same with `rounds` of dump, kill and restore at random moments of its running time of `seconds`."""
-    moments = sorted(seeded().uniform(0.02, 0.75) * seconds for _ in range(rounds))
+    chance = seeded()
+    moments = sorted(chance.uniform(0.02, 0.75) * seconds for _ in range(rounds))
     pid = start(arguments, output, **options)
     ran, resumed = 0.0, time.monotonic()
     for number, moment in enumerate(moments):
