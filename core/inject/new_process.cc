@@ -123,14 +123,18 @@ int64_t NewProcess::last_call(RemoteAddr gadget, long number, const std::array<u
   return static_cast<int64_t>(sys::get_registers(thread.tid()).rax);
 }
 
-// Interrupted behind its entry, the call sees the signal flag before it sleeps: the kernel itself fills the thread's
-// restart block, with the time that we gave.
+// The interrupt is asked for while the thread stands at the entry: the call finds it pending, does not sleep, and the
+// kernel itself fills the thread's restart block, with the time that we gave. A call that has nothing to wait for ends.
 int64_t NewProcess::begin_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args) {
   point_at_call(thread, gadget, number, args);
   thread.run_to_syscall_border(soon());
-  thread.run();
-  thread.stop_again(soon());
-  return static_cast<int64_t>(sys::get_registers(thread.tid()).rax);
+  thread.request_stop();
+  thread.run_to_syscall_border(soon());
+  const auto result = static_cast<int64_t>(sys::get_registers(thread.tid()).rax);
+  thread.request_stop();  // any stop uses up the request before it
+  thread.run();           // as far as that stop, which comes before the next instruction
+  if (!thread.wait_until_stopped(soon())) throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", thread.tid()));
+  return result;
 }
 
 // While one thread still has EXITKILL, our death kills the whole group; taking it from the last one is the commit.

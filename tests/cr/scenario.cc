@@ -86,6 +86,7 @@ void Scenario::start() {
     if (word == "loose") loose_.insert(rest);
     if (word == "rewind") rewind_.emplace_back(rest, 0);
   }
+  files_before_ = list_directory(directory_ + "/program");
   settle();
 }
 
@@ -146,12 +147,20 @@ void Scenario::expect_gone() {
     throw Failure("the program ended otherwise than by SIGKILL: " + read_file(prefix_ + ".result"));
 }
 
+// What an engine that was killed had put there, the next one has taken away.
+void Scenario::expect_no_new_files() const {
+  for (const std::string& name : list_directory(directory_ + "/program"))
+    if (std::find(files_before_.begin(), files_before_.end(), name) == files_before_.end())
+      throw Failure("the engine left a file with the program's: " + name);
+}
+
 void Scenario::rewind_files() const {
   for (const auto& [path, size] : rewind_)
     if (truncate(path.c_str(), size) != 0) throw Failure("cannot truncate " + path);
 }
 
 void Scenario::finish() {
+  expect_no_new_files();
   std::ofstream(prefix_ + ".pauses") << gone_;
   kill(pid_, SIGTERM);
   std::optional<int> status;

@@ -58,7 +58,8 @@ class Scenario {
   void remember();  // the state before
   void expect_unharmed(const std::string& after_what);
   void expect_no_helpers(const std::string& after_what);
-  void expect_gone();         // the program was killed; reaps it
+  void expect_gone();  // the program was killed; reaps it
+  void expect_no_new_files() const;
   void rewind_files() const;  // to the size that they had at the dump
 
   EngineRun run_engine(std::vector<std::string> arguments, int64_t kill_after_ns = -1);
@@ -85,7 +86,8 @@ class Scenario {
   std::set<std::string> loose_;
   std::vector<std::pair<std::string, off_t>> rewind_;
   ProcessState before_;
-  std::string gone_;  // lines of PREFIX.pauses
+  std::vector<std::string> files_before_;  // in the program's folder, at READY
+  std::string gone_;                       // lines of PREFIX.pauses
   std::vector<std::string> commands_;
 };
 
