@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 namespace mcr::arch {
@@ -32,6 +33,8 @@ struct CaveSettings {
   uint64_t code_bytes;
   uint64_t sockets_offset; // where in the mapping the socket pair goes
 };
+// The code alone, without slots: to recognise a cave.
+std::span<const std::byte> cave_code();
 // The bytes to be written into the victim.
 std::vector<std::byte> make_cave(const CaveSettings& settings);
 

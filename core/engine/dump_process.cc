@@ -45,7 +45,7 @@ class ProcessDumper {
     collect_mappings();
     collect_files();  // before the parasite has descriptors of its own
     {
-      inject::ParasiteSession parasite(pid_, process_.pidfd.get(), leader_, mappings_, context_.damage);
+      inject::ParasiteSession parasite(process_, mappings_, context_.damage);
       collect_facets(parasite);
       collect_threads(parasite);
       context_.statistics.set_state_us(context_.statistics.state_us() + since_us(start));

@@ -16,6 +16,7 @@
 #include "core/mem/page_reader.h"
 #include "core/mem/vdso.h"
 #include "core/sys/file.h"
+#include "images/proto/facets.pb.h"
 
 namespace mcr::engine {
 namespace {
@@ -24,6 +25,16 @@ using sys::Clock;
 
 uint64_t since_us(Clock::time_point start) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
+}
+
+facets::TimerSignals timers_of(const tree::ProcessImage& process) {
+  facets::TimerSignals timers;
+  for (const auto& facet : process.core.facets()) {
+    image::PosixTimers message;
+    if (!facet.UnpackTo(&message)) continue;
+    for (const auto& timer : message.timers()) timers.timers.insert(timer.id());
+  }
+  return timers;
 }
 
 class ProcessRestorer {
@@ -98,7 +109,7 @@ class ProcessRestorer {
     live_vdso_ = mem::place_vdso(*process_, ours_, image_.vmas, context_.reader.inventory().vdso(), redirect);
     mem::map_all(*process_, memory);
     if (redirect) mem::write_redirections(*process_, image_.vmas, context_.reader.inventory().vdso(), live_vdso_);
-    context_.statistics.pages_restored += mem::fill_pages(*process_, memory);
+    context_.statistics.pages_restored += mem::fill(*process_, memory, 0, 0);
     mem::protect_all(*process_, memory);
     mem::set_memory_map(*process_, image_.map, memory.files.at(image_.map.exe_file()));
     enter_directories(memory.files.at(image_.fs.cwd_file()), memory.files.at(image_.fs.root_file()));
@@ -180,13 +191,15 @@ class ProcessRestorer {
   void restore_state() {
     const Step step("state");
     inject::Batch batch = channel().batch();
-    facets::ProcessPlan plan{image_.core.pid(), own_, batch, {}, {}, {}};
+    facets::TimerSignals timers = timers_of(image_);
+    // Threads first: the timers must know whose signals wait in a thread's queue.
+    std::vector<ThreadWork> threads = plan_threads(image_, own_, batch, timers);
+    facets::ProcessPlan plan{image_.core.pid(), own_, batch, timers, {}, {}, {}};
     auto all = facets::process_facets();
     for (const auto& any : image_.core.facets()) {
       const bool known = std::any_of(all.begin(), all.end(), [&](auto& facet) { return facet->restore(any, plan); });
       if (!known) throw Error(Fault::image, fmt::format("state of type {} is not known to this version", any.type_url()));
     }
-    std::vector<ThreadWork> threads = plan_threads(image_, own_, batch);
     batch.append(plan.early);
     add_thread_creation(batch, threads, image_.core.pid());
     batch.append(threads.front().plan.calls);

@@ -34,13 +34,14 @@ bool shorten(const image::SyscallRestart& restart, std::array<uint64_t, 6>& args
 
 }  // namespace
 
-std::vector<ThreadWork> plan_threads(const tree::ProcessImage& image, const procfs::Status& own, inject::Batch& batch) {
+std::vector<ThreadWork> plan_threads(const tree::ProcessImage& image, const procfs::Status& own, inject::Batch& batch,
+                                     facets::TimerSignals& timers) {
   std::vector<ThreadWork> threads;
   threads.reserve(image.threads.size());
   const auto all = facets::thread_facets();
   for (const auto& core : image.threads) {
     const Step step("thread {}", core.tid());
-    ThreadWork work{{image.core.pid(), core.tid(), own, batch, {}, {}, {}}, {}, 0};
+    ThreadWork work{{image.core.pid(), core.tid(), own, batch, timers, {}, {}, {}}, {}, 0};
     std::string name = core.name().substr(0, 15);
     work.plan.calls.add("prctl(PR_SET_NAME)", SYS_prctl, {PR_SET_NAME, batch.put_string(name).get()});
     for (const auto& any : core.facets()) {

@@ -16,7 +16,8 @@ struct ThreadWork {
   size_t count = 0;
 };
 
-std::vector<ThreadWork> plan_threads(const tree::ProcessImage& image, const procfs::Status& own, inject::Batch& batch);
+std::vector<ThreadWork> plan_threads(const tree::ProcessImage& image, const procfs::Status& own, inject::Batch& batch,
+                                     facets::TimerSignals& timers);
 // Adds the clone3 calls of all but the leader.
 void add_thread_creation(inject::Batch& batch, std::vector<ThreadWork>& threads, pid_t pid);
 // Waits until every thread has done its calls; throws at the first that failed.

@@ -9,12 +9,20 @@
 
 #include <functional>
 #include <memory>
+#include <set>
 #include <vector>
 
 #include "core/inject/session.h"
 #include "core/procfs/status.h"
 
 namespace mcr::facets {
+
+// A POSIX timer queues one signal, its own, and counts its further expiries in it (timer_getoverrun(2)). A copy of that
+// signal would come on top; instead the timer is set to expire at once.
+struct TimerSignals {
+  std::set<int> timers;   // ids of the process
+  std::set<int> pending;  // those whose signal waits to be taken
+};
 
 struct ProcessView {
   HostPid pid;
@@ -28,6 +36,7 @@ struct ProcessPlan {
   pid_t pid = 0;
   const procfs::Status& own;  // the engine's, which a new process inherits
   inject::Batch& buffers;
+  TimerSignals& timer_signals;
   inject::CallList early, late, last;
 };
 
@@ -52,6 +61,7 @@ struct ThreadPlan {
   pid_t pid = 0, tid = 0;
   const procfs::Status& own;
   inject::Batch& buffers;
+  TimerSignals& timer_signals;
   inject::CallList calls;  // by the thread itself, before it gets its registers
   inject::CallList last;   // likewise, after everything that needs rights
   std::vector<std::function<void(trace::Tracee&)>> outside;  // when the thread stands still

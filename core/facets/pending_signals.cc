@@ -23,6 +23,12 @@ siginfo_t unpack(const std::string& bytes) {
   return info;
 }
 
+bool comes_from_its_timer(const siginfo_t& info, TimerSignals& timers) {
+  if (info.si_code != SI_TIMER || !timers.timers.contains(info.si_timerid)) return false;
+  timers.pending.insert(info.si_timerid);
+  return true;
+}
+
 class SharedSignalsFacet : public ProcessFacet {
  public:
   void ask(inject::Batch&, const ProcessView&) override {}
@@ -36,6 +42,7 @@ class SharedSignalsFacet : public ProcessFacet {
     if (!from.UnpackTo(&message)) return false;
     for (const std::string& bytes : message.siginfo()) {
       const siginfo_t info = unpack(bytes);
+      if (comes_from_its_timer(info, plan.timer_signals)) continue;
       plan.late.add("rt_sigqueueinfo", SYS_rt_sigqueueinfo,
                     {static_cast<uint64_t>(plan.pid), static_cast<uint64_t>(info.si_signo), plan.buffers.put_value(info).get()});
     }
@@ -54,6 +61,7 @@ class ThreadSignalsFacet : public ThreadFacet {
     if (!from.UnpackTo(&message)) return false;
     for (const std::string& bytes : message.siginfo()) {
       const siginfo_t info = unpack(bytes);
+      if (comes_from_its_timer(info, plan.timer_signals)) continue;
       plan.calls.add("rt_tgsigqueueinfo", SYS_rt_tgsigqueueinfo,
                      {static_cast<uint64_t>(plan.pid), static_cast<uint64_t>(plan.tid), static_cast<uint64_t>(info.si_signo),
                       plan.buffers.put_value(info).get()});

@@ -102,8 +102,9 @@ class PosixTimersFacet : public ProcessFacet {
     const RemoteAddr id = plan.buffers.put_value(int64_t{timer.id()});
     plan.late.add("timer_create", SYS_timer_create,
                   {static_cast<uint64_t>(timer.clock()), plan.buffers.put_value(event).get(), id.get()});
-    if (timer.value_ns() == 0) return;
-    const itimerspec value{from_ns(timer.interval_ns()), from_ns(timer.value_ns())};
+    const bool fires_now = plan.timer_signals.pending.contains(timer.id());
+    if (timer.value_ns() == 0 && !fires_now) return;
+    const itimerspec value{from_ns(timer.interval_ns()), from_ns(fires_now ? 1 : timer.value_ns())};
     plan.last.add("timer_settime", SYS_timer_settime,
                   {static_cast<uint64_t>(timer.id()), 0, plan.buffers.put_value(value).get(), 0});
   }

@@ -23,9 +23,14 @@ bool failed(uint64_t result) { return static_cast<int64_t>(result) < 0 && static
 
 }  // namespace
 
-ParasiteSession::ParasiteSession(HostPid pid, int pidfd, trace::Tracee& host,
-                                 const std::vector<procfs::Mapping>& mappings, Damage& damage)
-    : pid_(pid), pidfd_(pidfd), host_(host), damage_(damage), memory_(pid), total_(parasite::kCodeBytes + kDataBytes) {
+ParasiteSession::ParasiteSession(trace::FrozenProcess& process, const std::vector<procfs::Mapping>& mappings,
+                                 Damage& damage)
+    : process_(process),
+      pid_(process.pid),
+      host_(*process.threads.front()),
+      damage_(damage),
+      memory_(process.pid),
+      total_(parasite::kCodeBytes + kDataBytes) {
   const Step step("infect");
   find_cave(mappings);
   try {
@@ -56,14 +61,10 @@ void ParasiteSession::find_cave(const std::vector<procfs::Mapping>& mappings) {
   cave_bytes_ = aligned(arch::cave_entries().size);
   const size_t needed = 2 * cave_bytes_;
   const auto consider = [&](const procfs::Mapping& m) {
-    std::vector<std::byte> tail(std::min<uint64_t>(m.size(), 4096));
-    if (!memory_.try_read(RemoteAddr(m.end - tail.size()), tail)) return false;
-    const auto used = std::find_if(tail.rbegin(), tail.rend(), [](std::byte b) { return b != std::byte{0}; });
-    const size_t zeros = static_cast<size_t>(used - tail.rbegin());
-    if (zeros < needed + 32) return false;
+    if (m.size() < needed + 32) return false;
     cave_ = RemoteAddr((m.end - needed) / 16 * 16);
     probe_cave_ = cave_ + cave_bytes_;
-    return true;
+    return is_free_cave(cave_, cave_bytes_) && is_free_cave(probe_cave_, cave_bytes_);
   };
   const auto executable = [](const procfs::Mapping& m) { return (m.prot & PROT_EXEC) && (m.prot & PROT_READ) && !m.shared; };
   for (const auto& m : mappings)
@@ -72,6 +73,17 @@ void ParasiteSession::find_cave(const std::vector<procfs::Mapping>& mappings) {
     if (executable(m) && !m.path.empty() && m.path.front() == '/' && consider(m)) return;
   throw Error(Fault::refused, fmt::format("process {} has no room for {} bytes of code", pid_, needed),
               "it has neither a vdso nor an executable mapping that ends in zeros");
+}
+
+// Zeros, or what a dump left that was killed: the same code. Nobody may be in there any more.
+bool ParasiteSession::is_free_cave(RemoteAddr at, size_t bytes) const {
+  std::vector<std::byte> now(bytes);
+  if (!memory_.try_read(at, now)) return false;
+  for (const auto& thread : process_.threads)
+    if (thread->frame().rip - at.get() < bytes) return false;
+  if (std::all_of(now.begin(), now.end(), [](std::byte b) { return b == std::byte{0}; })) return true;
+  const auto code = arch::cave_code();
+  return std::equal(code.begin(), code.end(), now.begin());
 }
 
 void ParasiteSession::write_cave(RemoteAddr at, const trace::Tracee& thread) {
@@ -122,7 +134,7 @@ void ParasiteSession::connect() {
   int32_t sockets[2];
   sys::read_memory(pid_, base_ + parasite::kDataOffset, sockets, sizeof sockets);
   remote_socket_ = sockets[0];
-  UniqueFd ours = sys::get_fd(pidfd_, sockets[1]);
+  UniqueFd ours = sys::get_fd(process_.pidfd.get(), sockets[1]);
   memory_.write(base_, std::span(mcr_blob_begin, mcr_blob_end));
   channel_ = std::make_unique<Channel>(pid_, std::move(ours), base_, kDataBytes);
   channel_->set_tracee(&host_);

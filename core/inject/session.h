@@ -9,6 +9,7 @@
 
 #include "core/inject/channel.h"
 #include "core/procfs/maps.h"
+#include "core/trace/frozen_tree.h"
 #include "core/trace/remote_memory.h"
 
 namespace mcr::inject {
@@ -25,8 +26,8 @@ class ParasiteSession {
  public:
   static constexpr size_t kDataBytes = 256 * 1024;
 
-  ParasiteSession(HostPid pid, int pidfd, trace::Tracee& host, const std::vector<procfs::Mapping>& mappings,
-                  Damage& damage);
+  // The first thread of the process becomes the host.
+  ParasiteSession(trace::FrozenProcess& process, const std::vector<procfs::Mapping>& mappings, Damage& damage);
   ~ParasiteSession();  // cures; what fails is recorded as damage
   ParasiteSession(const ParasiteSession&) = delete;
   ParasiteSession& operator=(const ParasiteSession&) = delete;
@@ -42,6 +43,7 @@ class ParasiteSession {
 
  private:
   void find_cave(const std::vector<procfs::Mapping>& mappings);
+  bool is_free_cave(RemoteAddr at, size_t bytes) const;
   void write_cave(RemoteAddr at, const trace::Tracee& thread);
   void point(trace::Tracee& thread, RemoteAddr entry, uint64_t rdi = 0, uint64_t rsi = 0, uint64_t rdx = 0);
   void map_blob();
@@ -50,8 +52,8 @@ class ParasiteSession {
   void undo_attach() noexcept;
   sys::Deadline soon() const { return sys::Clock::now() + std::chrono::seconds(10); }
 
+  trace::FrozenProcess& process_;
   HostPid pid_;
-  int pidfd_;
   trace::Tracee& host_;
   Damage& damage_;
   trace::RemoteMemory memory_;

@@ -17,46 +17,68 @@ using image::PageRun;
 constexpr uint64_t kBatchBytes = 32 << 20;
 constexpr size_t kMaxVectors = 1024;
 
-struct Group {  // runs that lie one behind the other in the file, with one preadv
+struct Piece {  // a part of a run, made of whole chunks
+  uint64_t address, bytes, offset;
+  size_t run;
+  int first_chunk;
+};
+
+struct Group {  // pieces that lie one behind the other in the file, with one preadv
   size_t first, count;
   uint64_t offset, bytes;
 };
 
-void check_run(const PageRun& run, std::span<const std::byte> file, const std::string& name) {
-  if (run.offset() > file.size() || run.bytes() > file.size() - run.offset())
+void check_shape(const PageRun& run, uint64_t file_bytes, const std::string& name) {
+  if (run.offset() > file_bytes || run.bytes() > file_bytes - run.offset())
     throw Error(Fault::image, fmt::format("{}: a run at offset {} reaches beyond its end", name, run.offset()));
-  if (run.chunk_bytes() == 0 || (run.bytes() + run.chunk_bytes() - 1) / run.chunk_bytes() != static_cast<uint64_t>(run.checksums_size()))
+  const uint64_t chunk = run.chunk_bytes();
+  if (chunk == 0 || chunk % 4096 != 0 || (run.bytes() + chunk - 1) / chunk != static_cast<uint64_t>(run.checksums_size()))
     throw Error(Fault::image, fmt::format("{}: a run at offset {} has the wrong number of checksums", name, run.offset()));
-  uint64_t done = 0;
-  for (const uint64_t expected : run.checksums()) {
-    const uint64_t bytes = std::min<uint64_t>(run.chunk_bytes(), run.bytes() - done);
-    if (images::checksum_of(file.data() + run.offset() + done, bytes) != expected)
-      throw Error(Fault::image, fmt::format("{} at offset {}: checksum of {} bytes differs", name, run.offset() + done, bytes),
+}
+
+void check_piece(const PageRun& run, const Piece& piece, std::span<const std::byte> file, const std::string& name) {
+  int chunk = piece.first_chunk;
+  for (uint64_t done = 0; done < piece.bytes; ++chunk) {
+    const uint64_t bytes = std::min<uint64_t>(run.chunk_bytes(), piece.bytes - done);
+    if (images::checksum_of(file.data() + piece.offset + done, bytes) != run.checksums(chunk))
+      throw Error(Fault::image, fmt::format("{} at offset {}: checksum of {} bytes differs", name, piece.offset + done, bytes),
                   "the image is damaged: use another copy");
     done += bytes;
   }
 }
 
-std::vector<Group> group_runs(const RestoreMemory& memory) {
+// Pieces are small enough for one system call (2 GiB less a page) and for reading and checking to overlap.
+std::vector<Piece> cut(const std::vector<PageRun>& runs, uint32_t shared) {
+  std::vector<Piece> pieces;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const PageRun& run = runs[i];
+    if (run.shared() != shared) continue;
+    const uint64_t most = std::max<uint64_t>(kBatchBytes / run.chunk_bytes(), 1) * run.chunk_bytes();
+    for (uint64_t done = 0; done < run.bytes(); done += most)
+      pieces.push_back({run.start() + done, std::min(most, run.bytes() - done), run.offset() + done, i,
+                        static_cast<int>(done / run.chunk_bytes())});
+  }
+  return pieces;
+}
+
+std::vector<Group> group(const std::vector<Piece>& pieces) {
   std::vector<Group> groups;
-  for (size_t i = 0; i < memory.runs.size(); ++i) {
-    const PageRun& run = memory.runs[i];
-    if (run.shared() != 0) continue;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    const Piece& piece = pieces[i];
     const bool fits = !groups.empty() && groups.back().count < kMaxVectors && groups.back().bytes < kBatchBytes &&
-                      groups.back().first + groups.back().count == i &&
-                      groups.back().offset + groups.back().bytes == run.offset();
-    if (!fits) groups.push_back({i, 0, run.offset(), 0});
+                      groups.back().offset + groups.back().bytes == piece.offset;
+    if (!fits) groups.push_back({i, 0, piece.offset, 0});
     ++groups.back().count;
-    groups.back().bytes += run.bytes();
+    groups.back().bytes += piece.bytes;
   }
   return groups;
 }
 
-void add_read(inject::Batch& batch, const RestoreMemory& memory, const Group& group) {
+void add_read(inject::Batch& batch, const RestoreMemory& memory, const std::vector<Piece>& pieces, const Group& group, uint64_t base) {
   std::vector<iovec> parts;
   for (size_t i = 0; i < group.count; ++i) {
-    const PageRun& run = memory.runs[group.first + i];
-    parts.push_back({reinterpret_cast<void*>(run.start()), run.bytes()});
+    const Piece& piece = pieces[group.first + i];
+    parts.push_back({reinterpret_cast<void*>(base + piece.address), piece.bytes});
   }
   const RemoteAddr vector = batch.put(std::as_bytes(std::span(parts)));
   batch.add("preadv", SYS_preadv, {static_cast<uint64_t>(memory.remote_pages_fd), vector.get(), parts.size(), group.offset, 0});
@@ -64,23 +86,27 @@ void add_read(inject::Batch& batch, const RestoreMemory& memory, const Group& gr
 
 }  // namespace
 
-uint64_t fill_pages(inject::NewProcess& process, const RestoreMemory& memory) {
+uint64_t fill(inject::NewProcess& process, const RestoreMemory& memory, uint32_t shared, uint64_t base) {
   const Step step("fill pages");
-  const sys::FileMapping file(memory.pages_fd, sys::stat_fd(memory.pages_fd).st_size);
+  const sys::FileMapping file(memory.pages_fd, static_cast<size_t>(sys::stat_fd(memory.pages_fd).st_size));
   for (const PageRun& run : memory.runs)
-    if (run.shared() != 0) check_run(run, file.bytes(), memory.pages_name);
-  const std::vector<Group> groups = group_runs(memory);
+    if (run.shared() == shared) check_shape(run, file.bytes().size(), memory.pages_name);
+  const std::vector<Piece> pieces = cut(memory.runs, shared);
+  const std::vector<Group> groups = group(pieces);
   uint64_t pages = 0;
   for (size_t next = 0; next < groups.size();) {
     inject::Batch batch = process.channel().batch();
     const size_t first = next;
-    for (uint64_t bytes = 0; next < groups.size() && bytes < kBatchBytes && batch.has_room_for(groups[next].count * 16 + 256); ++next) {
-      add_read(batch, memory, groups[next]);
+    for (uint64_t bytes = 0; next < groups.size() && bytes < kBatchBytes && batch.has_room_for(groups[next].count * sizeof(iovec) + 256); ++next) {
+      add_read(batch, memory, pieces, groups[next], base);
       bytes += groups[next].bytes;
     }
     process.channel().start(batch);
     for (size_t g = first; g < next; ++g)
-      for (size_t i = 0; i < groups[g].count; ++i) check_run(memory.runs[groups[g].first + i], file.bytes(), memory.pages_name);
+      for (size_t i = 0; i < groups[g].count; ++i) {
+        const Piece& piece = pieces[groups[g].first + i];
+        check_piece(memory.runs[piece.run], piece, file.bytes(), memory.pages_name);
+      }
     process.channel().finish(batch);
     for (size_t g = first; g < next; ++g) {
       if (batch.result(g - first) != static_cast<int64_t>(groups[g].bytes))

@@ -6,7 +6,7 @@
 
 namespace mcr::mem {
 
-// Returns the number of pages filled.
-uint64_t fill_pages(inject::NewProcess& process, const RestoreMemory& memory);
+// The private memory (shared = 0, base = 0), or one shared object that is mapped at `base`. Returns the number of pages.
+uint64_t fill(inject::NewProcess& process, const RestoreMemory& memory, uint32_t shared, uint64_t base);
 
 }  // namespace mcr::mem

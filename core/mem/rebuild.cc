@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/mem/address_space.h"
+#include "core/mem/page_reader.h"
 #include "core/mem/vma_flags.h"
 
 namespace mcr::mem {
@@ -53,15 +54,7 @@ void map_shared_object(inject::NewProcess& process, const RestoreMemory& memory,
   process.channel().run(batch);
   const auto base = static_cast<uint64_t>(batch.result(0));
   batch.clear();
-  for (const image::PageRun& run : memory.runs) {
-    if (run.shared() != object.id()) continue;
-    const RemoteAddr vector = batch.put_value(iovec{reinterpret_cast<void*>(base + run.start()), run.bytes()});
-    const size_t call = batch.add("preadv", SYS_preadv, {static_cast<uint64_t>(memory.remote_pages_fd), vector.get(), 1, run.offset(), 0});
-    process.channel().run(batch);
-    if (batch.result(call) != static_cast<int64_t>(run.bytes()))
-      throw Error(Fault::image, fmt::format("{}: {} of {} bytes at offset {}", memory.pages_name, batch.result(call), run.bytes(), run.offset()));
-    batch.clear();
-  }
+  fill(process, memory, object.id(), base);
   for (const Vma& vma : memory.vmas) {
     if (vma.kind() != Vma::SHARED_ANONYMOUS || vma.shared() != object.id()) continue;
     batch.add("mremap", SYS_mremap, {base + vma.offset(), 0, vma.end() - vma.start(), MREMAP_MAYMOVE | MREMAP_FIXED, vma.start()});

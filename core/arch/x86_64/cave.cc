@@ -20,6 +20,8 @@ CaveEntries cave_entries() {
           offset_of(mcr_cave_probe),  offset_of(mcr_cave_resume), offset_of(mcr_cave_end)};
 }
 
+std::span<const std::byte> cave_code() { return {mcr_cave_begin, mcr_cave_slots}; }
+
 user_regs_struct restartable_frame(const user_regs_struct& stopped) {
   user_regs_struct frame = stopped;
   if (static_cast<int64_t>(stopped.orig_rax) < 0) return frame;  // not in a system call
