@@ -11,6 +11,8 @@ class AbsentDevice : public Device {
 
 }  // namespace
 
-std::unique_ptr<Device> make_absent_device() { return std::make_unique<AbsentDevice>(); }
+std::unique_ptr<Device> make_absent_device() {
+  return std::make_unique<AbsentDevice>();
+}
 
 }  // namespace mcr::gpu

@@ -11,8 +11,8 @@ namespace mcr::gpu {
 class Device {
  public:
   virtual ~Device() = default;
-  virtual std::string name() const = 0;                // "none", "cuda"
-  virtual bool is_used_by(HostPid pid) const = 0;       // reads /proc only
+  virtual std::string name() const = 0;            // "none", "cuda"
+  virtual bool is_used_by(HostPid pid) const = 0;  // reads /proc only
 };
 
 // The implementation for a machine, or a build, without a supported GPU.

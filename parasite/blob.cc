@@ -60,10 +60,9 @@ inline long spawn_thread(const Call& call) {
 uint32_t run(Call* calls, uint32_t count) {
   for (uint32_t i = 0; i < count; ++i) {
     Call& call = calls[i];
-    call.result = call.flags & kSpawnThread
-                      ? spawn_thread(call)
-                      : syscall6(call.number, call.args[0], call.args[1], call.args[2], call.args[3], call.args[4],
-                                 call.args[5]);
+    call.result = call.flags & kSpawnThread ? spawn_thread(call)
+                                            : syscall6(call.number, call.args[0], call.args[1], call.args[2],
+                                                       call.args[3], call.args[4], call.args[5]);
     const bool failed = call.result < 0 && call.result >= -4095;
     if (failed && !(call.flags & kMayFail)) return i + 1;
   }
@@ -102,6 +101,13 @@ uint32_t receive(Control* control, int socket) {
   return count;
 }
 
+// Noted here and not by the engine: it may die at any moment, and then only we can close what we were lent.
+uint32_t borrow(Control* control, int socket) {
+  const uint32_t count = receive(control, socket);
+  if (count == 1 && control->owned_count < 16) control->owned[control->owned_count++] = control->received[0];
+  return count;
+}
+
 }  // namespace
 
 extern "C" void mcr_blob_main(unsigned char* base, int socket) {
@@ -114,6 +120,8 @@ extern "C" void mcr_blob_main(unsigned char* base, int socket) {
       reply.executed = run(reinterpret_cast<Call*>(bell.calls), bell.count);
     else if (bell.command == kReceive)
       reply.executed = receive(control, socket);
+    else if (bell.command == kBorrow)
+      reply.executed = borrow(control, socket);
     syscall6(kSendto, static_cast<uint64_t>(socket), reinterpret_cast<uint64_t>(&reply), sizeof reply, kNoSignal);
   }
   // The engine is gone, or cures us: leave no descriptor behind.

@@ -23,14 +23,15 @@ enum CallFlags : uint32_t {
 
 // What a new thread does before it sleeps for ever (the engine then gives it its registers).
 struct ThreadBatch {
-  uint64_t calls;   // address of Call[count]; every one is executed, failures are left in `result`
+  uint64_t calls;  // address of Call[count]; every one is executed, failures are left in `result`
   uint64_t count;
-  uint64_t done;    // address of a uint32_t counter, incremented when the thread has finished
+  uint64_t done;  // address of a uint32_t counter, incremented when the thread has finished
 };
 
 enum Command : uint32_t {
   kRun = 1,      // execute `count` calls of the batch area
-  kReceive = 2   // receive one message with descriptors; their numbers go to Control::received
+  kReceive = 2,  // receive one message with descriptors; their numbers go to Control::received
+  kBorrow = 3    // likewise, one descriptor, which is closed when the socket closes; its number goes to received[0]
 };
 
 // Travels over the SOCK_SEQPACKET pair, engine to parasite.
@@ -49,10 +50,10 @@ inline constexpr uint32_t kMaxDescriptors = 253;  // SCM_MAX_FD
 
 // At the start of the data area (base + kDataOffset).
 struct Control {
-  int32_t sockets[2];                    // written by the entry code
-  uint32_t received_count;               // descriptors that came last
+  int32_t sockets[2];       // written by the entry code
+  uint32_t received_count;  // descriptors that came last
   int32_t received[kMaxDescriptors];
-  uint32_t owned_count;                  // to be closed should the engine vanish
+  uint32_t owned_count;  // to be closed should the engine vanish
   int32_t owned[16];
 };
 

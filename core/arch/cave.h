@@ -16,12 +16,12 @@
 
 namespace mcr::arch {
 
-struct CaveEntries {   // offsets from the start of the cave
-  uint64_t attach;     // map the parasite, make its socket pair, wait for a byte, enter it
-  uint64_t leave;      // close the socket in r13, unmap the parasite at r12, resume
-  uint64_t unmap;      // only unmap the parasite at r12, resume
-  uint64_t probe;      // sigaltstack(NULL, rdi); prctl(PR_GET_TID_ADDRESS, rsi); prctl(PR_GET_PDEATHSIG, rdx); resume
-  uint64_t resume;     // only resume
+struct CaveEntries {  // offsets from the start of the cave
+  uint64_t attach;    // map the parasite, make its socket pair, wait for a byte, enter it
+  uint64_t leave;     // close the socket in r13, unmap the parasite at r12, resume
+  uint64_t unmap;     // only unmap the parasite at r12, resume
+  uint64_t probe;     // sigaltstack(NULL, rdi); prctl(PR_GET_TID_ADDRESS, rsi); prctl(PR_GET_PDEATHSIG, rdx); resume
+  uint64_t resume;    // only resume
   uint64_t size;
 };
 CaveEntries cave_entries();
@@ -29,9 +29,9 @@ CaveEntries cave_entries();
 struct CaveSettings {
   user_regs_struct frame;  // where to go back to
   uint64_t signal_mask;
-  uint64_t total_bytes;    // of the parasite's mapping
+  uint64_t total_bytes;  // of the parasite's mapping
   uint64_t code_bytes;
-  uint64_t sockets_offset; // where in the mapping the socket pair goes
+  uint64_t sockets_offset;  // where in the mapping the socket pair goes
 };
 // The code alone, without slots: to recognise a cave.
 std::span<const std::byte> cave_code();

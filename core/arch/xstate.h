@@ -15,6 +15,6 @@ void load_xstate(HostTid tid, const std::string& state);  // throws when this CP
 uint64_t xcr0_of(const std::string& state);
 // Component bits that are in use in the block (XSTATE_BV).
 uint64_t used_components(const std::string& state);
-std::string component_names(uint64_t bits);                // "AVX, AVX-512 opmask"
+std::string component_names(uint64_t bits);  // "AVX, AVX-512 opmask"
 
 }  // namespace mcr::arch

@@ -28,19 +28,31 @@ std::string lines_of(const std::string& summary, const std::vector<Problem>& pro
 
 std::string_view fault_name(Fault fault) {
   switch (fault) {
-    case Fault::usage: return "usage";
-    case Fault::refused: return "refused";
-    case Fault::system: return "system";
-    case Fault::image: return "image";
-    case Fault::timeout: return "timeout";
-    case Fault::internal: return "internal";
+    case Fault::usage:
+      return "usage";
+    case Fault::refused:
+      return "refused";
+    case Fault::system:
+      return "system";
+    case Fault::image:
+      return "image";
+    case Fault::timeout:
+      return "timeout";
+    case Fault::internal:
+      return "internal";
   }
   return "internal";
 }
 
-Step::Step(std::string text) { open_steps().push_back(std::move(text)); }
-Step::~Step() { open_steps().pop_back(); }
-const std::vector<std::string>& Step::trail() { return open_steps(); }
+Step::Step(std::string text) {
+  open_steps().push_back(std::move(text));
+}
+Step::~Step() {
+  open_steps().pop_back();
+}
+const std::vector<std::string>& Step::trail() {
+  return open_steps();
+}
 
 Error::Error(Fault fault, std::string reason, std::string remedy, int code, std::source_location where)
     : fault_(fault),
@@ -51,7 +63,9 @@ Error::Error(Fault fault, std::string reason, std::string remedy, int code, std:
       code_(code),
       where_(where) {}
 
-std::string Error::object() const { return fmt::format("{}", fmt::join(trail_, " > ")); }
+std::string Error::object() const {
+  return fmt::format("{}", fmt::join(trail_, " > "));
+}
 
 std::string Error::place() const {
   const char* file = std::strrchr(where_.file_name(), '/');

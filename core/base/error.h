@@ -49,7 +49,7 @@ class Error : public std::exception {
   const std::string& reason() const { return reason_; }
   const std::string& remedy() const { return remedy_; }  // what the user can do about it; may be empty
   const std::vector<std::string>& trail() const { return trail_; }
-  std::string object() const;  // the steps joined: which object it is about
+  std::string object() const;         // the steps joined: which object it is about
   int code() const { return code_; }  // errno value, 0 when no system call was involved
   const std::source_location& where() const { return where_; }
   std::string place() const;  // "file.cc:123"

@@ -21,9 +21,9 @@ class Id {
   Number value_{};
 };
 
-using HostPid = Id<struct HostPidTag, pid_t>;  // a process, numbered in the engine's pid namespace
-using HostTid = Id<struct HostTidTag, pid_t>;  // a thread, numbered in the engine's pid namespace
-using NsPid = Id<struct NsPidTag, pid_t>;      // as the program itself sees it
+using HostPid = Id<struct HostPidTag, pid_t>;       // a process, numbered in the engine's pid namespace
+using HostTid = Id<struct HostTidTag, pid_t>;       // a thread, numbered in the engine's pid namespace
+using NsPid = Id<struct NsPidTag, pid_t>;           // as the program itself sees it
 using ObjectId = Id<struct ObjectIdTag, uint32_t>;  // a shareable object inside one image
 
 // An address in another process; never dereferenced here.

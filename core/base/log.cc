@@ -27,11 +27,16 @@ State& state() {
 
 spdlog::level::level_enum spdlog_level(Level level) {
   switch (level) {
-    case Level::message: return spdlog::level::critical;
-    case Level::error: return spdlog::level::err;
-    case Level::warning: return spdlog::level::warn;
-    case Level::info: return spdlog::level::info;
-    case Level::debug: return spdlog::level::debug;
+    case Level::message:
+      return spdlog::level::critical;
+    case Level::error:
+      return spdlog::level::err;
+    case Level::warning:
+      return spdlog::level::warn;
+    case Level::info:
+      return spdlog::level::info;
+    case Level::debug:
+      return spdlog::level::debug;
   }
   return spdlog::level::debug;
 }
@@ -63,7 +68,9 @@ void flush() {
   if (state().logger) state().logger->flush();
 }
 
-bool enabled(Level level) { return state().logger && (level <= state().level || state().keeps_ring); }
+bool enabled(Level level) {
+  return state().logger && (level <= state().level || state().keeps_ring);
+}
 
 void write(Level level, std::string_view module, std::string_view text) {
   State& s = state();

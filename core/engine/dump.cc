@@ -74,8 +74,10 @@ class Dump {
       statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
     }
     store();
-    if (options_.leave_stopped) frozen.leave_stopped();
-    else if (!options_.leave_running) frozen.kill();
+    if (options_.leave_stopped)
+      frozen.leave_stopped();
+    else if (!options_.leave_running)
+      frozen.kill();
     if (!options_.leave_running) statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
     statistics_.set_total_us(microseconds(start, Clock::now()));
     call_hook(options_.hook, "post-dump", options_.tree);
@@ -97,7 +99,8 @@ class Dump {
   void look_at_frozen(trace::FrozenTree& frozen, const kinds::OpenFiles& files) {
     for (auto& process : frozen.processes()) {
       const Step step("process {}", process->pid);
-      if (!trace::children_of(process->pid).empty()) throw Error(Fault::refused, "it has made a child process meanwhile");
+      if (!trace::children_of(process->pid).empty())
+        throw Error(Fault::refused, "it has made a child process meanwhile");
       files.look_at_descriptors(process->pid);
     }
   }

@@ -69,7 +69,8 @@ class ProcessDumper {
       if (static_cast<int64_t>(thread.frame().rax) == arch::kRestartBlock) {
         sleeping_[i] = trace::examine_sleeping_call(thread, pid_);
       } else {
-        const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, thread.tid())));
+        const auto status =
+            procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, thread.tid())));
         trace::settle_ended_call(thread, (status.sig_pending | status.shared_pending) & ~status.sig_blocked);
       }
     }
@@ -136,7 +137,8 @@ class ProcessDumper {
       const auto probe = is_host ? parasite.probe_host() : parasite.probe(*thread);
       // The host waits inside the parasite, which touches no more of it than its general registers.
       if (is_host) thread->stop_again(sys::Clock::now() + std::chrono::seconds(10));
-      const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, thread->tid())));
+      const auto status =
+          procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, thread->tid())));
       image::ThreadCore core;
       core.set_tid(status.ns_pid.back());
       core.set_name(status.name);
@@ -156,8 +158,10 @@ class ProcessDumper {
 
   void collect_files() {
     image_.descriptors = context_.files.enter_descriptors(pid_, process_.pidfd.get(), context_.writer);
-    image_.fs.set_cwd_file(context_.files.enter_path(pid_, fmt::format("/proc/{}/cwd", pid_), O_RDONLY | O_DIRECTORY, context_.writer));
-    image_.fs.set_root_file(context_.files.enter_path(pid_, fmt::format("/proc/{}/root", pid_), O_RDONLY | O_DIRECTORY, context_.writer));
+    image_.fs.set_cwd_file(
+        context_.files.enter_path(pid_, fmt::format("/proc/{}/cwd", pid_), O_RDONLY | O_DIRECTORY, context_.writer));
+    image_.fs.set_root_file(
+        context_.files.enter_path(pid_, fmt::format("/proc/{}/root", pid_), O_RDONLY | O_DIRECTORY, context_.writer));
     image_.fs.set_umask(status_.umask);
   }
 
@@ -190,7 +194,8 @@ class ProcessDumper {
 
   void store_shared(const mem::SharedObject& object, mem::PageWriter& writer) {
     const Step step("shared memory at {:#x}", object.map_start);
-    const UniqueFd file = sys::open(fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, object.map_start, object.map_end), O_RDONLY);
+    const UniqueFd file =
+        sys::open(fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, object.map_start, object.map_end), O_RDONLY);
     image::SharedMemory message;
     message.set_id(object.id);
     message.set_size((static_cast<uint64_t>(sys::stat_fd(file.get()).st_size) + 4095) / 4096 * 4096);

@@ -2,9 +2,9 @@
 #pragma once
 
 #include "core/engine/options.h"
-#include "core/tree/process_image.h"
 #include "core/kinds/open_files.h"
 #include "core/trace/frozen_tree.h"
+#include "core/tree/process_image.h"
 #include "images/proto/inventory.pb.h"
 #include "images/proto/stats.pb.h"
 

@@ -22,7 +22,7 @@ struct RestoreStatistics {
 
 struct Restored {
   HostPid root;
-  UniqueFd pidfd;                               // of the root process
+  UniqueFd pidfd;  // of the root process
   RestoreStatistics statistics;
 };
 

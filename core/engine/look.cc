@@ -14,14 +14,15 @@ void refuse_children(HostPid pid) {
   const auto children = trace::children_of(pid);
   if (children.empty()) return;
   throw Error(Fault::refused,
-              fmt::format("it has {} child process{}, the first is {}", children.size(), children.size() > 1 ? "es" : "",
-                          trace::describe_process(children.front())),
+              fmt::format("it has {} child process{}, the first is {}", children.size(),
+                          children.size() > 1 ? "es" : "", trace::describe_process(children.front())),
               "process trees are not built yet: dump the child itself, or a program without children");
 }
 
 // Everything the new process gets from `restore` itself must be what the program has now.
 void refuse_foreign_namespaces(HostPid pid) {
-  for (const char* name : {"mnt", "net", "pid", "pid_for_children", "user", "uts", "ipc", "cgroup", "time", "time_for_children"}) {
+  for (const char* name :
+       {"mnt", "net", "pid", "pid_for_children", "user", "uts", "ipc", "cgroup", "time", "time_for_children"}) {
     const auto theirs = sys::try_read_link(fmt::format("/proc/{}/ns/{}", pid, name));
     const auto ours = sys::try_read_link(fmt::format("/proc/self/ns/{}", name));
     if (theirs && ours && *theirs != *ours)
@@ -46,7 +47,8 @@ void refuse_threads(HostPid pid) {
     if (status.seccomp != 0)
       throw Error(Fault::refused, status.seccomp == 1 ? "it is in seccomp strict mode" : "it has seccomp filters",
                   "seccomp cannot be saved yet");
-    if (status.state == 'Z') throw Error(Fault::refused, "it has ended while other threads go on", "this cannot be saved yet");
+    if (status.state == 'Z')
+      throw Error(Fault::refused, "it has ended while other threads go on", "this cannot be saved yet");
   }
 }
 
@@ -65,7 +67,8 @@ void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenF
   if (sys::effective_uid() != 0) {
     const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", pid)));
     if (status.uid[0] != sys::effective_uid())
-      throw Error(Fault::refused, fmt::format("it belongs to user {}, we are user {}", status.uid[0], sys::effective_uid()),
+      throw Error(Fault::refused,
+                  fmt::format("it belongs to user {}, we are user {}", status.uid[0], sys::effective_uid()),
                   "run mini-criu as root or as that user");
   }
   refuse_children(pid);

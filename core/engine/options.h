@@ -23,20 +23,20 @@ struct DumpOptions {
   bool leave_running = false;
   bool leave_stopped = false;
   bool shell_job = false;
-  bool sync = true;                             // fsync before the commit; --no-sync clears it
-  std::chrono::milliseconds timeout{10'000};    // of the freeze; 0: none
+  bool sync = true;                           // fsync before the commit; --no-sync clears it
+  std::chrono::milliseconds timeout{10'000};  // of the freeze; 0: none
   FileValidation validation = FileValidation::buildid;
-  uint64_t ghost_limit = UINT64_MAX;            // bytes of one deleted file
+  uint64_t ghost_limit = UINT64_MAX;  // bytes of one deleted file
   Hook hook;
 };
 
 struct RestoreOptions {
   std::string images_dir = ".";
-  bool sibling = false;                         // child of our parent instead of our own
+  bool sibling = false;  // child of our parent instead of our own
   bool leave_stopped = false;
   bool shell_job = false;
   FileValidation validation = FileValidation::buildid;
-  bool redirect_vdso = false;                   // take the path for a changed vdso even where it did not change
+  bool redirect_vdso = false;  // take the path for a changed vdso even where it did not change
   std::chrono::milliseconds timeout{0};
   Hook hook;
 };

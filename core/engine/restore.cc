@@ -19,9 +19,12 @@ void call_hook(const Hook& hook, std::string_view action, HostPid root) {
 
 kinds::Validation validation_of(FileValidation wanted) {
   switch (wanted) {
-    case FileValidation::none: return kinds::Validation::none;
-    case FileValidation::filesize: return kinds::Validation::filesize;
-    case FileValidation::buildid: return kinds::Validation::buildid;
+    case FileValidation::none:
+      return kinds::Validation::none;
+    case FileValidation::filesize:
+      return kinds::Validation::filesize;
+    case FileValidation::buildid:
+      return kinds::Validation::buildid;
   }
   return kinds::Validation::buildid;
 }
@@ -37,11 +40,15 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation)});
   std::vector<tree::ProcessImage> images;
   for (const int32_t pid : reader.inventory().pids()) images.push_back(tree::read_process(pid, reader));
-  if (images.size() != 1) throw Error(Fault::image, fmt::format("an image of {} processes is not known to this version", images.size()));
+  if (images.size() != 1)
+    throw Error(Fault::image, fmt::format("an image of {} processes is not known to this version", images.size()));
   std::vector<Problem> problems;
   check_host(reader.inventory(), images, files, options, problems);
   if (!problems.empty())
-    throw ProblemList(Fault::refused, fmt::format("{} thing{} in the way of this restore, nothing was created:", problems.size(), problems.size() == 1 ? " stands" : "s stand"), problems);
+    throw ProblemList(Fault::refused,
+                      fmt::format("{} thing{} in the way of this restore, nothing was created:", problems.size(),
+                                  problems.size() == 1 ? " stands" : "s stand"),
+                      problems);
   result.statistics.check_us = since_us(start);
   call_hook(options.hook, "pre-restore", HostPid(0));
 

@@ -23,12 +23,17 @@ void check_pid(pid_t wanted, std::vector<Problem>& problems) {
   const auto status = procfs::parse_status(sys::try_read_text(fmt::format("/proc/{}/status", wanted)).value_or(""));
   const std::string object = fmt::format("pid {}", wanted);
   if (status.state == 'Z')
-    problems.push_back({object, fmt::format("is held by the zombie of {}, which its parent {} has not collected", trace::describe_process(HostPid(wanted)),
-                                            trace::describe_process(HostPid(status.ppid))), "end that parent, or let it wait for its child"});
+    problems.push_back(
+        {object,
+         fmt::format("is held by the zombie of {}, which its parent {} has not collected",
+                     trace::describe_process(HostPid(wanted)), trace::describe_process(HostPid(status.ppid))),
+         "end that parent, or let it wait for its child"});
   else if (status.tgid != wanted)
-    problems.push_back({object, fmt::format("is held by a thread of {}", trace::describe_process(HostPid(status.tgid))), "end that program"});
+    problems.push_back({object, fmt::format("is held by a thread of {}", trace::describe_process(HostPid(status.tgid))),
+                        "end that program"});
   else
-    problems.push_back({object, fmt::format("is held by {}", trace::describe_process(HostPid(wanted))), "end that program, or restore in another pid namespace"});
+    problems.push_back({object, fmt::format("is held by {}", trace::describe_process(HostPid(wanted))),
+                        "end that program, or restore in another pid namespace"});
 }
 
 // A session or group number that still exists cannot be given to a new process.
@@ -38,11 +43,16 @@ void check_ids(const tree::ProcessImage& p, std::vector<Problem>& problems) {
   for (const pid_t pid : wanted) check_pid(pid, problems);
 }
 
-void check_cpu(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes, std::vector<Problem>& problems) {
+void check_cpu(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
+               std::vector<Problem>& problems) {
   if (inventory.architecture() != "x86_64")
-    problems.push_back({"image", fmt::format("is of architecture {}", inventory.architecture()), "restore it on such a machine"});
+    problems.push_back(
+        {"image", fmt::format("is of architecture {}", inventory.architecture()), "restore it on such a machine"});
   if (inventory.page_size() != sys::page_size())
-    problems.push_back({"image", fmt::format("has pages of {} bytes, this kernel of {}", inventory.page_size(), sys::page_size()), {}});
+    problems.push_back(
+        {"image",
+         fmt::format("has pages of {} bytes, this kernel of {}", inventory.page_size(), sys::page_size()),
+         {}});
   const std::string text = sys::read_text("/proc/cpuinfo");
   const size_t at = text.find("\nflags");
   std::string flags = text.substr(at, text.find('\n', at + 1) - at) + " ";
@@ -50,7 +60,8 @@ void check_cpu(const image::Inventory& inventory, const std::vector<tree::Proces
   for (const std::string& feature : inventory.cpu().features())
     if (flags.find(" " + feature + " ") == std::string::npos) missing += (missing.empty() ? "" : ", ") + feature;
   if (!missing.empty())
-    problems.push_back({"cpu", fmt::format("lacks {}, which the program may have found and be using", missing), "restore on a CPU that has them"});
+    problems.push_back({"cpu", fmt::format("lacks {}, which the program may have found and be using", missing),
+                        "restore on a CPU that has them"});
   uint64_t used = 0;
   for (const auto& p : processes)
     for (const auto& thread : p.threads) used |= arch::used_components(thread.xstate());
@@ -72,8 +83,8 @@ void check_limits(const tree::ProcessImage& p, std::vector<Problem>& problems) {
   }
 }
 
-void check_vdso(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes, const RestoreOptions& options,
-                std::vector<Problem>& problems) {
+void check_vdso(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
+                const RestoreOptions& options, std::vector<Problem>& problems) {
   if (!inventory.has_vdso() || (!options.redirect_vdso && mem::is_same_vdso(inventory.vdso()))) return;
   for (const auto& p : processes)
     for (const auto& thread : p.threads) {
@@ -82,7 +93,8 @@ void check_vdso(const image::Inventory& inventory, const std::vector<tree::Proce
       std::memcpy(&registers, thread.registers().data(), sizeof registers);
       const uint64_t offset = registers.rip - p.map.vdso_address();
       if (p.map.vdso_address() != 0 && offset < inventory.vdso().size())
-        problems.push_back({fmt::format("thread {}", thread.tid()), "was inside the vdso of another kernel", "dump it once more, a moment later"});
+        problems.push_back({fmt::format("thread {}", thread.tid()), "was inside the vdso of another kernel",
+                            "dump it once more, a moment later"});
     }
 }
 
@@ -93,8 +105,8 @@ void check_session(const image::Inventory& inventory, const RestoreOptions& opti
 
 }  // namespace
 
-void check_host(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes, const kinds::OpenedFiles& files,
-                const RestoreOptions& options, std::vector<Problem>& problems) {
+void check_host(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
+                const kinds::OpenedFiles& files, const RestoreOptions& options, std::vector<Problem>& problems) {
   for (const tree::ProcessImage& p : processes) {
     check_ids(p, problems);
     check_limits(p, problems);

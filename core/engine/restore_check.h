@@ -2,8 +2,8 @@
 #pragma once
 
 #include "core/engine/options.h"
-#include "core/tree/process_image.h"
 #include "core/kinds/opened_files.h"
+#include "core/tree/process_image.h"
 #include "images/proto/inventory.pb.h"
 
 namespace mcr::engine {

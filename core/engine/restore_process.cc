@@ -176,14 +176,17 @@ class ProcessRestorer {
       flush_if_full();
     }
     for (const auto* d : copies) {
-      batch.add("dup3", SYS_dup3, {static_cast<uint64_t>(first_of.at(d->file())), static_cast<uint64_t>(d->fd()), d->close_on_exec() ? static_cast<uint64_t>(O_CLOEXEC) : 0});
+      batch.add("dup3", SYS_dup3,
+                {static_cast<uint64_t>(first_of.at(d->file())), static_cast<uint64_t>(d->fd()),
+                 d->close_on_exec() ? static_cast<uint64_t>(O_CLOEXEC) : 0});
       flush_if_full();
     }
     for (const auto* d : firsts) {
       const auto& object = context_.files.object(d->file());
       if (object.owner_pid() == 0) continue;
       const f_owner_ex owner{static_cast<__pid_type>(object.owner_type()), object.owner_pid()};
-      batch.add("fcntl(F_SETOWN_EX)", SYS_fcntl, {static_cast<uint64_t>(d->fd()), F_SETOWN_EX, batch.put_value(owner).get()});
+      batch.add("fcntl(F_SETOWN_EX)", SYS_fcntl,
+                {static_cast<uint64_t>(d->fd()), F_SETOWN_EX, batch.put_value(owner).get()});
     }
     channel().run(batch);
   }
@@ -198,7 +201,8 @@ class ProcessRestorer {
     auto all = facets::process_facets();
     for (const auto& any : image_.core.facets()) {
       const bool known = std::any_of(all.begin(), all.end(), [&](auto& facet) { return facet->restore(any, plan); });
-      if (!known) throw Error(Fault::image, fmt::format("state of type {} is not known to this version", any.type_url()));
+      if (!known)
+        throw Error(Fault::image, fmt::format("state of type {} is not known to this version", any.type_url()));
     }
     batch.append(plan.early);
     add_thread_creation(batch, threads, image_.core.pid());
@@ -221,7 +225,8 @@ class ProcessRestorer {
       std::memcpy(&frames[i], image_.threads[i].registers().data(), sizeof frames[i]);
     const RemoteAddr gadget = mem::find_syscall_gadget(live_vdso_);
     prime_restarts(*process_, image_, gadget, channel().area().base, frames);
-    const int64_t result = process_->last_call(gadget, SYS_munmap, {process_->blob_start(), process_->blob_end() - process_->blob_start()});
+    const int64_t result = process_->last_call(gadget, SYS_munmap,
+                                               {process_->blob_start(), process_->blob_end() - process_->blob_start()});
     if (result != 0) throw Error(Fault::internal, fmt::format("the parasite could not be unmapped: {}", result));
     // The socket is the parasite's last trace; closed from the same instruction.
     process_->last_call(gadget, SYS_close, {static_cast<uint64_t>(process_->control_socket())});

@@ -2,9 +2,9 @@
 #pragma once
 
 #include "core/engine/engine.h"
-#include "core/tree/process_image.h"
 #include "core/inject/new_process.h"
 #include "core/kinds/opened_files.h"
+#include "core/tree/process_image.h"
 #include "images/proto/inventory.pb.h"
 
 namespace mcr::engine {

@@ -17,18 +17,27 @@ namespace {
 constexpr uint64_t kThreadFlags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 
 // One counter for all; placed by the first thread's creation.
-RemoteAddr done_counter(const std::vector<ThreadWork>& threads) { return threads.front().calls; }
+RemoteAddr done_counter(const std::vector<ThreadWork>& threads) {
+  return threads.front().calls;
+}
 
 // The same call with what was left of its time-out instead of the whole.
 bool shorten(const image::SyscallRestart& restart, std::array<uint64_t, 6>& args, RemoteAddr timespec_at) {
   switch (restart.number()) {
-    case SYS_nanosleep: args[0] = timespec_at.get(); return true;
-    case SYS_clock_nanosleep: args[2] = timespec_at.get(); return true;
+    case SYS_nanosleep:
+      args[0] = timespec_at.get();
+      return true;
+    case SYS_clock_nanosleep:
+      args[2] = timespec_at.get();
+      return true;
     case SYS_futex:  // FUTEX_WAIT: a duration; any other: a moment, which stands
       if ((args[1] & 0x7f) == 0) args[3] = timespec_at.get();
       return true;
-    case SYS_poll: args[2] = (restart.remaining_ns() + 999'999) / 1'000'000; return true;
-    default: return false;
+    case SYS_poll:
+      args[2] = (restart.remaining_ns() + 999'999) / 1'000'000;
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -45,8 +54,10 @@ std::vector<ThreadWork> plan_threads(const tree::ProcessImage& image, const proc
     std::string name = core.name().substr(0, 15);
     work.plan.calls.add("prctl(PR_SET_NAME)", SYS_prctl, {PR_SET_NAME, batch.put_string(name).get()});
     for (const auto& any : core.facets()) {
-      const bool known = std::any_of(all.begin(), all.end(), [&](const auto& facet) { return facet->restore(any, work.plan); });
-      if (!known) throw Error(Fault::image, fmt::format("state of type {} is not known to this version", any.type_url()));
+      const bool known =
+          std::any_of(all.begin(), all.end(), [&](const auto& facet) { return facet->restore(any, work.plan); });
+      if (!known)
+        throw Error(Fault::image, fmt::format("state of type {} is not known to this version", any.type_url()));
     }
     threads.push_back(std::move(work));
   }
@@ -67,7 +78,8 @@ void add_thread_creation(inject::Batch& batch, std::vector<ThreadWork>& threads,
     args.flags = kThreadFlags;
     args.set_tid = tid.get();
     args.set_tid_size = 1;
-    batch.add("clone3", SYS_clone3, {batch.put_value(args).get(), sizeof args, 0, 0, 0, batch.put_value(thread_batch).get()},
+    batch.add("clone3", SYS_clone3,
+              {batch.put_value(args).get(), sizeof args, 0, 0, 0, batch.put_value(thread_batch).get()},
               parasite::kSpawnThread);
   }
 }
@@ -78,7 +90,8 @@ void wait_for_threads(inject::Channel& channel, inject::Batch& batch, const std:
     uint32_t done = 0;
     sys::read_memory(channel.pid(), done_counter(threads), &done, sizeof done);
     if (done == threads.size() - 1) break;
-    if (sys::Clock::now() > give_up) throw Error(Fault::timeout, fmt::format("{} of {} threads are ready", done, threads.size() - 1));
+    if (sys::Clock::now() > give_up)
+      throw Error(Fault::timeout, fmt::format("{} of {} threads are ready", done, threads.size() - 1));
     ::sched_yield();
   }
   (void)batch;
@@ -109,7 +122,8 @@ void prime_restarts(inject::NewProcess& process, const tree::ProcessImage& image
       log::warning("engine", "thread {}: its sleep cannot be continued, it ends with EINTR", thread.tid());
       continue;  // the kernel makes EINTR of a restart without a restart block
     }
-    const timespec left{static_cast<time_t>(restart.remaining_ns() / 1'000'000'000), static_cast<long>(restart.remaining_ns() % 1'000'000'000)};
+    const timespec left{static_cast<time_t>(restart.remaining_ns() / 1'000'000'000),
+                        static_cast<long>(restart.remaining_ns() % 1'000'000'000)};
     thread.stop_again(sys::Clock::now() + std::chrono::seconds(10));
     sys::write_memory(process.pid(), buffer, &left, sizeof left);
     const int64_t result = process.begin_call(thread, gadget, restart.number(), args);

@@ -2,9 +2,9 @@
 // for itself and then sleeps inside the parasite until it gets its registers.
 #pragma once
 
-#include "core/tree/process_image.h"
 #include "core/facets/facet.h"
 #include "core/inject/new_process.h"
+#include "core/tree/process_image.h"
 
 namespace mcr::engine {
 
@@ -12,7 +12,7 @@ inline constexpr size_t kBytesPerThread = 2048;  // of batch area: its calls, th
 
 struct ThreadWork {
   facets::ThreadPlan plan;
-  RemoteAddr calls;   // where its own calls lie
+  RemoteAddr calls;  // where its own calls lie
   size_t count = 0;
 };
 

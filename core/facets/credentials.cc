@@ -51,10 +51,12 @@ void change_capabilities(const image::Credentials& m, const procfs::Status& own,
   }
   calls.add("prctl(PR_SET_SECUREBITS)", SYS_prctl, {PR_SET_SECUREBITS, m.securebits(), 0, 0, 0});
   const CapabilityData data[2] = {
-      {static_cast<uint32_t>(m.cap_effective()), static_cast<uint32_t>(m.cap_permitted()), static_cast<uint32_t>(m.cap_inheritable())},
+      {static_cast<uint32_t>(m.cap_effective()), static_cast<uint32_t>(m.cap_permitted()),
+       static_cast<uint32_t>(m.cap_inheritable())},
       {static_cast<uint32_t>(m.cap_effective() >> 32), static_cast<uint32_t>(m.cap_permitted() >> 32),
        static_cast<uint32_t>(m.cap_inheritable() >> 32)}};
-  calls.add("capset", SYS_capset, {plan.buffers.put_value(CapabilityHeader{}).get(), plan.buffers.put_value(data).get()});
+  calls.add("capset", SYS_capset,
+            {plan.buffers.put_value(CapabilityHeader{}).get(), plan.buffers.put_value(data).get()});
   for (uint64_t cap = 0; cap < kCapabilities; ++cap)
     if (m.cap_ambient() & (uint64_t{1} << cap))
       calls.add("prctl(PR_CAP_AMBIENT_RAISE)", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0});
@@ -93,6 +95,8 @@ class CredentialsFacet : public ThreadFacet {
 
 }  // namespace
 
-std::unique_ptr<ThreadFacet> make_credentials() { return std::make_unique<CredentialsFacet>(); }
+std::unique_ptr<ThreadFacet> make_credentials() {
+  return std::make_unique<CredentialsFacet>();
+}
 
 }  // namespace mcr::facets

@@ -62,8 +62,8 @@ struct ThreadPlan {
   const procfs::Status& own;
   inject::Batch& buffers;
   TimerSignals& timer_signals;
-  inject::CallList calls;  // by the thread itself, before it gets its registers
-  inject::CallList last;   // likewise, after everything that needs rights
+  inject::CallList calls;                                    // by the thread itself, before it gets its registers
+  inject::CallList last;                                     // likewise, after everything that needs rights
   std::vector<std::function<void(trace::Tracee&)>> outside;  // when the thread stands still
 };
 

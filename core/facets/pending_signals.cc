@@ -1,5 +1,5 @@
-// Signals that wait to be delivered, with their siginfo: of the process and of each thread. Queued again by the receiver
-// itself, since only a thread may send itself a siginfo as the kernel would make it (rt_sigqueueinfo(2)).
+// Signals that wait to be delivered, with their siginfo: of the process and of each thread. Queued again by the
+// receiver itself, since only a thread may send itself a siginfo as the kernel would make it (rt_sigqueueinfo(2)).
 #include <sys/syscall.h>
 
 #include "core/base/error.h"
@@ -19,7 +19,8 @@ siginfo_t unpack(const std::string& bytes) {
   siginfo_t info{};
   if (bytes.size() != sizeof info) throw Error(Fault::image, "a pending signal has the wrong size");
   std::memcpy(&info, bytes.data(), sizeof info);
-  if (info.si_signo < 1 || info.si_signo > 64) throw Error(Fault::image, fmt::format("pending signal {}", info.si_signo));
+  if (info.si_signo < 1 || info.si_signo > 64)
+    throw Error(Fault::image, fmt::format("pending signal {}", info.si_signo));
   return info;
 }
 
@@ -43,8 +44,9 @@ class SharedSignalsFacet : public ProcessFacet {
     for (const std::string& bytes : message.siginfo()) {
       const siginfo_t info = unpack(bytes);
       if (comes_from_its_timer(info, plan.timer_signals)) continue;
-      plan.late.add("rt_sigqueueinfo", SYS_rt_sigqueueinfo,
-                    {static_cast<uint64_t>(plan.pid), static_cast<uint64_t>(info.si_signo), plan.buffers.put_value(info).get()});
+      plan.late.add(
+          "rt_sigqueueinfo", SYS_rt_sigqueueinfo,
+          {static_cast<uint64_t>(plan.pid), static_cast<uint64_t>(info.si_signo), plan.buffers.put_value(info).get()});
     }
     return true;
   }
@@ -63,8 +65,8 @@ class ThreadSignalsFacet : public ThreadFacet {
       const siginfo_t info = unpack(bytes);
       if (comes_from_its_timer(info, plan.timer_signals)) continue;
       plan.calls.add("rt_tgsigqueueinfo", SYS_rt_tgsigqueueinfo,
-                     {static_cast<uint64_t>(plan.pid), static_cast<uint64_t>(plan.tid), static_cast<uint64_t>(info.si_signo),
-                      plan.buffers.put_value(info).get()});
+                     {static_cast<uint64_t>(plan.pid), static_cast<uint64_t>(plan.tid),
+                      static_cast<uint64_t>(info.si_signo), plan.buffers.put_value(info).get()});
     }
     return true;
   }
@@ -72,7 +74,11 @@ class ThreadSignalsFacet : public ThreadFacet {
 
 }  // namespace
 
-std::unique_ptr<ProcessFacet> make_shared_signals() { return std::make_unique<SharedSignalsFacet>(); }
-std::unique_ptr<ThreadFacet> make_thread_signals() { return std::make_unique<ThreadSignalsFacet>(); }
+std::unique_ptr<ProcessFacet> make_shared_signals() {
+  return std::make_unique<SharedSignalsFacet>();
+}
+std::unique_ptr<ThreadFacet> make_thread_signals() {
+  return std::make_unique<ThreadSignalsFacet>();
+}
 
 }  // namespace mcr::facets

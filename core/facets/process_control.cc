@@ -51,12 +51,13 @@ class ProcessControlFacet : public ProcessFacet {
     if (message.io_flusher()) plan.early.add("prctl(PR_SET_IO_FLUSHER)", SYS_prctl, {PR_SET_IO_FLUSHER, 1, 0, 0, 0});
     // A change of credentials makes a process undumpable; 2 cannot be set, it is what such a change leaves.
     if (message.dumpable() != 2)
-      plan.last.add("prctl(PR_SET_DUMPABLE)", SYS_prctl, {PR_SET_DUMPABLE, static_cast<uint64_t>(message.dumpable()), 0, 0, 0});
-    if (message.mdwe() != 0)
-      plan.last.add("prctl(PR_SET_MDWE)", SYS_prctl, {PR_SET_MDWE, message.mdwe(), 0, 0, 0});
+      plan.last.add("prctl(PR_SET_DUMPABLE)", SYS_prctl,
+                    {PR_SET_DUMPABLE, static_cast<uint64_t>(message.dumpable()), 0, 0, 0});
+    if (message.mdwe() != 0) plan.last.add("prctl(PR_SET_MDWE)", SYS_prctl, {PR_SET_MDWE, message.mdwe(), 0, 0, 0});
     const HostPid self = sys::own_pid();
     if (message.coredump_filter() != read_number(self, "coredump_filter", 16))
-      sys::write_file(fmt::format("/proc/{}/coredump_filter", plan.pid), fmt::format("{:#x}", message.coredump_filter()));
+      sys::write_file(fmt::format("/proc/{}/coredump_filter", plan.pid),
+                      fmt::format("{:#x}", message.coredump_filter()));
     if (message.oom_score_adj() != static_cast<int32_t>(read_number(self, "oom_score_adj", 10)))
       sys::write_file(fmt::format("/proc/{}/oom_score_adj", plan.pid), fmt::format("{}", message.oom_score_adj()));
     return true;
@@ -69,6 +70,8 @@ class ProcessControlFacet : public ProcessFacet {
 
 }  // namespace
 
-std::unique_ptr<ProcessFacet> make_process_control() { return std::make_unique<ProcessControlFacet>(); }
+std::unique_ptr<ProcessFacet> make_process_control() {
+  return std::make_unique<ProcessControlFacet>();
+}
 
 }  // namespace mcr::facets

@@ -1,4 +1,5 @@
-// Resource limits: read from /proc (prlimit on another user's process needs CAP_SYS_RESOURCE), set by the process itself.
+// Resource limits: read from /proc (prlimit on another user's process needs CAP_SYS_RESOURCE), set by the process
+// itself.
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -30,7 +31,8 @@ class ResourceLimitsFacet : public ProcessFacet {
       if (own.rlim_cur == limit.soft() && own.rlim_max == limit.hard()) continue;
       const rlimit value{limit.soft(), limit.hard()};
       // Last: a low limit must not stand in the way of the restore itself.
-      plan.last.add("prlimit64", SYS_prlimit64, {0, static_cast<uint64_t>(limit.resource()), plan.buffers.put_value(value).get(), 0});
+      plan.last.add("prlimit64", SYS_prlimit64,
+                    {0, static_cast<uint64_t>(limit.resource()), plan.buffers.put_value(value).get(), 0});
     }
     return true;
   }
@@ -38,6 +40,8 @@ class ResourceLimitsFacet : public ProcessFacet {
 
 }  // namespace
 
-std::unique_ptr<ProcessFacet> make_resource_limits() { return std::make_unique<ResourceLimitsFacet>(); }
+std::unique_ptr<ProcessFacet> make_resource_limits() {
+  return std::make_unique<ResourceLimitsFacet>();
+}
 
 }  // namespace mcr::facets

@@ -63,6 +63,8 @@ class SchedulingFacet : public ThreadFacet {
 
 }  // namespace
 
-std::unique_ptr<ThreadFacet> make_scheduling() { return std::make_unique<SchedulingFacet>(); }
+std::unique_ptr<ThreadFacet> make_scheduling() {
+  return std::make_unique<SchedulingFacet>();
+}
 
 }  // namespace mcr::facets

@@ -58,6 +58,8 @@ class SignalActionsFacet : public ProcessFacet {
 
 }  // namespace
 
-std::unique_ptr<ProcessFacet> make_signal_actions() { return std::make_unique<SignalActionsFacet>(); }
+std::unique_ptr<ProcessFacet> make_signal_actions() {
+  return std::make_unique<SignalActionsFacet>();
+}
 
 }  // namespace mcr::facets

@@ -76,15 +76,22 @@ class ThreadControlFacet : public ThreadFacet {
     image::ThreadControl message;
     if (!from.UnpackTo(&message)) return false;
     if (message.parent_death_signal() != 0)
-      plan.last.add("prctl(PR_SET_PDEATHSIG)", SYS_prctl, {PR_SET_PDEATHSIG, static_cast<uint64_t>(message.parent_death_signal())});
+      plan.last.add("prctl(PR_SET_PDEATHSIG)", SYS_prctl,
+                    {PR_SET_PDEATHSIG, static_cast<uint64_t>(message.parent_death_signal())});
     return true;
   }
 };
 
 }  // namespace
 
-std::unique_ptr<ThreadFacet> make_signal_state() { return std::make_unique<SignalStateFacet>(); }
-std::unique_ptr<ThreadFacet> make_thread_pointers() { return std::make_unique<ThreadPointersFacet>(); }
-std::unique_ptr<ThreadFacet> make_thread_control() { return std::make_unique<ThreadControlFacet>(); }
+std::unique_ptr<ThreadFacet> make_signal_state() {
+  return std::make_unique<SignalStateFacet>();
+}
+std::unique_ptr<ThreadFacet> make_thread_pointers() {
+  return std::make_unique<ThreadPointersFacet>();
+}
+std::unique_ptr<ThreadFacet> make_thread_control() {
+  return std::make_unique<ThreadControlFacet>();
+}
 
 }  // namespace mcr::facets

@@ -14,10 +14,18 @@ namespace {
 
 constexpr uint64_t kTimerRestoreIds = 77;  // PR_TIMER_CREATE_RESTORE_IDS, 6.15: timer_create takes the id as input
 
-int64_t in_us(const timeval& t) { return t.tv_sec * 1'000'000 + t.tv_usec; }
-timeval from_us(int64_t us) { return {us / 1'000'000, us % 1'000'000}; }
-int64_t in_ns(const timespec& t) { return t.tv_sec * 1'000'000'000 + t.tv_nsec; }
-timespec from_ns(int64_t ns) { return {ns / 1'000'000'000, ns % 1'000'000'000}; }
+int64_t in_us(const timeval& t) {
+  return t.tv_sec * 1'000'000 + t.tv_usec;
+}
+timeval from_us(int64_t us) {
+  return {us / 1'000'000, us % 1'000'000};
+}
+int64_t in_ns(const timespec& t) {
+  return t.tv_sec * 1'000'000'000 + t.tv_nsec;
+}
+timespec from_ns(int64_t ns) {
+  return {ns / 1'000'000'000, ns % 1'000'000'000};
+}
 
 class IntervalTimersFacet : public ProcessFacet {
  public:
@@ -45,7 +53,8 @@ class IntervalTimersFacet : public ProcessFacet {
     if (!from.UnpackTo(&message)) return false;
     for (const auto& timer : message.timers()) {
       const itimerval value{from_us(timer.interval_us()), from_us(timer.value_us())};
-      plan.last.add("setitimer", SYS_setitimer, {static_cast<uint64_t>(timer.which()), plan.buffers.put_value(value).get(), 0});
+      plan.last.add("setitimer", SYS_setitimer,
+                    {static_cast<uint64_t>(timer.which()), plan.buffers.put_value(value).get(), 0});
     }
     return true;
   }
@@ -116,7 +125,11 @@ class PosixTimersFacet : public ProcessFacet {
 
 }  // namespace
 
-std::unique_ptr<ProcessFacet> make_interval_timers() { return std::make_unique<IntervalTimersFacet>(); }
-std::unique_ptr<ProcessFacet> make_posix_timers() { return std::make_unique<PosixTimersFacet>(); }
+std::unique_ptr<ProcessFacet> make_interval_timers() {
+  return std::make_unique<IntervalTimersFacet>();
+}
+std::unique_ptr<ProcessFacet> make_posix_timers() {
+  return std::make_unique<PosixTimersFacet>();
+}
 
 }  // namespace mcr::facets

@@ -41,7 +41,7 @@ class Batch {
     return add(what, number, args, parasite::kMayFail);
   }
   void append(const CallList& list);
-  RemoteAddr reserve(size_t bytes);               // zeroed, 8-byte aligned
+  RemoteAddr reserve(size_t bytes);  // zeroed, 8-byte aligned
   RemoteAddr put(std::span<const std::byte> bytes);
   RemoteAddr put_string(const std::string& text);
   template <typename T>

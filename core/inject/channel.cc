@@ -44,11 +44,6 @@ Reply Channel::await_reply() {
   }
 }
 
-Reply Channel::ring(const Doorbell& bell) {
-  sys::send_message(socket_.get(), &bell, sizeof bell);
-  return await_reply();
-}
-
 void Channel::start(Batch& batch) {
   if (!batch.has_room_for(0))
     throw Error(Fault::internal, fmt::format("a batch of {} bytes exceeds its area", batch.bytes()));
@@ -77,8 +72,8 @@ void Channel::run(Batch& batch) {
   finish(batch);
 }
 
-std::vector<int> Channel::send(std::span<const int> fds) {
-  const Doorbell bell{parasite::kReceive, 0, 0};
+std::vector<int> Channel::pass(uint32_t command, std::span<const int> fds) {
+  const Doorbell bell{command, 0, 0};
   sys::send_message(socket_.get(), &bell, sizeof bell);
   const uint64_t payload = 0;
   sys::send_message(socket_.get(), &payload, sizeof payload, fds);
@@ -92,14 +87,12 @@ std::vector<int> Channel::send(std::span<const int> fds) {
   return numbers;
 }
 
+std::vector<int> Channel::send(std::span<const int> fds) {
+  return pass(parasite::kReceive, fds);
+}
+
 int Channel::lend(int fd) {
-  const int number = send(std::span(&fd, 1)).front();
-  if (owned_ >= 16) throw Error(Fault::internal, "too many descriptors lent");
-  const RemoteAddr control = base_ + parasite::kDataOffset;
-  sys::write_memory(pid_, control + offsetof(Control, owned) + owned_ * sizeof(int32_t), &number, sizeof number);
-  ++owned_;
-  sys::write_memory(pid_, control + offsetof(Control, owned_count), &owned_, sizeof owned_);
-  return number;
+  return pass(parasite::kBorrow, std::span(&fd, 1)).front();
 }
 
 }  // namespace mcr::inject

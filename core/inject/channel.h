@@ -28,12 +28,12 @@ class Channel {
   int lend(int fd);
   void set_tracee(trace::Tracee* tracee) { tracee_ = tracee; }
   void set_deadline(std::chrono::milliseconds limit) { limit_ = limit; }
-  void go();                                     // lets the entry code enter the parasite
+  void go();  // lets the entry code enter the parasite
   void close() { socket_.reset(); }
   HostPid pid() const { return pid_; }
 
  private:
-  parasite::Reply ring(const parasite::Doorbell& bell);
+  std::vector<int> pass(uint32_t command, std::span<const int> fds);
   parasite::Reply await_reply();
 
   HostPid pid_;
@@ -42,7 +42,6 @@ class Channel {
   Area area_;
   trace::Tracee* tracee_ = nullptr;
   std::chrono::milliseconds limit_{600'000};
-  uint32_t owned_ = 0;
 };
 
 }  // namespace mcr::inject

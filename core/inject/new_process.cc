@@ -41,11 +41,15 @@ class LocalBlob {
   size_t bytes_;
 };
 
-sys::Deadline soon() { return sys::Clock::now() + std::chrono::seconds(10); }
+sys::Deadline soon() {
+  return sys::Clock::now() + std::chrono::seconds(10);
+}
 
 }  // namespace
 
-size_t blob_bytes(size_t data_bytes) { return parasite::kCodeBytes + data_bytes; }
+size_t blob_bytes(size_t data_bytes) {
+  return parasite::kCodeBytes + data_bytes;
+}
 
 NewProcess::NewProcess(const NewProcessPlan& plan, Damage& damage)
     : plan_(plan), damage_(damage), total_(blob_bytes(plan.data_bytes)) {
@@ -98,14 +102,14 @@ NewProcess::~NewProcess() {
 void NewProcess::seize_threads(const std::vector<HostTid>& tids) {
   for (const HostTid tid : tids) {
     auto thread = trace::Tracee::seize(tid, kTraceSysGood | kExitKill, damage_);
-    if (!thread || !thread->request_stop())
-      throw Error(Fault::system, fmt::format("new thread {} ended at once", tid));
+    if (!thread || !thread->request_stop()) throw Error(Fault::system, fmt::format("new thread {} ended at once", tid));
     threads_.push_back(std::move(thread));
   }
   for (size_t i = 1; i < threads_.size(); ++i) threads_[i]->wait_until_stopped(soon());
 }
 
-void NewProcess::point_at_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args) {
+void NewProcess::point_at_call(trace::Tracee& thread, RemoteAddr gadget, long number,
+                               const std::array<uint64_t, 6>& args) {
   thread.stop_again(soon());
   sys::Registers r = sys::get_registers(thread.tid());
   r.rip = gadget.get();
@@ -125,7 +129,8 @@ int64_t NewProcess::last_call(RemoteAddr gadget, long number, const std::array<u
 
 // The interrupt is asked for while the thread stands at the entry: the call finds it pending, does not sleep, and the
 // kernel itself fills the thread's restart block, with the time that we gave. A call that has nothing to wait for ends.
-int64_t NewProcess::begin_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args) {
+int64_t NewProcess::begin_call(trace::Tracee& thread, RemoteAddr gadget, long number,
+                               const std::array<uint64_t, 6>& args) {
   point_at_call(thread, gadget, number, args);
   thread.run_to_syscall_border(soon());
   thread.request_stop();
@@ -133,7 +138,8 @@ int64_t NewProcess::begin_call(trace::Tracee& thread, RemoteAddr gadget, long nu
   const auto result = static_cast<int64_t>(sys::get_registers(thread.tid()).rax);
   thread.request_stop();  // any stop uses up the request before it
   thread.run();           // as far as that stop, which comes before the next instruction
-  if (!thread.wait_until_stopped(soon())) throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", thread.tid()));
+  if (!thread.wait_until_stopped(soon()))
+    throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", thread.tid()));
   return result;
 }
 

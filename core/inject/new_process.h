@@ -10,11 +10,11 @@
 namespace mcr::inject {
 
 struct NewProcessPlan {
-  pid_t pid = 0;                  // wanted, in our pid namespace
-  bool sibling = false;           // child of our parent
-  uint64_t blob_address = 0;      // free in our address space and in the one to be restored
-  int socket_number = -1;         // the parasite's socket over there; -1: any. Must be free here
-  size_t data_bytes = 256 * 1024; // batch area, control page and stack
+  pid_t pid = 0;                   // wanted, in our pid namespace
+  bool sibling = false;            // child of our parent
+  uint64_t blob_address = 0;       // free in our address space and in the one to be restored
+  int socket_number = -1;          // the parasite's socket over there; -1: any. Must be free here
+  size_t data_bytes = 256 * 1024;  // batch area, control page and stack
 };
 
 class NewProcess {
@@ -41,7 +41,7 @@ class NewProcess {
   int64_t begin_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
   // Runs one last system call in the stopped leader from a `syscall` instruction at `gadget`; the result.
   int64_t last_call(RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
-  void release();                                        // the commit: from here on it lives without us
+  void release();  // the commit: from here on it lives without us
 
  private:
   void point_at_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);

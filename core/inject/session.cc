@@ -17,9 +17,13 @@ namespace {
 
 constexpr uint64_t kAllSignals = ~0ULL;
 
-uint64_t aligned(uint64_t value) { return (value + 15) / 16 * 16; }
+uint64_t aligned(uint64_t value) {
+  return (value + 15) / 16 * 16;
+}
 
-bool failed(uint64_t result) { return static_cast<int64_t>(result) < 0 && static_cast<int64_t>(result) >= -4095; }
+bool failed(uint64_t result) {
+  return static_cast<int64_t>(result) < 0 && static_cast<int64_t>(result) >= -4095;
+}
 
 }  // namespace
 
@@ -66,7 +70,9 @@ void ParasiteSession::find_cave(const std::vector<procfs::Mapping>& mappings) {
     probe_cave_ = cave_ + cave_bytes_;
     return is_free_cave(cave_, cave_bytes_) && is_free_cave(probe_cave_, cave_bytes_);
   };
-  const auto executable = [](const procfs::Mapping& m) { return (m.prot & PROT_EXEC) && (m.prot & PROT_READ) && !m.shared; };
+  const auto executable = [](const procfs::Mapping& m) {
+    return (m.prot & PROT_EXEC) && (m.prot & PROT_READ) && !m.shared;
+  };
   for (const auto& m : mappings)
     if (m.path == "[vdso]" && consider(m)) return;
   for (const auto& m : mappings)

@@ -44,7 +44,8 @@ std::string read_build_id(const std::string& path) {
   if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64) return {};
   for (unsigned i = 0; i < header.e_phnum && i < 64; ++i) {
     Elf64_Phdr segment;
-    if (sys::pread_some(fd->get(), &segment, sizeof segment, header.e_phoff + i * sizeof segment) != sizeof segment) return {};
+    if (sys::pread_some(fd->get(), &segment, sizeof segment, header.e_phoff + i * sizeof segment) != sizeof segment)
+      return {};
     if (segment.p_type != PT_NOTE || segment.p_filesz > 65536) continue;
     std::vector<unsigned char> notes(segment.p_filesz);
     if (sys::pread_some(fd->get(), notes.data(), notes.size(), segment.p_offset) != notes.size()) continue;

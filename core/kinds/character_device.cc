@@ -12,8 +12,14 @@ namespace {
 bool is_stateless(dev_t device) {
   if (major(device) != 1) return false;
   switch (minor(device)) {
-    case 3: case 5: case 7: case 8: case 9: return true;
-    default: return false;
+    case 3:
+    case 5:
+    case 7:
+    case 8:
+    case 9:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -40,15 +46,20 @@ class CharacterDeviceKind : public Kind {
     if (!object.body().UnpackTo(&message)) return problems.push_back({"device", "its record is unreadable", {}});
     const auto status = sys::try_stat(message.path());
     if (!status || !S_ISCHR(status->st_mode) || status->st_rdev != makedev(message.major(), message.minor()))
-      problems.push_back({message.path(), fmt::format("is not the character device {}:{} here", message.major(), message.minor()), {}});
+      problems.push_back({message.path(),
+                          fmt::format("is not the character device {}:{} here", message.major(), message.minor()),
+                          {}});
   }
 
   UniqueFd restore(const image::FileObject& object, OpenedFiles&) const override {
     image::CharDevice message;
     if (!object.body().UnpackTo(&message)) throw Error(Fault::image, "its record is unreadable");
     if (!is_stateless(makedev(message.major(), message.minor())))
-      throw Error(Fault::image, fmt::format("device {}:{} is none that is ever saved", message.major(), message.minor()));
-    UniqueFd fd = sys::open(message.path(), static_cast<int>(object.flags() & (O_ACCMODE | O_NONBLOCK | O_LARGEFILE | O_NOFOLLOW)) | O_NOCTTY);
+      throw Error(Fault::image,
+                  fmt::format("device {}:{} is none that is ever saved", message.major(), message.minor()));
+    UniqueFd fd =
+        sys::open(message.path(),
+                  static_cast<int>(object.flags() & (O_ACCMODE | O_NONBLOCK | O_LARGEFILE | O_NOFOLLOW)) | O_NOCTTY);
     if (sys::stat_fd(fd.get()).st_rdev != makedev(message.major(), message.minor()))
       throw Error(Fault::refused, fmt::format("{} is another device here", message.path()));
     sys::set_status_flags(fd.get(), static_cast<int>(object.flags()));

@@ -24,12 +24,12 @@ class OpenedFiles;
 // One open file of a program, looked at from outside.
 struct FileView {
   HostPid pid;
-  int fd = -1;                  // number in the program; -1: not a descriptor (a mapping, the cwd)
-  std::string door;             // path under /proc that leads to the very file: /proc/PID/fd/N, .../map_files/A-B
-  std::string link;             // what the door's link says, " (deleted)" taken off when the file has no link left
+  int fd = -1;       // number in the program; -1: not a descriptor (a mapping, the cwd)
+  std::string door;  // path under /proc that leads to the very file: /proc/PID/fd/N, .../map_files/A-B
+  std::string link;  // what the door's link says, " (deleted)" taken off when the file has no link left
   struct stat status {};
-  procfs::FdInfo info;          // zero for what is no descriptor
-  int copy = -1;                // descriptor of the same open file in the engine (pidfd_getfd); -1 while only looking
+  procfs::FdInfo info;  // zero for what is no descriptor
+  int copy = -1;        // descriptor of the same open file in the engine (pidfd_getfd); -1 while only looking
 };
 
 class Kind {
@@ -41,13 +41,14 @@ class Kind {
   virtual void look(const FileView& file, const OpenFiles& table) const = 0;
   virtual void dump(const FileView& file, OpenFiles& table, mcr::image::FileObject& object) const = 0;
   // What is wrong with this host for it; appended, nothing is thrown or created.
-  virtual void check(const mcr::image::FileObject& object, const OpenedFiles& table, std::vector<Problem>& problems) const = 0;
+  virtual void check(const mcr::image::FileObject& object, const OpenedFiles& table,
+                     std::vector<Problem>& problems) const = 0;
   virtual UniqueFd restore(const mcr::image::FileObject& object, OpenedFiles& table) const = 0;
 };
 
 const std::vector<const Kind*>& all_kinds();
-const Kind* kind_of(const FileView& file);              // nullptr: none claims it
-const Kind* kind_named(const std::string& name);        // nullptr: unknown
+const Kind* kind_of(const FileView& file);        // nullptr: none claims it
+const Kind* kind_named(const std::string& name);  // nullptr: unknown
 // For a file that no kind claims: "a socket", "eventfd", ...
 std::string describe_unclaimed(const FileView& file);
 

@@ -153,7 +153,8 @@ uint32_t OpenFiles::enter(FileView& file, const Kind& kind) {
 uint32_t OpenFiles::enter_path(HostPid pid, const std::string& door, uint32_t flags, images::ImageWriter& writer) {
   writer_ = &writer;
   auto file = view_path(pid, door);
-  if (!file) throw Error(Fault::refused, fmt::format("{} cannot be read", door), "run as root, or with CAP_CHECKPOINT_RESTORE");
+  if (!file)
+    throw Error(Fault::refused, fmt::format("{} cannot be read", door), "run as root, or with CAP_CHECKPOINT_RESTORE");
   const Step step("{}", describe(*file));
   file->info.flags = flags;
   auto [entry, is_new] = paths_.try_emplace({file->status.st_dev, file->status.st_ino, flags}, 0);

@@ -40,7 +40,7 @@ class OpenFiles {
   // Refuses a pipe whose other end is held outside of the tree.
   void require_closed_pipe(const FileView& file) const;
 
-  void write(images::ImageWriter& writer);                 // files.img
+  void write(images::ImageWriter& writer);  // files.img
   const std::vector<mcr::image::FileObject>& objects() const { return objects_; }
 
  private:

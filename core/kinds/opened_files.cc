@@ -5,6 +5,7 @@
 #include "core/base/log.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
+#include "core/sys/process.h"
 
 namespace mcr::kinds {
 
@@ -26,16 +27,12 @@ OpenedFiles::OpenedFiles(const images::ImageReader& reader, RestorePolicy policy
   }
 }
 
-OpenedFiles::~OpenedFiles() {
-  for (const auto& [id, path] : ghost_paths_)
-    if (!sys::try_unlink_at(AT_FDCWD, path)) log::warning("kinds", "the name {} of a deleted file could not be removed again", path);
-}
-
 void OpenedFiles::check(std::vector<Problem>& problems) const {
   for (const auto& [id, object] : objects_) {
     const Kind* kind = kind_named(object.kind());
     if (!kind)
-      problems.push_back({fmt::format("object {}", id), fmt::format("kind {} is not known to this version", object.kind()), "use a newer mini-criu"});
+      problems.push_back({fmt::format("object {}", id),
+                          fmt::format("kind {} is not known to this version", object.kind()), "use a newer mini-criu"});
     else
       kind->check(object, *this, problems);
   }
@@ -62,7 +59,7 @@ int OpenedFiles::open(uint32_t id) {
 void OpenedFiles::close_all() {
   opened_.clear();
   pipes_.clear();
-  unnamed_ghosts_.clear();
+  ghost_files_.clear();
 }
 
 const image::Ghost* OpenedFiles::find_ghost(uint32_t id) const {
@@ -70,31 +67,32 @@ const image::Ghost* OpenedFiles::find_ghost(uint32_t id) const {
   return found == ghosts_.end() ? nullptr : &found->second;
 }
 
-// The file gets its old name for the short time until every description of it is open, so that /proc shows it again as
-// before: the name, and "(deleted)".
+// The file has its old name for no longer than it takes to open and remove it: so /proc shows that name again, and
+// "(deleted)", and nothing is left behind should we be killed.
 std::string OpenedFiles::materialise_ghost(uint32_t id) {
-  if (const auto known = ghost_paths_.find(id); known != ghost_paths_.end()) return known->second;
-  if (const auto known = unnamed_ghosts_.find(id); known != unnamed_ghosts_.end()) return fmt::format("/proc/self/fd/{}", known->second.get());
-  const image::Ghost* ghost = find_ghost(id);
-  if (!ghost) throw Error(Fault::image, fmt::format("files.img: there is no deleted file {}", id));
-  const Step step("deleted file {}", ghost->path());
-  std::string path = ghost->path();
-  if (sys::try_stat(path, false)) path += fmt::format(".mini-criu-{}", id);
-  const UniqueFd file = sys::open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-  ghost_paths_[id] = path;
-  fill_ghost(*ghost, file.get());
-  return path;
+  UniqueFd& holder = ghost_files_[id];
+  if (!holder.valid()) {
+    const image::Ghost* ghost = find_ghost(id);
+    if (!ghost) throw Error(Fault::image, fmt::format("files.img: there is no deleted file {}", id));
+    const Step step("deleted file {}", ghost->path());
+    std::string path = ghost->path();
+    if (sys::try_stat(path, false)) path += fmt::format(".mini-criu-{}", sys::own_pid());
+    holder = sys::open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+    sys::unlink_at(AT_FDCWD, path);
+    fill_ghost(*ghost, holder.get());
+  }
+  return fmt::format("/proc/self/fd/{}", holder.get());
 }
 
 UniqueFd OpenedFiles::open_unnamed_ghost(uint32_t id, int flags, int64_t offset) {
   const image::Ghost* ghost = find_ghost(id);
   if (!ghost) throw Error(Fault::image, fmt::format("files.img: there is no deleted file {}", id));
   const Step step("deleted file {}", ghost->path());
-  const bool is_new = !unnamed_ghosts_.contains(id);
+  const bool is_new = !ghost_files_.contains(id);
   UniqueFd fd = is_new ? sys::open(ghost->path().substr(0, ghost->path().rfind('/') + 1), flags, 0600)
                        : sys::open(materialise_ghost(id), flags & ~O_TMPFILE);
   if (is_new) {
-    auto& holder = unnamed_ghosts_[id];
+    UniqueFd& holder = ghost_files_[id];
     holder = sys::open(fmt::format("/proc/self/fd/{}", fd.get()), O_RDWR);
     fill_ghost(*ghost, holder.get());
   }
@@ -109,9 +107,11 @@ void OpenedFiles::fill_ghost(const image::Ghost& ghost, int file) const {
     int chunk = 0;
     for (uint64_t done = 0; done < extent.bytes(); ++chunk) {
       const size_t n = std::min<uint64_t>(buffer.size(), extent.bytes() - done);
-      if (sys::pread_some(content.get(), buffer.data(), n, extent.offset() + done) != n || chunk >= extent.checksums_size() ||
-          images::checksum_of(buffer.data(), n) != extent.checksums(chunk))
-        throw Error(Fault::image, fmt::format("{} at offset {}: checksum of {} bytes differs", ghost.content_file(), extent.offset() + done, n),
+      if (sys::pread_some(content.get(), buffer.data(), n, extent.offset() + done) != n ||
+          chunk >= extent.checksums_size() || images::checksum_of(buffer.data(), n) != extent.checksums(chunk))
+        throw Error(Fault::image,
+                    fmt::format("{} at offset {}: checksum of {} bytes differs", ghost.content_file(),
+                                extent.offset() + done, n),
                     "the image is damaged: use another copy");
       sys::pwrite_fully(file, buffer.data(), n, extent.file_offset() + done);
       done += n;
@@ -128,7 +128,8 @@ OpenedFiles::PipeEnds& OpenedFiles::make_pipe(const image::Pipe& pipe) {
   PipeEnds& ends = entry->second;
   if (!is_new) return ends;
   const auto data = pipe_data_.find(pipe.data());
-  if (data == pipe_data_.end()) throw Error(Fault::image, fmt::format("files.img: there is no pipe content {}", pipe.data()));
+  if (data == pipe_data_.end())
+    throw Error(Fault::image, fmt::format("files.img: there is no pipe content {}", pipe.data()));
   int filler = -1;
   if (pipe.fifo_path().empty()) {
     sys::Pipe made = sys::make_pipe(O_CLOEXEC | O_NONBLOCK);

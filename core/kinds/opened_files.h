@@ -18,9 +18,6 @@ struct RestorePolicy {
 class OpenedFiles {
  public:
   OpenedFiles(const images::ImageReader& reader, RestorePolicy policy);
-  ~OpenedFiles();  // removes the names that deleted files got meanwhile
-  OpenedFiles(const OpenedFiles&) = delete;
-  OpenedFiles& operator=(const OpenedFiles&) = delete;
 
   // All problems of this host, before anything is created.
   void check(std::vector<Problem>& problems) const;
@@ -30,12 +27,12 @@ class OpenedFiles {
 
   const RestorePolicy& policy() const { return policy_; }
   // For kinds.
-  std::string materialise_ghost(uint32_t id);               // path of a file with the content of the deleted one
+  std::string materialise_ghost(uint32_t id);  // path under /proc of a file with the deleted one's content
   // A file made by O_TMPFILE, made so again.
   UniqueFd open_unnamed_ghost(uint32_t id, int flags, int64_t offset);
   const mcr::image::Ghost* find_ghost(uint32_t id) const;
   UniqueFd open_pipe_end(const mcr::image::FileObject& object, const mcr::image::Pipe& pipe);
-  std::optional<std::string> terminal_path() const;         // of the invoking shell
+  std::optional<std::string> terminal_path() const;  // of the invoking shell
 
  private:
   void fill_ghost(const mcr::image::Ghost& ghost, int file) const;
@@ -51,8 +48,7 @@ class OpenedFiles {
   std::map<uint32_t, mcr::image::Ghost> ghosts_;
   std::map<uint32_t, mcr::image::PipeData> pipe_data_;
   std::map<uint32_t, UniqueFd> opened_;
-  std::map<uint32_t, std::string> ghost_paths_;
-  std::map<uint32_t, UniqueFd> unnamed_ghosts_;  // reached by further opens through /proc/self/fd
+  std::map<uint32_t, UniqueFd> ghost_files_;  // deleted again already; reached by further opens through /proc/self/fd
   std::map<uint64_t, PipeEnds> pipes_;
 };
 

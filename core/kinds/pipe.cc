@@ -31,7 +31,8 @@ class PipeKind : public Kind {
     if (message.fifo_path().empty()) return;
     const auto status = sys::try_stat(message.fifo_path());
     if (!status || !S_ISFIFO(status->st_mode))
-      problems.push_back({message.fifo_path(), "is not a named pipe here", fmt::format("mkfifo {}", message.fifo_path())});
+      problems.push_back(
+          {message.fifo_path(), "is not a named pipe here", fmt::format("mkfifo {}", message.fifo_path())});
   }
 
   UniqueFd restore(const image::FileObject& object, OpenedFiles& table) const override {

@@ -11,12 +11,15 @@
 namespace mcr::kinds {
 namespace {
 
-bool is_number(const std::string& name) { return std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c); }); }
+bool is_number(const std::string& name) {
+  return std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c); });
+}
 
 // "4711 (cat)" of a process outside of the tree that has the pipe or FIFO open; nullopt: nobody.
 std::optional<std::string> find_holder(const FileView& file, const std::set<HostPid>& tree) {
   for (const std::string& name : sys::list_directory("/proc")) {
-    if (!is_number(name) || tree.contains(HostPid(std::stoi(name))) || name == std::to_string(sys::own_pid().get())) continue;
+    if (!is_number(name) || tree.contains(HostPid(std::stoi(name))) || name == std::to_string(sys::own_pid().get()))
+      continue;
     std::vector<std::string> fds;
     try {
       fds = sys::list_directory("/proc/" + name + "/fd");
@@ -47,7 +50,8 @@ void OpenFiles::require_closed_pipe(const FileView& file) const {
   const auto holder = find_holder(file, looked_at_);
   if (!holder && !file.link.starts_with("pipe:[")) return;
   throw Error(Fault::refused,
-              fmt::format("the other end of {} is held by {} outside of the tree", file.link, holder.value_or("a process that cannot be seen")),
+              fmt::format("the other end of {} is held by {} outside of the tree", file.link,
+                          holder.value_or("a process that cannot be seen")),
               "start the program with its input and output in files, or dump the common parent");
 }
 

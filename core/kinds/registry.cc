@@ -5,7 +5,8 @@ namespace mcr::kinds {
 
 // The first that claims a file has it.
 const std::vector<const Kind*>& all_kinds() {
-  static const std::vector<const Kind*> kinds{terminal_kind(), character_device_kind(), pipe_kind(), regular_file_kind()};
+  static const std::vector<const Kind*> kinds{terminal_kind(), character_device_kind(), pipe_kind(),
+                                              regular_file_kind()};
   return kinds;
 }
 

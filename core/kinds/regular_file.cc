@@ -12,13 +12,18 @@ namespace mcr::kinds {
 namespace {
 
 // Flags that mean something when a file is opened again; O_CREAT, O_EXCL, O_TRUNC are never among a file's flags.
-constexpr uint32_t kReopenFlags = O_ACCMODE | O_APPEND | O_NONBLOCK | O_DSYNC | O_SYNC | O_DIRECT | O_LARGEFILE | O_NOATIME | O_NOFOLLOW | O_PATH | O_DIRECTORY;
+constexpr uint32_t kReopenFlags = O_ACCMODE | O_APPEND | O_NONBLOCK | O_DSYNC | O_SYNC | O_DIRECT | O_LARGEFILE |
+                                  O_NOATIME | O_NOFOLLOW | O_PATH | O_DIRECTORY;
 
 constexpr uint32_t kUnnamed = O_TMPFILE;  // __O_TMPFILE | O_DIRECTORY: both stay among the flags of such a file
 
-bool is_of_proc(const std::string& path) { return path.starts_with("/proc/") || path.starts_with("/sys/"); }
+bool is_of_proc(const std::string& path) {
+  return path.starts_with("/proc/") || path.starts_with("/sys/");
+}
 
-bool same_file(const struct stat& a, const struct stat& b) { return a.st_ino == b.st_ino && a.st_dev == b.st_dev; }
+bool same_file(const struct stat& a, const struct stat& b) {
+  return a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
 
 class RegularFileKind : public Kind {
  public:
@@ -32,15 +37,18 @@ class RegularFileKind : public Kind {
   void look(const FileView& file, const OpenFiles& table) const override {
     if (file.status.st_nlink == 0) {
       if (S_ISDIR(file.status.st_mode))
-        throw Error(Fault::refused, fmt::format("the folder {} is deleted", file.link), "a deleted folder cannot be saved yet");
+        throw Error(Fault::refused, fmt::format("the folder {} is deleted", file.link),
+                    "a deleted folder cannot be saved yet");
       if (static_cast<uint64_t>(file.status.st_size) > table.policy().ghost_limit)
-        throw Error(Fault::refused, fmt::format("the deleted file {} has {} bytes", file.link, file.status.st_size), "raise --ghost-limit");
+        throw Error(Fault::refused, fmt::format("the deleted file {} has {} bytes", file.link, file.status.st_size),
+                    "raise --ghost-limit");
       return;
     }
     const auto now = sys::try_stat(file.link);
     if (!now || !same_file(*now, file.status))
-      throw Error(Fault::refused, fmt::format("{} is no longer the file that the program opened", file.link),
-                  "it was removed or replaced but has other names: --link-remap, which would keep it, is not built yet");
+      throw Error(
+          Fault::refused, fmt::format("{} is no longer the file that the program opened", file.link),
+          "it was removed or replaced but has other names: --link-remap, which would keep it, is not built yet");
   }
 
   void dump(const FileView& file, OpenFiles& table, image::FileObject& object) const override {
@@ -71,7 +79,8 @@ class RegularFileKind : public Kind {
     }
     const auto now = sys::try_stat(m.path());
     if (!now) return problems.push_back({m.path(), "file missing", "put it back"});
-    if ((now->st_mode & S_IFMT) != (m.mode() & S_IFMT)) return problems.push_back({m.path(), "is of another type than at the dump", {}});
+    if ((now->st_mode & S_IFMT) != (m.mode() & S_IFMT))
+      return problems.push_back({m.path(), "is of another type than at the dump", {}});
     if (!S_ISREG(now->st_mode) || is_of_proc(m.path()) || table.policy().validation == Validation::none) return;
     if (static_cast<uint64_t>(now->st_size) != m.size())
       return problems.push_back({m.path(), fmt::format("has {} bytes, had {} at the dump", now->st_size, m.size()),
@@ -79,7 +88,8 @@ class RegularFileKind : public Kind {
     if (table.policy().validation != Validation::buildid || m.build_id().empty()) return;
     const std::string id = read_build_id(m.path());
     if (id != m.build_id())
-      problems.push_back({m.path(), fmt::format("has build-id {}, had {} at the dump", id, m.build_id()), "put back the file as it was"});
+      problems.push_back({m.path(), fmt::format("has build-id {}, had {} at the dump", id, m.build_id()),
+                          "put back the file as it was"});
   }
 
   UniqueFd restore(const image::FileObject& object, OpenedFiles& table) const override {
@@ -88,7 +98,9 @@ class RegularFileKind : public Kind {
     const bool unnamed = message.deleted() && (object.flags() & kUnnamed) == kUnnamed;
     if (unnamed) return table.open_unnamed_ghost(message.ghost(), static_cast<int>(object.flags()), object.offset());
     const std::string path = message.deleted() ? table.materialise_ghost(message.ghost()) : message.path();
-    UniqueFd fd = sys::open(path, static_cast<int>(object.flags() & kReopenFlags) | O_NOCTTY);
+    UniqueFd fd = sys::open(
+        path,
+        static_cast<int>(object.flags() & kReopenFlags & (message.deleted() ? ~uint32_t{O_NOFOLLOW} : ~0u)) | O_NOCTTY);
     if ((sys::stat_fd(fd.get()).st_mode & S_IFMT) != (message.mode() & S_IFMT))
       throw Error(Fault::refused, fmt::format("{} is of another type than at the dump", path));
     if (object.offset() != 0 && !(object.flags() & O_PATH)) sys::seek(fd.get(), object.offset(), SEEK_SET);

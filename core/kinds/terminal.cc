@@ -43,7 +43,8 @@ class TerminalKind : public Kind {
     const auto path = table.terminal_path();
     if (!path) throw Error(Fault::refused, "restore is not running on a terminal");
     // A session gets its terminal by TIOCSCTTY only, not by an open.
-    UniqueFd fd = sys::open(*path, static_cast<int>(object.flags() & (O_ACCMODE | O_LARGEFILE | O_NOFOLLOW)) | O_NOCTTY);
+    UniqueFd fd =
+        sys::open(*path, static_cast<int>(object.flags() & (O_ACCMODE | O_LARGEFILE | O_NOFOLLOW)) | O_NOCTTY);
     sys::set_status_flags(fd.get(), static_cast<int>(object.flags()));
     return fd;
   }

@@ -16,14 +16,14 @@ namespace mcr::mem {
 // Finds or enters the file object of a mapped file; returns its id in files.img.
 using FileOf = std::function<uint32_t(const procfs::Mapping&, bool writable)>;
 
-struct SharedObject {     // anonymous shared memory, found through one of its mappings
+struct SharedObject {  // anonymous shared memory, found through one of its mappings
   uint32_t id = 0;
   uint64_t inode = 0;
   uint64_t map_start = 0, map_end = 0;  // names it under /proc/PID/map_files
 };
 
 struct AddressSpace {
-  std::vector<mcr::image::Vma> vmas;    // in address order, without the parasite and vsyscall
+  std::vector<mcr::image::Vma> vmas;  // in address order, without the parasite and vsyscall
   std::vector<SharedObject> shared;
   uint64_t vdso_address = 0, vdso_size = 0, vvar_address = 0;
 };
@@ -34,16 +34,17 @@ AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings,
 // ---- restore ----
 
 // An address range free in both address spaces, so that the parasite survives the exchange of one for the other.
-uint64_t find_hole(const std::vector<procfs::Mapping>& ours, const std::vector<mcr::image::Vma>& wanted, uint64_t bytes);
+uint64_t find_hole(const std::vector<procfs::Mapping>& ours, const std::vector<mcr::image::Vma>& wanted,
+                   uint64_t bytes);
 
 struct RestoreMemory {
   const mcr::image::MemoryMap& map;
   const std::vector<mcr::image::Vma>& vmas;
   const std::vector<mcr::image::PageRun>& runs;
   const std::vector<mcr::image::SharedMemory>& shared;
-  std::map<uint32_t, int> files;        // file object id -> descriptor number in the new process
-  int pages_fd = -1;                    // here
-  int remote_pages_fd = -1;             // there
+  std::map<uint32_t, int> files;  // file object id -> descriptor number in the new process
+  int pages_fd = -1;              // here
+  int remote_pages_fd = -1;       // there
   std::string pages_name;
 };
 

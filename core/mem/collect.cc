@@ -31,7 +31,9 @@ void refuse_unsupported(const procfs::Mapping& m) {
   if (m.path.starts_with("/secretmem")) refuse("memfd_secret memory cannot be read by anybody", "unmap it before");
 }
 
-bool is_shared_anonymous(const procfs::Mapping& m) { return m.shared && m.path == "/dev/zero" && m.deleted; }
+bool is_shared_anonymous(const procfs::Mapping& m) {
+  return m.shared && m.path == "/dev/zero" && m.deleted;
+}
 
 uint32_t shared_object_of(const procfs::Mapping& m, AddressSpace& space) {
   for (const SharedObject& object : space.shared)
@@ -56,7 +58,8 @@ void classify(const procfs::Mapping& m, const FileOf& file_of, AddressSpace& spa
     // "mw": a shared mapping that may become writable was made from a descriptor open for writing.
     vma.set_file(file_of(m, m.shared && m.has_flag("mw")));
   } else if (m.shared) {
-    throw Error(Fault::refused, fmt::format("mapping {:#x}-{:#x} {}: shared memory of an unknown kind", m.start, m.end, m.path));
+    throw Error(Fault::refused,
+                fmt::format("mapping {:#x}-{:#x} {}: shared memory of an unknown kind", m.start, m.end, m.path));
   } else {
     vma.set_kind(Vma::PRIVATE_ANONYMOUS);
   }

@@ -32,8 +32,10 @@ void check_shape(const PageRun& run, uint64_t file_bytes, const std::string& nam
   if (run.offset() > file_bytes || run.bytes() > file_bytes - run.offset())
     throw Error(Fault::image, fmt::format("{}: a run at offset {} reaches beyond its end", name, run.offset()));
   const uint64_t chunk = run.chunk_bytes();
-  if (chunk == 0 || chunk % 4096 != 0 || (run.bytes() + chunk - 1) / chunk != static_cast<uint64_t>(run.checksums_size()))
-    throw Error(Fault::image, fmt::format("{}: a run at offset {} has the wrong number of checksums", name, run.offset()));
+  if (chunk == 0 || chunk % 4096 != 0 ||
+      (run.bytes() + chunk - 1) / chunk != static_cast<uint64_t>(run.checksums_size()))
+    throw Error(Fault::image,
+                fmt::format("{}: a run at offset {} has the wrong number of checksums", name, run.offset()));
 }
 
 void check_piece(const PageRun& run, const Piece& piece, std::span<const std::byte> file, const std::string& name) {
@@ -41,7 +43,8 @@ void check_piece(const PageRun& run, const Piece& piece, std::span<const std::by
   for (uint64_t done = 0; done < piece.bytes; ++chunk) {
     const uint64_t bytes = std::min<uint64_t>(run.chunk_bytes(), piece.bytes - done);
     if (images::checksum_of(file.data() + piece.offset + done, bytes) != run.checksums(chunk))
-      throw Error(Fault::image, fmt::format("{} at offset {}: checksum of {} bytes differs", name, piece.offset + done, bytes),
+      throw Error(Fault::image,
+                  fmt::format("{} at offset {}: checksum of {} bytes differs", name, piece.offset + done, bytes),
                   "the image is damaged: use another copy");
     done += bytes;
   }
@@ -74,14 +77,16 @@ std::vector<Group> group(const std::vector<Piece>& pieces) {
   return groups;
 }
 
-void add_read(inject::Batch& batch, const RestoreMemory& memory, const std::vector<Piece>& pieces, const Group& group, uint64_t base) {
+void add_read(inject::Batch& batch, const RestoreMemory& memory, const std::vector<Piece>& pieces, const Group& group,
+              uint64_t base) {
   std::vector<iovec> parts;
   for (size_t i = 0; i < group.count; ++i) {
     const Piece& piece = pieces[group.first + i];
     parts.push_back({reinterpret_cast<void*>(base + piece.address), piece.bytes});
   }
   const RemoteAddr vector = batch.put(std::as_bytes(std::span(parts)));
-  batch.add("preadv", SYS_preadv, {static_cast<uint64_t>(memory.remote_pages_fd), vector.get(), parts.size(), group.offset, 0});
+  batch.add("preadv", SYS_preadv,
+            {static_cast<uint64_t>(memory.remote_pages_fd), vector.get(), parts.size(), group.offset, 0});
 }
 
 }  // namespace
@@ -97,7 +102,9 @@ uint64_t fill(inject::NewProcess& process, const RestoreMemory& memory, uint32_t
   for (size_t next = 0; next < groups.size();) {
     inject::Batch batch = process.channel().batch();
     const size_t first = next;
-    for (uint64_t bytes = 0; next < groups.size() && bytes < kBatchBytes && batch.has_room_for(groups[next].count * sizeof(iovec) + 256); ++next) {
+    for (uint64_t bytes = 0;
+         next < groups.size() && bytes < kBatchBytes && batch.has_room_for(groups[next].count * sizeof(iovec) + 256);
+         ++next) {
       add_read(batch, memory, pieces, groups[next], base);
       bytes += groups[next].bytes;
     }
@@ -110,7 +117,8 @@ uint64_t fill(inject::NewProcess& process, const RestoreMemory& memory, uint32_t
     process.channel().finish(batch);
     for (size_t g = first; g < next; ++g) {
       if (batch.result(g - first) != static_cast<int64_t>(groups[g].bytes))
-        throw Error(Fault::image, fmt::format("{}: {} of {} bytes at offset {}", memory.pages_name, batch.result(g - first), groups[g].bytes, groups[g].offset));
+        throw Error(Fault::image, fmt::format("{}: {} of {} bytes at offset {}", memory.pages_name,
+                                              batch.result(g - first), groups[g].bytes, groups[g].offset));
       pages += groups[g].bytes / 4096;
     }
   }

@@ -6,7 +6,8 @@
 
 namespace mcr::mem {
 
-// The private memory (shared = 0, base = 0), or one shared object that is mapped at `base`. Returns the number of pages.
+// The private memory (shared = 0, base = 0), or one shared object that is mapped at `base`. Returns the number of
+// pages.
 uint64_t fill(inject::NewProcess& process, const RestoreMemory& memory, uint32_t shared, uint64_t base);
 
 }  // namespace mcr::mem

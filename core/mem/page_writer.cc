@@ -107,8 +107,7 @@ void PageWriter::start_batch(inject::Batch& batch, const std::vector<Chunk>& chu
     for (; i < chunks.size() && chunks[i].readable && parts.size() < kMaxVectors; ++i)
       parts.push_back({reinterpret_cast<void*>(chunks[i].address), chunks[i].bytes});
     const RemoteAddr vector = batch.put(std::as_bytes(std::span(parts)));
-    batch.try_add("pwritev", SYS_pwritev,
-                  {static_cast<uint64_t>(remote_fd_), vector.get(), parts.size(), offset, 0});
+    batch.try_add("pwritev", SYS_pwritev, {static_cast<uint64_t>(remote_fd_), vector.get(), parts.size(), offset, 0});
   }
   if (!batch.empty()) channel_.start(batch);
 }

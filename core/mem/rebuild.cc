@@ -14,12 +14,13 @@ namespace {
 
 using image::Vma;
 
-constexpr uint64_t kLowest = 0x10000;              // mmap_min_addr
-constexpr uint64_t kTaskSize = 0x7ffffffff000;     // 47 bits, the last page left out
+constexpr uint64_t kLowest = 0x10000;           // mmap_min_addr
+constexpr uint64_t kTaskSize = 0x7ffffffff000;  // 47 bits, the last page left out
 
 bool has_runs(const RestoreMemory& memory, const Vma& vma) {
-  const auto after = std::upper_bound(memory.runs.begin(), memory.runs.end(), vma.start(),
-                                      [](uint64_t start, const image::PageRun& run) { return start < run.start() + run.bytes(); });
+  const auto after =
+      std::upper_bound(memory.runs.begin(), memory.runs.end(), vma.start(),
+                       [](uint64_t start, const image::PageRun& run) { return start < run.start() + run.bytes(); });
   return after != memory.runs.end() && after->shared() == 0 && after->start() < vma.end();
 }
 
@@ -57,7 +58,8 @@ void map_shared_object(inject::NewProcess& process, const RestoreMemory& memory,
   fill(process, memory, object.id(), base);
   for (const Vma& vma : memory.vmas) {
     if (vma.kind() != Vma::SHARED_ANONYMOUS || vma.shared() != object.id()) continue;
-    batch.add("mremap", SYS_mremap, {base + vma.offset(), 0, vma.end() - vma.start(), MREMAP_MAYMOVE | MREMAP_FIXED, vma.start()});
+    batch.add("mremap", SYS_mremap,
+              {base + vma.offset(), 0, vma.end() - vma.start(), MREMAP_MAYMOVE | MREMAP_FIXED, vma.start()});
     batch.add("mprotect", SYS_mprotect, {vma.start(), vma.end() - vma.start(), vma.prot()});
     if (!batch.has_room_for(4096)) flush(process, batch);
   }
@@ -92,8 +94,7 @@ void drop_inherited_mappings(inject::NewProcess& process, const std::vector<proc
   inject::Batch batch = process.channel().batch();
   const auto& rseq = process.inherited_rseq();
   constexpr uint64_t kUnregister = 1;  // RSEQ_FLAG_UNREGISTER: the kernel must not write to memory that goes away
-  if (rseq.address != 0)
-    batch.add("rseq", SYS_rseq, {rseq.address, rseq.size, kUnregister, rseq.signature});
+  if (rseq.address != 0) batch.add("rseq", SYS_rseq, {rseq.address, rseq.size, kUnregister, rseq.signature});
   uint64_t from = kLowest;
   for (const auto& [start, end] : keep) {
     if (start > from) batch.add("munmap", SYS_munmap, {from, start - from});

@@ -38,7 +38,9 @@ std::span<const std::byte> live_image() {
   return {start, (bytes + 4095) / 4096 * 4096};
 }
 
-bool is_kernel_page(const procfs::Mapping& m) { return m.path == "[vdso]" || m.path.starts_with("[vvar"); }
+bool is_kernel_page(const procfs::Mapping& m) {
+  return m.path == "[vdso]" || m.path.starts_with("[vvar");
+}
 
 uint64_t total_bytes(const std::vector<procfs::Mapping>& pages) {
   return pages.back().end - pages.front().start;
@@ -98,8 +100,8 @@ bool is_same_vdso(const image::Vdso& recorded) {
   return theirs.size() >= bytes && std::memcmp(ours.data(), theirs.data(), bytes) == 0;
 }
 
-uint64_t place_vdso(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours,
-                    const std::vector<Vma>& vmas, const image::Vdso& recorded, bool redirect) {
+uint64_t place_vdso(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours, const std::vector<Vma>& vmas,
+                    const image::Vdso& recorded, bool redirect) {
   const Step step("place the vdso");
   std::vector<procfs::Mapping> pages;
   for (const auto& m : ours)
@@ -125,7 +127,8 @@ uint64_t place_vdso(inject::NewProcess& process, const std::vector<procfs::Mappi
   const uint64_t aside = find_hole(occupied, vmas, bytes);
   move_pages(process, pages, now, aside);
   if (redirect || wanted == 0) {
-    log::info("mem", "vdso of this kernel stays at {:#x}, {} old entry points lead there", aside, recorded.symbols_size());
+    log::info("mem", "vdso of this kernel stays at {:#x}, {} old entry points lead there", aside,
+              recorded.symbols_size());
     return aside + vdso_offset;
   }
   move_pages(process, pages, aside, wanted);
@@ -141,19 +144,23 @@ void write_redirections(inject::NewProcess& process, const std::vector<Vma>& vma
   for (const Vma& vma : vmas) {
     // The old data pages stay reserved: only code that is never entered any more would read them.
     if (vma.kind() == Vma::VVAR)
-      batch.add("mmap", SYS_mmap, {vma.start(), vma.end() - vma.start(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, ~0ULL, 0});
+      batch.add("mmap", SYS_mmap,
+                {vma.start(), vma.end() - vma.start(), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, ~0ULL, 0});
     if (vma.kind() != Vma::VDSO) continue;
     start = vma.start(), bytes = vma.end() - vma.start();
-    batch.add("mmap", SYS_mmap, {start, bytes, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, ~0ULL, 0});
+    batch.add("mmap", SYS_mmap,
+              {start, bytes, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, ~0ULL, 0});
   }
   if (bytes == 0) return;
   process.channel().run(batch);
   std::string image = recorded.content().substr(0, bytes);
   image.resize(bytes);
   for (const auto& old : recorded.symbols()) {
-    const auto found = std::find_if(symbols.entries.begin(), symbols.entries.end(), [&](const auto& e) { return e.first == old.name(); });
+    const auto found = std::find_if(symbols.entries.begin(), symbols.entries.end(),
+                                    [&](const auto& e) { return e.first == old.name(); });
     if (found == symbols.entries.end())
-      throw Error(Fault::refused, fmt::format("this kernel's vdso has no {}", old.name()), "restore on a kernel that has it");
+      throw Error(Fault::refused, fmt::format("this kernel's vdso has no {}", old.name()),
+                  "restore on a kernel that has it");
     if (old.offset() + kJumpBytes > bytes) throw Error(Fault::image, "a vdso symbol lies outside of the vdso");
     const uint64_t target = live + found->second;
     const unsigned char jump[kJumpBytes] = {0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xe0};

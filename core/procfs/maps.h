@@ -10,16 +10,16 @@
 namespace mcr::procfs {
 
 struct Mapping {
-  uint64_t start = 0, end = 0;   // bytes
-  int prot = 0;                  // PROT_READ | PROT_WRITE | PROT_EXEC
+  uint64_t start = 0, end = 0;  // bytes
+  int prot = 0;                 // PROT_READ | PROT_WRITE | PROT_EXEC
   bool shared = false;
-  uint64_t offset = 0;           // in the file, bytes
+  uint64_t offset = 0;  // in the file, bytes
   uint32_t device_major = 0, device_minor = 0;
   uint64_t inode = 0;
-  std::string path;              // as printed, the escape \012 (line feed) decoded, without a trailing " (deleted)"
-  bool deleted = false;          // the line ended in " (deleted)"
+  std::string path;      // as printed, the escape \012 (line feed) decoded, without a trailing " (deleted)"
+  bool deleted = false;  // the line ended in " (deleted)"
   std::vector<std::string> vm_flags;  // from smaps only: two-letter codes
-  uint64_t protection_key = 0;   // from smaps only
+  uint64_t protection_key = 0;        // from smaps only
   uint64_t size() const { return end - start; }
   bool has_flag(std::string_view code) const;
 };

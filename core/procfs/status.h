@@ -15,9 +15,9 @@ namespace mcr::procfs {
 
 struct Status {
   std::string name;
-  char state = '?';              // R S D T t Z X I
+  char state = '?';  // R S D T t Z X I
   pid_t tgid = 0, pid = 0, ppid = 0, tracer = 0;
-  std::vector<pid_t> ns_pid;     // outermost first; the last is the pid as the program itself sees it
+  std::vector<pid_t> ns_pid;             // outermost first; the last is the pid as the program itself sees it
   std::array<uint32_t, 4> uid{}, gid{};  // real, effective, saved, file system
   std::vector<uint32_t> groups;
   uint32_t umask = 0;
@@ -25,20 +25,20 @@ struct Status {
   uint64_t sig_pending = 0, shared_pending = 0, sig_blocked = 0, sig_ignored = 0, sig_caught = 0;
   uint64_t cap_inheritable = 0, cap_permitted = 0, cap_effective = 0, cap_bounding = 0, cap_ambient = 0;
   bool no_new_privs = false;
-  int seccomp = 0;               // 0 none, 1 strict, 2 filter
+  int seccomp = 0;                  // 0 none, 1 strict, 2 filter
   std::optional<bool> thp_enabled;  // "THP_enabled", newer kernels
 };
 Status parse_status(std::string_view text);
 
-struct Stat {                    // /proc/PID/stat; fields that need rights read 0 without them
+struct Stat {  // /proc/PID/stat; fields that need rights read 0 without them
   pid_t pid = 0;
-  std::string comm;              // may hold spaces and brackets
+  std::string comm;  // may hold spaces and brackets
   char state = '?';
   pid_t ppid = 0, pgrp = 0, session = 0;
   int tty_nr = 0;
-  uint32_t flags = 0;            // PF_*; 0x00200000 is PF_KTHREAD
+  uint32_t flags = 0;  // PF_*; 0x00200000 is PF_KTHREAD
   int64_t nice = 0;
-  uint64_t start_time = 0;       // clock ticks since boot
+  uint64_t start_time = 0;  // clock ticks since boot
   uint64_t start_code = 0, end_code = 0, start_stack = 0;
   uint64_t start_data = 0, end_data = 0, start_brk = 0, arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
   int exit_code = 0;
@@ -48,10 +48,10 @@ Stat parse_stat(std::string_view text);
 // /proc/PID/fdinfo/N: the lines every kind has.
 struct FdInfo {
   int64_t position = 0;
-  uint32_t flags = 0;            // octal O_* as printed, O_CLOEXEC included
+  uint32_t flags = 0;  // octal O_* as printed, O_CLOEXEC included
   int mount_id = 0;
-  uint64_t inode = 0;            // 0 when the kernel does not print it
-  std::vector<std::string> rest; // every other line, unchanged ("eventfd-count: 0", "lock: ...")
+  uint64_t inode = 0;             // 0 when the kernel does not print it
+  std::vector<std::string> rest;  // every other line, unchanged ("eventfd-count: 0", "lock: ...")
 };
 FdInfo parse_fdinfo(std::string_view text);
 
@@ -59,9 +59,9 @@ FdInfo parse_fdinfo(std::string_view text);
 struct Timer {
   int id = 0;
   int signal = 0;
-  uint64_t value = 0;            // sigev_value
-  int notify = 0;                // SIGEV_SIGNAL 0, SIGEV_NONE 1, SIGEV_THREAD 2, SIGEV_THREAD_ID 4
-  pid_t target = 0;              // pid, or tid for "tid."
+  uint64_t value = 0;  // sigev_value
+  int notify = 0;      // SIGEV_SIGNAL 0, SIGEV_NONE 1, SIGEV_THREAD 2, SIGEV_THREAD_ID 4
+  pid_t target = 0;    // pid, or tid for "tid."
   bool target_is_thread = false;
   int clock = 0;
 };
@@ -76,7 +76,7 @@ std::vector<Limit> parse_limits(std::string_view text);
 
 // /proc/PID/syscall: nullopt for "running".
 struct SyscallState {
-  int64_t number = -1;           // -1: blocked outside a system call
+  int64_t number = -1;  // -1: blocked outside a system call
   std::array<uint64_t, 6> args{};
   uint64_t stack_pointer = 0, program_counter = 0;
 };

@@ -13,9 +13,15 @@ FileOwner get_owner(int fd) {
   check(::fcntl(fd, F_GETOWN_EX, &owner), "fcntl(F_GETOWN_EX)");
   return {owner.type, owner.pid, check(::fcntl(fd, F_GETSIG), "fcntl(F_GETSIG)")};
 }
-void set_owner_signal(int fd, int signal) { check(::fcntl(fd, F_SETSIG, signal), "fcntl(F_SETSIG)"); }
-void set_ownership(int fd, uint32_t uid, uint32_t gid) { check(::fchown(fd, uid, gid), "fchown"); }
-void set_mode(int fd, uint32_t mode) { check(::fchmod(fd, mode), "fchmod"); }
+void set_owner_signal(int fd, int signal) {
+  check(::fcntl(fd, F_SETSIG, signal), "fcntl(F_SETSIG)");
+}
+void set_ownership(int fd, uint32_t uid, uint32_t gid) {
+  check(::fchown(fd, uid, gid), "fchown");
+}
+void set_mode(int fd, uint32_t mode) {
+  check(::fchmod(fd, mode), "fchmod");
+}
 void set_modification_time(int fd, int64_t ns) {
   const timespec times[2] = {{0, UTIME_OMIT}, {ns / 1'000'000'000, ns % 1'000'000'000}};
   check(::futimens(fd, times), "futimens");

@@ -5,8 +5,8 @@
 
 namespace mcr::sys {
 
-struct FileOwner {      // who gets SIGIO: F_GETOWN_EX, F_GETSIG (fcntl(2))
-  int type = 0;         // F_OWNER_*; meaningless when pid is 0
+struct FileOwner {  // who gets SIGIO: F_GETOWN_EX, F_GETSIG (fcntl(2))
+  int type = 0;     // F_OWNER_*; meaningless when pid is 0
   int pid = 0;
   int signal = 0;
 };

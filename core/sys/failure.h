@@ -10,8 +10,8 @@
 
 namespace mcr::sys {
 
-std::string code_name(int code);                    // "ENOENT (No such file or directory)"
-std::string remedy_for(int code);                   // what a user can do about it; may be empty
+std::string code_name(int code);   // "ENOENT (No such file or directory)"
+std::string remedy_for(int code);  // what a user can do about it; may be empty
 [[noreturn]] void throw_code(int code, const std::string& what,
                              std::source_location where = std::source_location::current());
 [[noreturn]] void throw_errno(const std::string& what, std::source_location where = std::source_location::current());

@@ -14,7 +14,9 @@
 
 namespace mcr::sys {
 
-UniqueFd open(const std::string& path, int flags, mode_t mode) { return open_at(AT_FDCWD, path, flags, mode); }
+UniqueFd open(const std::string& path, int flags, mode_t mode) {
+  return open_at(AT_FDCWD, path, flags, mode);
+}
 
 UniqueFd open_at(int dir, const std::string& path, int flags, mode_t mode) {
   return UniqueFd(check(::openat(dir, path.c_str(), flags | O_CLOEXEC, mode), "open " + path));
@@ -49,7 +51,9 @@ static std::string read_to_end(int fd, const std::string& path) {
   return text;
 }
 
-std::string read_text(const std::string& path) { return read_text_at(AT_FDCWD, path); }
+std::string read_text(const std::string& path) {
+  return read_text_at(AT_FDCWD, path);
+}
 
 std::string read_text_at(int dir, const std::string& path) {
   const UniqueFd fd = open_at(dir, path, O_RDONLY);
@@ -157,7 +161,9 @@ static std::vector<std::string> names_of(DIR* dir, const std::string& path) {
   return names;
 }
 
-std::vector<std::string> list_directory(const std::string& path) { return names_of(::opendir(path.c_str()), path); }
+std::vector<std::string> list_directory(const std::string& path) {
+  return names_of(::opendir(path.c_str()), path);
+}
 
 std::vector<std::string> list_directory_fd(int dir) {
   const int copy = check(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open folder");
@@ -186,7 +192,9 @@ bool try_unlink_at(int dir, const std::string& name, bool is_directory) {
   return ::unlinkat(dir, name.c_str(), is_directory ? AT_REMOVEDIR : 0) == 0;
 }
 
-void truncate_fd(int fd, uint64_t size) { check(::ftruncate(fd, static_cast<off_t>(size)), "ftruncate"); }
+void truncate_fd(int fd, uint64_t size) {
+  check(::ftruncate(fd, static_cast<off_t>(size)), "ftruncate");
+}
 
 uint64_t seek(int fd, int64_t offset, int whence) {
   return static_cast<uint64_t>(check(::lseek(fd, offset, whence), "lseek"));
@@ -198,7 +206,9 @@ std::optional<uint64_t> try_seek(int fd, int64_t offset, int whence) {
   return static_cast<uint64_t>(at);
 }
 
-void sync_fd(int fd) { check(::fsync(fd), "fsync"); }
+void sync_fd(int fd) {
+  check(::fsync(fd), "fsync");
+}
 
 bool try_lock_exclusive(int fd) {
   if (::flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
@@ -206,15 +216,27 @@ bool try_lock_exclusive(int fd) {
   throw_errno("flock");
 }
 
-UniqueFd duplicate(int fd) { return UniqueFd(check(::fcntl(fd, F_DUPFD_CLOEXEC, 0), "duplicate a descriptor")); }
+UniqueFd duplicate(int fd) {
+  return UniqueFd(check(::fcntl(fd, F_DUPFD_CLOEXEC, 0), "duplicate a descriptor"));
+}
 UniqueFd duplicate_to(int fd, int number) {
   return UniqueFd(check(::dup3(fd, number, O_CLOEXEC), fmt::format("dup3 to {}", number)));
 }
-bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
-int get_status_flags(int fd) { return check(::fcntl(fd, F_GETFL), "fcntl(F_GETFL)"); }
-void set_status_flags(int fd, int flags) { check(::fcntl(fd, F_SETFL, flags), "fcntl(F_SETFL)"); }
-int get_pipe_size(int fd) { return check(::fcntl(fd, F_GETPIPE_SZ), "fcntl(F_GETPIPE_SZ)"); }
-void set_pipe_size(int fd, int size) { check(::fcntl(fd, F_SETPIPE_SZ, size), "fcntl(F_SETPIPE_SZ)"); }
+bool is_open(int fd) {
+  return ::fcntl(fd, F_GETFD) >= 0;
+}
+int get_status_flags(int fd) {
+  return check(::fcntl(fd, F_GETFL), "fcntl(F_GETFL)");
+}
+void set_status_flags(int fd, int flags) {
+  check(::fcntl(fd, F_SETFL, flags), "fcntl(F_SETFL)");
+}
+int get_pipe_size(int fd) {
+  return check(::fcntl(fd, F_GETPIPE_SZ), "fcntl(F_GETPIPE_SZ)");
+}
+void set_pipe_size(int fd, int size) {
+  check(::fcntl(fd, F_SETPIPE_SZ, size), "fcntl(F_SETPIPE_SZ)");
+}
 
 int bytes_readable(int fd) {
   int bytes = 0;
@@ -259,7 +281,9 @@ int terminal_session(int fd) {
   return session;
 }
 
-bool is_terminal(int fd) { return ::isatty(fd) == 1; }
+bool is_terminal(int fd) {
+  return ::isatty(fd) == 1;
+}
 
 FileMapping::FileMapping(int fd, size_t size, bool populate) : size_(size) {
   if (size == 0) return;

@@ -24,15 +24,17 @@ std::optional<UniqueFd> try_open_at(int dir, const std::string& path, int flags,
 // nullopt on any failure; `code` gets errno. For probing.
 std::optional<UniqueFd> probe_open(const std::string& path, int flags, int& code);
 
-std::string read_text(const std::string& path);                 // the whole file, to its end
+std::string read_text(const std::string& path);  // the whole file, to its end
 std::string read_text_at(int dir, const std::string& path);
 std::optional<std::string> try_read_text(const std::string& path);  // nullopt when it cannot be opened or read
-size_t read_some(int fd, void* data, size_t size);              // 0 at end of file
+size_t read_some(int fd, void* data, size_t size);                  // 0 at end of file
 size_t pread_some(int fd, void* data, size_t size, uint64_t offset);
-void read_exactly(int fd, void* data, size_t size);             // throws at an early end
+void read_exactly(int fd, void* data, size_t size);  // throws at an early end
 void write_fully(int fd, const void* data, size_t size);
 void pwrite_fully(int fd, const void* data, size_t size, uint64_t offset);
-inline void write_text(int fd, std::string_view text) { write_fully(fd, text.data(), text.size()); }
+inline void write_text(int fd, std::string_view text) {
+  write_fully(fd, text.data(), text.size());
+}
 void write_file(const std::string& path, std::string_view text);  // for files of /proc: one write(2)
 
 struct stat stat_fd(int fd);
@@ -51,8 +53,8 @@ bool try_unlink_at(int dir, const std::string& name, bool is_directory = false);
 void truncate_fd(int fd, uint64_t size);
 uint64_t seek(int fd, int64_t offset, int whence);
 std::optional<uint64_t> try_seek(int fd, int64_t offset, int whence);  // nullopt: ENXIO (no more data) or not seekable
-void sync_fd(int fd);                       // fsync(2)
-bool try_lock_exclusive(int fd);            // flock(2) LOCK_EX|LOCK_NB; false: held by another
+void sync_fd(int fd);                                                  // fsync(2)
+bool try_lock_exclusive(int fd);  // flock(2) LOCK_EX|LOCK_NB; false: held by another
 
 UniqueFd duplicate(int fd);
 UniqueFd duplicate_to(int fd, int number);  // dup3(2)
@@ -67,11 +69,11 @@ struct Pipe {
   UniqueFd read_end, write_end;
 };
 Pipe make_pipe(int flags);
-short poll_now(int fd, short events);       // revents, without waiting
+short poll_now(int fd, short events);  // revents, without waiting
 // Waits until fd is readable or the milliseconds are over (-1: for ever); false on time-out. EINTR: goes on.
 bool wait_readable(int fd, int milliseconds);
 UniqueFd make_memfd(const std::string& name);
-int terminal_session(int fd);               // TIOCGSID; -1 when it is no terminal of a session
+int terminal_session(int fd);  // TIOCGSID; -1 when it is no terminal of a session
 bool is_terminal(int fd);
 
 // A read-only mapping of a whole file.

@@ -17,10 +17,18 @@
 
 namespace mcr::sys {
 
-HostPid own_pid() { return HostPid(::getpid()); }
-HostPid parent_pid() { return HostPid(::getppid()); }
-pid_t session_of(pid_t pid) { return check(::getsid(pid), "getsid"); }
-pid_t group_of(pid_t pid) { return check(::getpgid(pid), "getpgid"); }
+HostPid own_pid() {
+  return HostPid(::getpid());
+}
+HostPid parent_pid() {
+  return HostPid(::getppid());
+}
+pid_t session_of(pid_t pid) {
+  return check(::getsid(pid), "getsid");
+}
+pid_t group_of(pid_t pid) {
+  return check(::getpgid(pid), "getpgid");
+}
 
 bool try_kill(HostPid pid, int signal) {
   if (::kill(pid.get(), signal) == 0) return true;
@@ -98,7 +106,9 @@ void set_affinity(HostTid tid, std::span<const std::byte> mask) {
 int io_priority_of(HostTid tid) {
   return static_cast<int>(check(::syscall(SYS_ioprio_get, 1, tid.get()), "ioprio_get"));
 }
-void set_io_priority(HostTid tid, int value) { check(::syscall(SYS_ioprio_set, 1, tid.get(), value), "ioprio_set"); }
+void set_io_priority(HostTid tid, int value) {
+  check(::syscall(SYS_ioprio_set, 1, tid.get(), value), "ioprio_set");
+}
 
 rlimit limit_of_self(int resource) {
   rlimit limit{};
@@ -148,19 +158,25 @@ std::optional<size_t> receive_message(int socket, void* data, size_t size, const
 }
 
 void* map_anonymous_at(uint64_t address, size_t size, int prot) {
-  void* p = ::mmap(reinterpret_cast<void*>(address), size, prot,
-                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  void* p =
+      ::mmap(reinterpret_cast<void*>(address), size, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
   if (p == MAP_FAILED) throw_errno("mmap");
   return p;
 }
-void protect(void* address, size_t size, int prot) { check(::mprotect(address, size, prot), "mprotect"); }
-void unmap(void* address, size_t size) { check(::munmap(address, size), "munmap"); }
+void protect(void* address, size_t size, int prot) {
+  check(::mprotect(address, size, prot), "mprotect");
+}
+void unmap(void* address, size_t size) {
+  check(::munmap(address, size), "munmap");
+}
 
 BlockAllSignals::BlockAllSignals() {
   const uint64_t all = ~0ULL;
   check(::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, &old_, sizeof all), "rt_sigprocmask");
 }
-BlockAllSignals::~BlockAllSignals() { ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &old_, nullptr, sizeof old_); }
+BlockAllSignals::~BlockAllSignals() {
+  ::syscall(SYS_rt_sigprocmask, SIG_SETMASK, &old_, nullptr, sizeof old_);
+}
 
 std::string kernel_release() {
   utsname name{};
@@ -177,7 +193,9 @@ uint64_t clock_ns(int clock) {
   check(::clock_gettime(clock, &t), "clock_gettime");
   return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
 }
-uint64_t page_size() { return static_cast<uint64_t>(::sysconf(_SC_PAGESIZE)); }
+uint64_t page_size() {
+  return static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+}
 
 std::optional<uint64_t> vdso_address() {
   const unsigned long address = ::getauxval(AT_SYSINFO_EHDR);
@@ -186,12 +204,21 @@ std::optional<uint64_t> vdso_address() {
 }
 
 bool has_capability(int capability) {
-  struct { uint32_t version; int pid; } header{0x20080522, 0};
-  struct { uint32_t effective, permitted, inheritable; } data[2]{};
+  struct {
+    uint32_t version;
+    int pid;
+  } header{0x20080522, 0};
+  struct {
+    uint32_t effective, permitted, inheritable;
+  } data[2]{};
   check(::syscall(SYS_capget, &header, data), "capget");
   return (data[capability / 32].effective >> (capability % 32)) & 1;
 }
-uint32_t effective_uid() { return ::geteuid(); }
-uint32_t effective_gid() { return ::getegid(); }
+uint32_t effective_uid() {
+  return ::geteuid();
+}
+uint32_t effective_gid() {
+  return ::getegid();
+}
 
 }  // namespace mcr::sys

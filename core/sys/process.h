@@ -24,12 +24,12 @@ using Deadline = std::optional<Clock::time_point>;  // nullopt: none
 
 HostPid own_pid();
 HostPid parent_pid();
-pid_t session_of(pid_t pid);                                   // getsid(2); 0: the caller
+pid_t session_of(pid_t pid);  // getsid(2); 0: the caller
 pid_t group_of(pid_t pid);
-bool try_kill(HostPid pid, int signal);                        // false: no such process
-UniqueFd open_pidfd(HostPid pid);                              // pidfd_open(2), 5.3
-UniqueFd get_fd(int pidfd, int remote_fd);                     // pidfd_getfd(2), 5.6
-int compare_files(HostPid a, int fd_a, HostPid b, int fd_b);   // kcmp(2) KCMP_FILE: 0 equal, 1 less, 2 greater
+bool try_kill(HostPid pid, int signal);                       // false: no such process
+UniqueFd open_pidfd(HostPid pid);                             // pidfd_open(2), 5.3
+UniqueFd get_fd(int pidfd, int remote_fd);                    // pidfd_getfd(2), 5.6
+int compare_files(HostPid a, int fd_a, HostPid b, int fd_b);  // kcmp(2) KCMP_FILE: 0 equal, 1 less, 2 greater
 // Orders two kernel objects of two tasks (KCMP_VM, KCMP_FILES, ...): 0 when they are one.
 int compare_objects(pid_t a, pid_t b, int type);
 
@@ -42,9 +42,9 @@ bool try_read_memory(HostPid pid, RemoteAddr from, void* to, size_t size);
 struct RobustList {
   uint64_t head = 0, length = 0;
 };
-RobustList robust_list_of(HostTid tid);                        // get_robust_list(2)
+RobustList robust_list_of(HostTid tid);  // get_robust_list(2)
 
-struct SchedAttr {                                             // sched_getattr(2), sizes as of 5.3 (with util clamp)
+struct SchedAttr {  // sched_getattr(2), sizes as of 5.3 (with util clamp)
   uint32_t size, policy;
   uint64_t flags;
   int32_t nice;
@@ -91,7 +91,7 @@ class BlockAllSignals {
 // r13 = socket, r14 = 0 on `stack`, all signals at their defaults (CLONE_CLEAR_SIGHAND, 5.5); it never returns here.
 struct CloneRequest {
   pid_t pid = 0;
-  bool sibling = false;      // CLONE_PARENT
+  bool sibling = false;  // CLONE_PARENT
   uint64_t entry = 0, base = 0, stack = 0;
   int socket = -1, close_fd = -1;
 };

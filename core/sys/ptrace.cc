@@ -47,16 +47,24 @@ StopEvent decode(int status) {
 
 }  // namespace
 
-bool seize(HostTid tid, uint64_t options) { return unless_gone(PTRACE_SEIZE, tid, options, "SEIZE"); }
-bool interrupt(HostTid tid) { return unless_gone(PTRACE_INTERRUPT, tid, 0, "INTERRUPT"); }
+bool seize(HostTid tid, uint64_t options) {
+  return unless_gone(PTRACE_SEIZE, tid, options, "SEIZE");
+}
+bool interrupt(HostTid tid) {
+  return unless_gone(PTRACE_INTERRUPT, tid, 0, "INTERRUPT");
+}
 bool detach(HostTid tid, int signal) {
   return unless_gone(PTRACE_DETACH, tid, static_cast<uint64_t>(signal), "DETACH");
 }
-bool resume(HostTid tid, int signal) { return unless_gone(PTRACE_CONT, tid, static_cast<uint64_t>(signal), "CONT"); }
+bool resume(HostTid tid, int signal) {
+  return unless_gone(PTRACE_CONT, tid, static_cast<uint64_t>(signal), "CONT");
+}
 bool resume_to_syscall(HostTid tid, int signal) {
   return unless_gone(PTRACE_SYSCALL, tid, static_cast<uint64_t>(signal), "SYSCALL");
 }
-bool single_step(HostTid tid) { return unless_gone(PTRACE_SINGLESTEP, tid, 0, "SINGLESTEP"); }
+bool single_step(HostTid tid) {
+  return unless_gone(PTRACE_SINGLESTEP, tid, 0, "SINGLESTEP");
+}
 
 void set_options(HostTid tid, uint64_t options) {
   must(request(PTRACE_SETOPTIONS, tid, 0, options), tid, "SETOPTIONS");
@@ -105,7 +113,8 @@ std::vector<siginfo_t> peek_signals(HostTid tid, bool shared) {
     args.off = all.size();
     args.flags = shared ? 1 : 0;  // PTRACE_PEEKSIGINFO_SHARED
     args.nr = kAtOnce;
-    const long n = request(PTRACE_PEEKSIGINFO, tid, reinterpret_cast<uint64_t>(&args), reinterpret_cast<uint64_t>(batch));
+    const long n =
+        request(PTRACE_PEEKSIGINFO, tid, reinterpret_cast<uint64_t>(&args), reinterpret_cast<uint64_t>(batch));
     must(n, tid, "PEEKSIGINFO");
     all.insert(all.end(), batch, batch + n);
     if (n < kAtOnce) return all;

@@ -18,12 +18,12 @@ namespace mcr::sys {
 
 using Registers = user_regs_struct;
 
-bool seize(HostTid tid, uint64_t options);          // false: gone
-bool interrupt(HostTid tid);                        // false: gone
-bool detach(HostTid tid, int signal = 0);           // false: gone or not stopped
-bool resume(HostTid tid, int signal = 0);           // PTRACE_CONT; false: gone
+bool seize(HostTid tid, uint64_t options);            // false: gone
+bool interrupt(HostTid tid);                          // false: gone
+bool detach(HostTid tid, int signal = 0);             // false: gone or not stopped
+bool resume(HostTid tid, int signal = 0);             // PTRACE_CONT; false: gone
 bool resume_to_syscall(HostTid tid, int signal = 0);  // PTRACE_SYSCALL; false: gone
-bool single_step(HostTid tid);                      // false: gone
+bool single_step(HostTid tid);                        // false: gone
 void set_options(HostTid tid, uint64_t options);
 Registers get_registers(HostTid tid);
 void set_registers(HostTid tid, const Registers& registers);
@@ -34,7 +34,7 @@ void set_signal_mask(HostTid tid, uint64_t mask);
 siginfo_t get_siginfo(HostTid tid);
 std::vector<siginfo_t> peek_signals(HostTid tid, bool shared);  // PTRACE_PEEKSIGINFO, 3.10
 
-struct RseqConfiguration {                          // PTRACE_GET_RSEQ_CONFIGURATION, 5.13
+struct RseqConfiguration {  // PTRACE_GET_RSEQ_CONFIGURATION, 5.13
   uint64_t address;
   uint32_t size, signature, flags, pad;
 };
@@ -43,12 +43,12 @@ RseqConfiguration get_rseq(HostTid tid);
 // What waitpid reported of a tracee.
 struct StopEvent {
   enum class Kind {
-    trap,         // PTRACE_EVENT_STOP with SIGTRAP: our interrupt, or a new thread
-    group_stop,   // PTRACE_EVENT_STOP with a stop signal: job control
-    syscall,      // entry or exit (PTRACE_O_TRACESYSGOOD)
-    signal,       // a signal is about to be delivered
-    event,        // another PTRACE_EVENT_*
-    ended         // exited or killed; no longer a tracee
+    trap,        // PTRACE_EVENT_STOP with SIGTRAP: our interrupt, or a new thread
+    group_stop,  // PTRACE_EVENT_STOP with a stop signal: job control
+    syscall,     // entry or exit (PTRACE_O_TRACESYSGOOD)
+    signal,      // a signal is about to be delivered
+    event,       // another PTRACE_EVENT_*
+    ended        // exited or killed; no longer a tracee
   };
   Kind kind;
   int signal = 0;  // for signal and group_stop; the exit status word for ended

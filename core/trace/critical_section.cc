@@ -17,12 +17,14 @@ void leave_critical_section(Tracee& thread, HostPid pid) {
   const auto rseq = sys::get_rseq(thread.tid());
   if (rseq.address == 0) return;
   uint64_t pointer = 0;
-  if (!sys::try_read_memory(pid, RemoteAddr(rseq.address + kSectionPointer), &pointer, sizeof pointer) || pointer == 0) return;
+  if (!sys::try_read_memory(pid, RemoteAddr(rseq.address + kSectionPointer), &pointer, sizeof pointer) || pointer == 0)
+    return;
   RseqSection section{};
   if (!sys::try_read_memory(pid, RemoteAddr(pointer), &section, sizeof section)) return;
   sys::Registers frame = thread.frame();
   if (frame.rip - section.start >= section.length) return;
-  log::debug("trace", "thread {} leaves its restartable sequence at {:#x} for {:#x}", thread.tid(), frame.rip, section.abort);
+  log::debug("trace", "thread {} leaves its restartable sequence at {:#x} for {:#x}", thread.tid(), frame.rip,
+             section.abort);
   // First the registers, then the pointer: a thread at its abort handler with the pointer still set is left alone.
   frame.rip = section.abort;
   sys::set_registers(thread.tid(), frame);

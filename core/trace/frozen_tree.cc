@@ -14,7 +14,9 @@ namespace {
 
 constexpr uint64_t kTraceSysGood = 1;  // PTRACE_O_TRACESYSGOOD. Never EXITKILL here: the victim outlives us.
 
-std::string proc_path(HostPid pid, std::string_view rest) { return fmt::format("/proc/{}/{}", pid, rest); }
+std::string proc_path(HostPid pid, std::string_view rest) {
+  return fmt::format("/proc/{}/{}", pid, rest);
+}
 
 }  // namespace
 
@@ -52,7 +54,8 @@ void refuse_unfreezable(HostPid pid) {
   const auto stat_text = sys::try_read_text(proc_path(pid, "stat"));
   const auto status_text = sys::try_read_text(proc_path(pid, "status"));
   if (!stat_text || !status_text)
-    throw Error(Fault::refused, fmt::format("there is no process {}", pid), "give the pid of a running process with -t");
+    throw Error(Fault::refused, fmt::format("there is no process {}", pid),
+                "give the pid of a running process with -t");
   const auto stat = procfs::parse_stat(*stat_text);
   const auto status = procfs::parse_status(*status_text);
   constexpr uint32_t kKernelThread = 0x00200000;  // PF_KTHREAD
@@ -139,7 +142,8 @@ void FrozenTree::wait_for_all(const sys::Deadline& deadline) {
 bool FrozenTree::find_children(FrozenProcess& process) {
   bool found = false;
   for (const HostPid child : children_of(process.pid)) {
-    const bool known = std::any_of(processes_.begin(), processes_.end(), [&](const auto& p) { return p->pid == child; });
+    const bool known =
+        std::any_of(processes_.begin(), processes_.end(), [&](const auto& p) { return p->pid == child; });
     if (known) continue;
     auto added = std::make_unique<FrozenProcess>();
     added->pid = child;
@@ -167,7 +171,8 @@ void FrozenTree::kill() {
     // threads are collected; then it is left for its parent.
     for (auto thread = process->threads.rbegin(); thread != process->threads.rend(); ++thread) {
       const sys::Deadline deadline = sys::Clock::now() + std::chrono::seconds(10);
-      for (auto event = sys::wait_stop((*thread)->tid(), deadline); event && event->kind != sys::StopEvent::Kind::ended;)
+      for (auto event = sys::wait_stop((*thread)->tid(), deadline);
+           event && event->kind != sys::StopEvent::Kind::ended;)
         event = sys::wait_stop((*thread)->tid(), deadline);
     }
     if (!sys::wait_readable(process->pidfd.get(), 10'000))

@@ -31,13 +31,13 @@ class FrozenTree {
   std::vector<std::unique_ptr<FrozenProcess>>& processes() { return processes_; }
   sys::Clock::time_point first_stop() const { return first_stop_; }
 
-  void thaw();             // lets every thread go, with errors
-  void kill();             // SIGKILL to every process, waits until each is gone
-  void leave_stopped();    // SIGSTOP to every process, then lets go
+  void thaw();           // lets every thread go, with errors
+  void kill();           // SIGKILL to every process, waits until each is gone
+  void leave_stopped();  // SIGSTOP to every process, then lets go
 
  private:
-  bool seize_new_threads(FrozenProcess& process);   // true: found some
-  bool find_children(FrozenProcess& process);       // true: found some
+  bool seize_new_threads(FrozenProcess& process);  // true: found some
+  bool find_children(FrozenProcess& process);      // true: found some
   void wait_for_all(const sys::Deadline& deadline);
 
   Damage& damage_;

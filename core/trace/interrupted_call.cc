@@ -22,14 +22,21 @@ constexpr uint64_t kSecond = 1'000'000'000;
 bool waits_without_limit(const sys::Registers& r) {
   switch (r.orig_rax) {
     case SYS_epoll_wait:
-    case SYS_epoll_pwait: return static_cast<int32_t>(r.r10) == -1;
-    case SYS_epoll_pwait2: return r.r10 == 0;
-    case SYS_rt_sigtimedwait: return r.rdx == 0;
-    case SYS_semop: return true;
-    case SYS_semtimedop: return r.r10 == 0;
+    case SYS_epoll_pwait:
+      return static_cast<int32_t>(r.r10) == -1;
+    case SYS_epoll_pwait2:
+      return r.r10 == 0;
+    case SYS_rt_sigtimedwait:
+      return r.rdx == 0;
+    case SYS_semop:
+      return true;
+    case SYS_semtimedop:
+      return r.r10 == 0;
     case SYS_io_getevents:
-    case SYS_io_pgetevents: return r.r8 == 0;
-    default: return false;
+    case SYS_io_pgetevents:
+      return r.r8 == 0;
+    default:
+      return false;
   }
 }
 
@@ -43,8 +50,8 @@ bool is_relative_futex_wait(uint64_t operation) {
   return (operation & kCommandMask) == 0;
 }
 
-// For a restarted call whose number is not in the code (syscall(3) takes it as an argument): what the kernel is doing in
-// its name, from /proc/PID/task/TID/stack (root only) while it sleeps.
+// For a restarted call whose number is not in the code (syscall(3) takes it as an argument): what the kernel is doing
+// in its name, from /proc/PID/task/TID/stack (root only) while it sleeps.
 int64_t number_from_stack(HostPid pid, HostTid tid, const sys::Registers& r) {
   const auto stack = sys::try_read_text(fmt::format("/proc/{}/task/{}/stack", pid, tid));
   if (!stack) return 0;
@@ -74,11 +81,16 @@ std::optional<uint64_t> read_timespec(HostPid pid, uint64_t address) {
 
 uint64_t whole_timeout(int64_t number, const sys::Registers& r, HostPid pid) {
   switch (number) {
-    case SYS_nanosleep: return read_timespec(pid, r.rdi).value_or(0);
-    case SYS_clock_nanosleep: return read_timespec(pid, r.rdx).value_or(0);
-    case SYS_poll: return static_cast<uint64_t>(static_cast<uint32_t>(r.rdx)) * 1'000'000;
-    case SYS_futex: return read_timespec(pid, r.r10).value_or(0);
-    default: return 0;
+    case SYS_nanosleep:
+      return read_timespec(pid, r.rdi).value_or(0);
+    case SYS_clock_nanosleep:
+      return read_timespec(pid, r.rdx).value_or(0);
+    case SYS_poll:
+      return static_cast<uint64_t>(static_cast<uint32_t>(r.rdx)) * 1'000'000;
+    case SYS_futex:
+      return read_timespec(pid, r.r10).value_or(0);
+    default:
+      return 0;
   }
 }
 
@@ -97,9 +109,10 @@ bool is_asleep(const Tracee& thread) {
   return static_cast<int64_t>(r.orig_rax) >= 0 && static_cast<int64_t>(r.rax) == arch::kRestartBlock;
 }
 
-// The timers that are armed only while this thread sleeps. Others come and go in the same moment, and a thread says that
-// it sleeps an instant before its timer stands in the list: so several looks, until one expiry has been there twice and
-// more often than any other. The timer's address says nothing: the kernel moves its stack a little at every call.
+// The timers that are armed only while this thread sleeps. Others come and go in the same moment, and a thread says
+// that it sleeps an instant before its timer stands in the list: so several looks, until one expiry has been there
+// twice and more often than any other. The timer's address says nothing: the kernel moves its stack a little at every
+// call.
 std::optional<uint64_t> look_up_timer(Tracee& thread, HostPid pid, int64_t& number) {
   std::vector<std::pair<procfs::WakeupTimer, int>> seen;
   for (int look = 0; look < 12; ++look) {
@@ -113,10 +126,14 @@ std::optional<uint64_t> look_up_timer(Tracee& thread, HostPid pid, int64_t& numb
     thread.remember();
     if (!is_asleep(thread)) return 0;  // it has just ended by itself
     if (!during) continue;
-    for (const auto& timer : procfs::added_timers(procfs::parse_timer_list(*before), procfs::parse_timer_list(*during))) {
-      const auto known = std::find_if(seen.begin(), seen.end(), [&](const auto& s) { return s.first.expires_ns == timer.expires_ns; });
-      if (known == seen.end()) seen.emplace_back(timer, 1);
-      else known->first = timer, ++known->second;
+    for (const auto& timer :
+         procfs::added_timers(procfs::parse_timer_list(*before), procfs::parse_timer_list(*during))) {
+      const auto known =
+          std::find_if(seen.begin(), seen.end(), [&](const auto& s) { return s.first.expires_ns == timer.expires_ns; });
+      if (known == seen.end())
+        seen.emplace_back(timer, 1);
+      else
+        known->first = timer, ++known->second;
     }
     std::sort(seen.begin(), seen.end(), [](const auto& a, const auto& b) { return a.second > b.second; });
     if (!seen.empty() && seen[0].second >= 2 && (seen.size() == 1 || seen[1].second < seen[0].second))
@@ -148,15 +165,17 @@ std::optional<SleepingCall> examine_sleeping_call(Tracee& thread, HostPid pid) {
   if (call.number == SYS_nanosleep && thread.frame().rsi != 0) remaining = read_timespec(pid, thread.frame().rsi);
   if (call.number == SYS_clock_nanosleep && thread.frame().r10 != 0) remaining = read_timespec(pid, thread.frame().r10);
   if (call.number == SYS_futex && !is_relative_futex_wait(thread.frame().rsi)) remaining = 0;  // its moment stands
-  if (!remaining && !thread.group_stopped()) {
+  if (!remaining) {
     remaining = look_up_timer(thread, pid, call.number);
     if (!is_asleep(thread)) return std::nullopt;
   }
   call.exact = remaining.has_value();
   call.remaining_ns = remaining.value_or(whole_timeout(call.number, thread.frame(), pid));
   if (!call.exact)
-    log::warning("trace", "thread {}: the remaining time of its sleep cannot be found out, a restored one sleeps the whole {} ms",
-                 thread.tid(), call.remaining_ns / 1'000'000);
+    log::warning(
+        "trace",
+        "thread {}: the remaining time of its sleep cannot be found out, a restored one sleeps the whole {} ms",
+        thread.tid(), call.remaining_ns / 1'000'000);
   return call;
 }
 

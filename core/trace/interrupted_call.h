@@ -17,9 +17,9 @@ namespace mcr::trace {
 void settle_ended_call(Tracee& thread, uint64_t deliverable_signals);
 
 struct SleepingCall {
-  int64_t number = 0;          // what it was before any restart; 0: not found out
-  uint64_t remaining_ns = 0;   // of its time-out
-  bool exact = false;          // false: remaining_ns is the whole time-out
+  int64_t number = 0;         // what it was before any restart; 0: not found out
+  uint64_t remaining_ns = 0;  // of its time-out
+  bool exact = false;         // false: remaining_ns is the whole time-out
 };
 // For a thread whose frame says that it is to be continued through its restart block; nullopt for others, and when the
 // call ended meanwhile (the frame is then the new one). The kernel tells the remaining time of a sleep to one who asked

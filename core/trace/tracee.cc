@@ -50,8 +50,10 @@ bool Tracee::wait_until_stopped(const sys::Deadline& deadline) {
       throw Error(Fault::timeout, fmt::format("thread {} did not stop in time", tid_),
                   "it is probably inside an uninterruptible system call (state D): try again later or raise --timeout");
     switch (event->kind) {
-      case StopEvent::Kind::ended: return false;
-      case StopEvent::Kind::trap: return true;
+      case StopEvent::Kind::ended:
+        return false;
+      case StopEvent::Kind::trap:
+        return true;
       case StopEvent::Kind::group_stop:
         group_stopped_ = true;
         stop_signal_ = event->signal;

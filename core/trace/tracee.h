@@ -25,26 +25,26 @@ class Tracee {
   bool group_stopped() const { return group_stopped_; }  // by job control, when we stopped it
   int stop_signal() const { return stop_signal_; }
 
-  bool request_stop();                                  // PTRACE_INTERRUPT; false: gone
+  bool request_stop();  // PTRACE_INTERRUPT; false: gone
   // Waits for the stop that request_stop() asked for. A signal that is just being delivered stays pending: the stop
   // comes first. false: gone. Throws Fault::timeout.
   bool wait_until_stopped(const sys::Deadline& deadline);
 
   // Runs to the next system call border. Throws when the thread ends or the deadline passes.
   void run_to_syscall_border(const sys::Deadline& deadline);
-  void run();                                           // lets it run; still traced
-  void stop_again(const sys::Deadline& deadline);       // request_stop + wait; must not be gone
+  void run();                                      // lets it run; still traced
+  void stop_again(const sys::Deadline& deadline);  // request_stop + wait; must not be gone
 
   const sys::Registers& frame() const { return frame_; }  // the registers it was stopped with
   void set_frame(const sys::Registers& frame) { frame_ = frame; }
-  uint64_t mask() const { return mask_; }                 // the signal mask it was stopped with
-  void remember();                                      // reads frame and mask
+  uint64_t mask() const { return mask_; }  // the signal mask it was stopped with
+  void remember();                         // reads frame and mask
   // Marks the thread as borrowed: the destructor puts frame and mask back before it lets go.
   void borrow() { borrowed_ = true; }
-  void give_back();                                     // frame and mask as remembered; must be stopped
+  void give_back();  // frame and mask as remembered; must be stopped
 
-  void detach();                                        // now, with errors; the destructor does it without
-  void abandon() { gone_ = true; }                      // it is being killed: nothing to undo
+  void detach();                    // now, with errors; the destructor does it without
+  void abandon() { gone_ = true; }  // it is being killed: nothing to undo
 
  private:
   Tracee(HostTid tid, Damage& damage) : tid_(tid), damage_(damage) {}

@@ -37,9 +37,11 @@ void check_vmas(const ProcessImage& p, const std::string& file) {
   for (const auto& run : p.runs) {
     if (run.start() % kPage != 0 || run.bytes() % kPage != 0 || run.bytes() == 0 || run.offset() % kPage != 0)
       bad(file, fmt::format("run of pages at {:#x} is none", run.start()));
-    if (run.bytes() > kTaskSize || run.start() > kTaskSize) bad(file, fmt::format("run of pages at {:#x} is too large", run.start()));
+    if (run.bytes() > kTaskSize || run.start() > kTaskSize)
+      bad(file, fmt::format("run of pages at {:#x} is too large", run.start()));
     if (run.shared() != 0) {
-      const auto object = std::find_if(p.shared.begin(), p.shared.end(), [&](const auto& s) { return s.id() == run.shared(); });
+      const auto object =
+          std::find_if(p.shared.begin(), p.shared.end(), [&](const auto& s) { return s.id() == run.shared(); });
       if (object == p.shared.end() || run.start() > object->size() || run.bytes() > object->size() - run.start())
         bad(file, fmt::format("run of pages at {:#x} lies outside of its shared memory", run.start()));
       continue;
@@ -47,11 +49,14 @@ void check_vmas(const ProcessImage& p, const std::string& file) {
     if (run.start() < last) bad(file, fmt::format("run of pages at {:#x} overlaps the one before", run.start()));
     last = run.start() + run.bytes();
     // A run lies inside one mapping: it is made from one.
-    const auto after = std::upper_bound(p.vmas.begin(), p.vmas.end(), run.start(), [](uint64_t at, const auto& vma) { return at < vma.start(); });
-    if (after == p.vmas.begin() || std::prev(after)->end() < last) bad(file, fmt::format("run of pages at {:#x} lies outside of all mappings", run.start()));
+    const auto after = std::upper_bound(p.vmas.begin(), p.vmas.end(), run.start(),
+                                        [](uint64_t at, const auto& vma) { return at < vma.start(); });
+    if (after == p.vmas.begin() || std::prev(after)->end() < last)
+      bad(file, fmt::format("run of pages at {:#x} lies outside of all mappings", run.start()));
   }
   for (const auto& object : p.shared)
-    if (object.size() == 0 || object.size() % kPage != 0 || object.size() > kTaskSize) bad(file, "shared memory of an impossible size");
+    if (object.size() == 0 || object.size() % kPage != 0 || object.size() > kTaskSize)
+      bad(file, "shared memory of an impossible size");
 }
 
 }  // namespace
@@ -83,17 +88,22 @@ ProcessImage read_process(int32_t pid, const images::ImageReader& reader) {
   if (!core.at<image::ProcessCore>()) bad(core_file, "it does not begin with a process");
   core.read_into(p.core);
   while (core.next_type()) p.threads.push_back(core.read<image::ThreadCore>());
-  if (p.core.pid() != pid || p.threads.empty() || p.threads.size() != p.core.thread_count() || p.threads.front().tid() != pid)
+  if (p.core.pid() != pid || p.threads.empty() || p.threads.size() != p.core.thread_count() ||
+      p.threads.front().tid() != pid)
     bad(core_file, "process and threads do not fit together");
   auto mm = reader.records(mm_file);
   if (!mm.at<image::MemoryMap>()) bad(mm_file, "it does not begin with a memory map");
   mm.read_into(p.map);
   while (const auto type = mm.next_type()) {
-    if (*type == image::Vma::descriptor()->full_name()) p.vmas.push_back(mm.read<image::Vma>());
-    else if (*type == image::PageRun::descriptor()->full_name()) p.runs.push_back(mm.read<image::PageRun>());
-    else p.shared.push_back(mm.read<image::SharedMemory>());
+    if (*type == image::Vma::descriptor()->full_name())
+      p.vmas.push_back(mm.read<image::Vma>());
+    else if (*type == image::PageRun::descriptor()->full_name())
+      p.runs.push_back(mm.read<image::PageRun>());
+    else
+      p.shared.push_back(mm.read<image::SharedMemory>());
   }
-  if (p.vmas.size() != p.map.vma_count() || p.runs.size() != p.map.run_count()) bad(mm_file, "mappings or runs are missing");
+  if (p.vmas.size() != p.map.vma_count() || p.runs.size() != p.map.run_count())
+    bad(mm_file, "mappings or runs are missing");
   check_vmas(p, mm_file);
   auto fs = reader.records(fmt::format("fs-{}.img", pid));
   if (!fs.next_type()) bad(fmt::format("fs-{}.img", pid), "it is empty");
@@ -101,7 +111,8 @@ ProcessImage read_process(int32_t pid, const images::ImageReader& reader) {
   auto fdinfo = reader.records(fmt::format("fdinfo-{}.img", pid));
   while (fdinfo.next_type()) {
     p.descriptors.push_back(fdinfo.read<image::Descriptor>());
-    if (p.descriptors.back().fd() < 0 || p.descriptors.back().fd() >= 1 << 30) bad(fmt::format("fdinfo-{}.img", pid), "a descriptor number is impossible");
+    if (p.descriptors.back().fd() < 0 || p.descriptors.back().fd() >= 1 << 30)
+      bad(fmt::format("fdinfo-{}.img", pid), "a descriptor number is impossible");
   }
   return p;
 }

@@ -13,7 +13,7 @@ namespace mcr::tree {
 
 struct ProcessImage {
   mcr::image::ProcessCore core;
-  std::vector<mcr::image::ThreadCore> threads;   // the leader first
+  std::vector<mcr::image::ThreadCore> threads;  // the leader first
   mcr::image::FileSystemContext fs;
   std::vector<mcr::image::Descriptor> descriptors;
   mcr::image::MemoryMap map;
