@@ -1,7 +1,18 @@
 // argv[1] MiB of random bytes in private anonymous memory, in pages of 4 KiB. Answers with a hash of all of them.
+#include <string.h>
 #include <sys/mman.h>
 
 #include "answer.h"
+
+// Where the kernel would give huge pages unasked, it is told not to; elsewhere the memory stays as malloc() leaves it.
+static int gives_huge_pages(void) {
+  char mode[64] = "";
+  FILE* file = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
+  if (file == NULL) return 0;
+  const int got = fgets(mode, sizeof mode, file) != NULL;
+  fclose(file);
+  return got && strstr(mode, "[always]") != NULL;
+}
 
 // xorshift64: quick, and nothing a page could be guessed from.
 static void fill(uint64_t* words, size_t count) {
@@ -25,7 +36,8 @@ int main(int argc, char** argv) {
   prepare(&questions);
   size_t bytes = (size_t)(argc > 1 ? atol(argv[1]) : 64) << 20;
   uint64_t* memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED || madvise(memory, bytes, MADV_NOHUGEPAGE) != 0) return 5;
+  if (memory == MAP_FAILED) return 5;
+  if (gives_huge_pages() && madvise(memory, bytes, MADV_NOHUGEPAGE) != 0) return 5;
   fill(memory, bytes / sizeof *memory);
   uint64_t expected = hash(memory, bytes / sizeof *memory);
   answer(expected);

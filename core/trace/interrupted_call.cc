@@ -98,7 +98,9 @@ bool sleeps_again(HostPid pid, HostTid tid) {
   for (int i = 0; i < 2000; ++i) {
     const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/stat", pid, tid));
     if (!text) return false;
-    if (procfs::parse_stat(*text).state == 'S') return true;
+    const char state = procfs::parse_stat(*text).state;
+    if (state == 'S') return true;
+    if (state == 't') return false;  // stopped again by a stop that was still due
     ::sched_yield();
   }
   return false;

@@ -95,7 +95,14 @@ void Tracee::run() {
 void Tracee::stop_again(const sys::Deadline& deadline) {
   if (stopped_) return;
   const bool was_group_stopped = group_stopped_;
-  if (!request_stop() || !wait_until_stopped(deadline))
+  // It may stand already: a thread of a stopped process stops twice, for being seized and for our interrupt.
+  if (const auto event = sys::poll_stop(tid_)) {
+    gone_ = event->kind == StopEvent::Kind::ended;
+    stopped_ = !gone_ && (event->kind == StopEvent::Kind::trap || event->kind == StopEvent::Kind::group_stop);
+    if (stopped_) return;
+    if (!gone_) sys::resume(tid_, event->kind == StopEvent::Kind::signal ? event->signal : 0);
+  }
+  if (gone_ || !request_stop() || !wait_until_stopped(deadline))
     throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
   group_stopped_ = was_group_stopped;
 }
