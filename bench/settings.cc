@@ -58,9 +58,9 @@ Settings take_settings(int& argc, char** argv) {
     if (argument == "--quick") continue;
     if (argument == "--help") print_help();
     const size_t equals = argument.find('=');
-    const auto option =
-        argument.starts_with("--") ? options.find(argument.substr(2, equals == std::string::npos ? equals : equals - 2))
-                                   : options.end();
+    const auto option = argument.starts_with("--")
+                            ? options.find(argument.substr(2, equals == std::string::npos ? equals : equals - 2))
+                            : options.end();
     if (option == options.end()) {
       argv[kept++] = argv[i];
     } else if (equals != std::string::npos) {

@@ -1,5 +1,5 @@
-// What every victim does: each SIGUSR1 is answered with one line on standard output, "ROUND VALUE SECRET". The secret is
-// drawn at the start and lives in memory only, so that a right answer proves that the program went on where it was.
+// What every victim does: each SIGUSR1 is answered with one line on standard output, "ROUND VALUE SECRET". The secret
+// is drawn at the start and lives in memory only, so that a right answer proves that the program went on where it was.
 #pragma once
 
 #include <signal.h>
@@ -14,7 +14,8 @@ static unsigned rounds;
 
 static void answer(uint64_t value) {
   char line[96];
-  int length = snprintf(line, sizeof line, "%u %llu %016llx\n", rounds++, (unsigned long long)value, (unsigned long long)secret);
+  int length =
+      snprintf(line, sizeof line, "%u %llu %016llx\n", rounds++, (unsigned long long)value, (unsigned long long)secret);
   if (write(STDOUT_FILENO, line, (size_t)length) != length) _exit(3);
 }
 

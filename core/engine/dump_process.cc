@@ -9,6 +9,7 @@
 #include "core/arch/xstate.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/engine/thread_files.h"
 #include "core/facets/facet.h"
 #include "core/mem/address_space.h"
 #include "core/mem/page_writer.h"
@@ -39,15 +40,24 @@ class ProcessDumper {
 
   tree::ProcessImage run() {
     const auto start = Clock::now();
+    std::vector<HostTid> tids;
+    for (const auto& thread : process_.threads) tids.push_back(thread->tid());
+    auto thread_files = begin_thread_files(pid_, std::move(tids));
     settle_threads();
+    log::debug("dump", "threads settled after {} us", since_us(start));
     mappings_ = procfs::parse_smaps(sys::read_text(fmt::format("/proc/{}/smaps", pid_)));
     collect_core();
     collect_mappings();
+    log::debug("dump", "{} mappings collected after {} us", mappings_.size(), since_us(start));
     collect_files();  // before the parasite has descriptors of its own
+    log::debug("dump", "{} descriptors collected after {} us", image_.descriptors.size(), since_us(start));
     {
       inject::ParasiteSession parasite(process_, mappings_, context_.damage);
       collect_facets(parasite);
+      log::debug("dump", "infected and asked after {} us", since_us(start));
+      thread_files_ = thread_files.get();
       collect_threads(parasite);
+      log::debug("dump", "{} threads collected after {} us", image_.threads.size(), since_us(start));
       context_.statistics.set_state_us(context_.statistics.state_us() + since_us(start));
       const auto memory_start = Clock::now();
       store_memory(parasite);
@@ -69,8 +79,9 @@ class ProcessDumper {
       if (static_cast<int64_t>(thread.frame().rax) == arch::kRestartBlock) {
         sleeping_[i] = trace::examine_sleeping_call(thread, pid_);
       } else {
-        const auto status =
-            procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, thread.tid())));
+        if (static_cast<int64_t>(thread.frame().rax) != trace::kInterrupted) continue;
+        const auto status = procfs::parse_status(
+            sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, thread.tid())));
         trace::settle_ended_call(thread, (status.sig_pending | status.shared_pending) & ~status.sig_blocked);
       }
     }
@@ -134,11 +145,11 @@ class ProcessDumper {
     for (auto& thread : process_.threads) {
       const Step step("thread {}", thread->tid());
       const bool is_host = thread.get() == &leader_;
-      const auto probe = is_host ? parasite.probe_host() : parasite.probe(*thread);
+      const ThreadFiles& files = thread_files_.at(image_.threads.size());
+      const procfs::Status& status = files.status;
+      const auto probe = is_host ? parasite.probe_host() : parasite.probe(*thread, status);
       // The host waits inside the parasite, which touches no more of it than its general registers.
       if (is_host) thread->stop_again(sys::Clock::now() + std::chrono::seconds(10));
-      const auto status =
-          procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, thread->tid())));
       image::ThreadCore core;
       core.set_tid(status.ns_pid.back());
       core.set_name(status.name);
@@ -149,7 +160,7 @@ class ProcessDumper {
         core.mutable_restart()->set_number(sleep->number);
         core.mutable_restart()->set_remaining_ns(sleep->remaining_ns);
       }
-      const facets::ThreadView view{pid_, *thread, status, probe, securebits_};
+      const facets::ThreadView view{pid_, *thread, status, probe, securebits_, files.timer_slack_ns};
       for (const auto& facet : all) facet->dump(view, *core.add_facets());
       image_.threads.push_back(std::move(core));
       if (is_host) thread->run();
@@ -220,6 +231,7 @@ class ProcessDumper {
   std::vector<procfs::Mapping> mappings_;
   mem::AddressSpace space_;
   uint32_t securebits_ = 0;
+  std::vector<ThreadFiles> thread_files_;                     // by thread
   std::vector<std::optional<trace::SleepingCall>> sleeping_;  // by thread
   tree::ProcessImage image_;
 };

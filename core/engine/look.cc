@@ -1,6 +1,7 @@
 #include "core/engine/look.h"
 
 #include "core/base/error.h"
+#include "core/engine/thread_files.h"
 #include "core/mem/address_space.h"
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
@@ -39,11 +40,10 @@ void refuse_session(const procfs::Stat& stat, const DumpOptions& options) {
 }
 
 void refuse_threads(HostPid pid) {
-  for (const HostTid tid : trace::threads_of(pid)) {
-    const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/status", pid, tid));
-    if (!text) continue;
-    const auto status = procfs::parse_status(*text);
-    const Step step("thread {} {}", tid, status.name);
+  for (const ThreadFiles& thread : read_thread_files(pid, trace::threads_of(pid))) {
+    const procfs::Status& status = thread.status;
+    trace::refuse_traced(thread.tid, status);
+    const Step step("thread {} {}", thread.tid, status.name);
     if (status.seccomp != 0)
       throw Error(Fault::refused, status.seccomp == 1 ? "it is in seccomp strict mode" : "it has seccomp filters",
                   "seccomp cannot be saved yet");
@@ -53,7 +53,8 @@ void refuse_threads(HostPid pid) {
 }
 
 void look_at_memory(HostPid pid, const kinds::OpenFiles& files) {
-  const auto mappings = procfs::parse_smaps(sys::read_text(fmt::format("/proc/{}/smaps", pid)));
+  // Without the flags that only smaps has, which costs a walk through all page tables; frozen, they are looked at too.
+  const auto mappings = procfs::parse_maps(sys::read_text(fmt::format("/proc/{}/maps", pid)));
   mem::collect_address_space(mappings, [&](const procfs::Mapping& m, bool) {
     files.look_at_path(pid, fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, m.start, m.end));
     return 0u;

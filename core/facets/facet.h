@@ -55,6 +55,7 @@ struct ThreadView {
   const procfs::Status& status;
   const inject::ThreadProbe& probe;
   uint32_t securebits = 0;
+  uint64_t timer_slack_ns = 0;
 };
 
 struct ThreadPlan {

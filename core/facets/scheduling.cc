@@ -8,11 +8,10 @@
 namespace mcr::facets {
 namespace {
 
-uint64_t timer_slack_of(HostPid pid, HostTid tid) {
-  const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/timerslack_ns", pid, tid));
-  if (text) return std::stoull(*text);
-  const auto leader = sys::try_read_text(fmt::format("/proc/{}/timerslack_ns", tid));
-  return leader ? std::stoull(*leader) : 0;
+// /proc/TID leads to any thread, though only processes are listed there.
+uint64_t timer_slack_of(HostTid tid) {
+  const auto text = sys::try_read_text(fmt::format("/proc/{}/timerslack_ns", tid));
+  return text ? std::stoull(*text) : 0;
 }
 
 void apply(const image::Scheduling& message, HostTid tid) {
@@ -30,7 +29,7 @@ void apply(const image::Scheduling& message, HostTid tid) {
   const auto mask = std::as_bytes(std::span(message.affinity()));
   if (!mask.empty() && !std::ranges::equal(sys::affinity_of(tid), mask)) sys::set_affinity(tid, mask);
   if (message.ioprio() != sys::io_priority_of(tid)) sys::set_io_priority(tid, message.ioprio());
-  if (message.timer_slack_ns() != 0 && message.timer_slack_ns() != timer_slack_of(HostPid(tid.get()), tid))
+  if (message.timer_slack_ns() != 0 && message.timer_slack_ns() != timer_slack_of(tid))
     sys::write_file(fmt::format("/proc/{}/timerslack_ns", tid), fmt::format("{}", message.timer_slack_ns()));
 }
 
@@ -50,7 +49,7 @@ class SchedulingFacet : public ThreadFacet {
     const auto mask = sys::affinity_of(tid);
     message.set_affinity(mask.data(), mask.size());
     message.set_ioprio(sys::io_priority_of(tid));
-    message.set_timer_slack_ns(timer_slack_of(view.pid, tid));
+    message.set_timer_slack_ns(view.timer_slack_ns);
     out.PackFrom(message);
   }
   bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {

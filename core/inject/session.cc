@@ -102,25 +102,26 @@ void ParasiteSession::write_cave(RemoteAddr at, const trace::Tracee& thread) {
   memory_.write(at, arch::make_cave(settings));
 }
 
-// Registers first, then the mask: from the first moment on the cave brings the thread back to both.
-void ParasiteSession::point(trace::Tracee& thread, RemoteAddr entry, uint64_t rdi, uint64_t rsi, uint64_t rdx) {
+sys::Registers ParasiteSession::entry_registers(const trace::Tracee& thread, RemoteAddr entry) const {
   sys::Registers registers = thread.frame();
   registers.rip = entry.get();
   registers.orig_rax = ~0ULL;  // no system call is to be restarted
   registers.rax = 0;
-  registers.rdi = rdi;
-  registers.rsi = rsi;
-  registers.rdx = rdx;
   registers.r12 = base_.get();
   registers.r13 = static_cast<uint64_t>(static_cast<int64_t>(remote_socket_));
   registers.eflags &= ~0x500ULL;  // no trap flag, no direction flag
+  return registers;
+}
+
+// Registers first, then the mask: from the first moment on the cave brings the thread back to both.
+void ParasiteSession::enter(trace::Tracee& thread, const sys::Registers& registers, uint64_t mask) {
   thread.borrow();
   sys::set_registers(thread.tid(), registers);
-  sys::set_signal_mask(thread.tid(), kAllSignals);
+  sys::set_signal_mask(thread.tid(), mask);
 }
 
 void ParasiteSession::map_blob() {
-  point(host_, cave_ + arch::cave_entries().attach);
+  enter(host_, entry_registers(host_, cave_ + arch::cave_entries().attach), kAllSignals);
   const auto next_call = [&](const char* what) {
     host_.run_to_syscall_border(soon());  // entry
     host_.run_to_syscall_border(soon());  // exit
@@ -157,23 +158,63 @@ void ParasiteSession::undo_attach() noexcept {
   }
 }
 
-ThreadProbe ParasiteSession::probe(trace::Tracee& thread) {
-  // The rest of the control page is free for it.
-  const RemoteAddr altstack = base_ + parasite::kDataOffset + sizeof(parasite::Control);
-  const RemoteAddr tid_address = altstack + sizeof(stack_t);
-  const RemoteAddr death_signal = tid_address + sizeof(uint64_t);
+namespace {
+
+struct Answer {
+  stack_t stack;
+  uint64_t tid_address;
+  int32_t death_signal;
+};
+constexpr int32_t kNotYet = -1;
+
+// A signal whose arrival the thread does not notice: ignored by default, without a handler, and not blocked, so that
+// nobody can be waiting for it. Sent to a traced thread it stops it; sent to one whose tracer has died it is nothing.
+int meaningless_signal(const procfs::Status& status) {
+  for (const int signal : {SIGURG, SIGWINCH, SIGCHLD})
+    if (!((status.sig_caught | status.sig_blocked) >> (signal - 1) & 1)) return signal;
+  return 0;
+}
+
+}  // namespace
+
+// The thread answers by system calls only, never by a store: should we die and the host unmap the parasite meanwhile, a
+// call fails where a store would be a fault. At the end it stops itself by a signal; where none can be had, it waits
+// and is interrupted.
+ThreadProbe ParasiteSession::probe(trace::Tracee& thread, const procfs::Status& status) {
+  Answer answer{};
+  answer.death_signal = kNotYet;
+  const RemoteAddr at = base_ + parasite::kDataOffset + sizeof(parasite::Control);  // the rest of the control page
+  sys::write_memory(pid_, at, &answer, sizeof answer);
   write_cave(probe_cave_, thread);
-  point(thread, probe_cave_ + arch::cave_entries().probe, altstack.get(), tid_address.get(), death_signal.get());
-  for (int border = 0; border < 6; ++border) thread.run_to_syscall_border(soon());
+  const int signal = meaningless_signal(status);
+  sys::Registers r = entry_registers(thread, probe_cave_ + arch::cave_entries().probe);
+  r.rdi = at.get();
+  r.rsi = (at + offsetof(Answer, tid_address)).get();
+  r.rdx = (at + offsetof(Answer, death_signal)).get();
+  r.r14 = static_cast<uint64_t>(status.tgid);
+  r.r15 = static_cast<uint64_t>(status.pid);
+  r.rbp = static_cast<uint64_t>(signal);
+  enter(thread, r, signal == 0 ? kAllSignals : kAllSignals & ~(uint64_t{1} << (signal - 1)));
+  thread.run();
+  await_answer(thread, signal, at + offsetof(Answer, death_signal));
   thread.give_back();
-  struct {
-    stack_t stack;
-    uint64_t tid_address;
-    int32_t death_signal;
-  } answer;
-  sys::read_memory(pid_, altstack, &answer, sizeof answer);
+  sys::read_memory(pid_, at, &answer, sizeof answer);
+  if (answer.death_signal == kNotYet) throw Error(Fault::timeout, fmt::format("thread {} does not answer", thread.tid()));
   return {reinterpret_cast<uint64_t>(answer.stack.ss_sp), answer.stack.ss_size,
           static_cast<uint32_t>(answer.stack.ss_flags), answer.tid_address, answer.death_signal};
+}
+
+// Busy waiting: it is a matter of microseconds, and waking a halted processor takes longer.
+void ParasiteSession::await_answer(trace::Tracee& thread, int signal, RemoteAddr last) {
+  const auto give_up = sys::Clock::now() + std::chrono::seconds(10);
+  while (sys::Clock::now() < give_up) {
+    if (thread.poll_for_signal(signal)) return;
+    if (signal != 0) continue;
+    int32_t answer = kNotYet;
+    sys::read_memory(pid_, last, &answer, sizeof answer);
+    if (answer != kNotYet) break;
+  }
+  thread.stop_again(soon());
 }
 
 ThreadProbe ParasiteSession::probe_host() {
@@ -195,7 +236,7 @@ void ParasiteSession::leave() {
   if (channel_)
     channel_->close();
   else
-    point(host_, cave_ + (remote_socket_ >= 0 ? arch::cave_entries().leave : arch::cave_entries().unmap));
+    enter(host_, entry_registers(host_, cave_ + (remote_socket_ >= 0 ? arch::cave_entries().leave : arch::cave_entries().unmap)), kAllSignals);
   constexpr uint64_t kNotYet = static_cast<uint64_t>(-38);  // rax at a system call's entry is -ENOSYS
   for (;;) {
     host_.run_to_syscall_border(soon());

@@ -37,7 +37,7 @@ class ParasiteSession {
   uint64_t start() const { return base_.get(); }
   uint64_t end() const { return base_.get() + total_; }
 
-  ThreadProbe probe(trace::Tracee& thread);  // not for the host thread while it serves us: see probe_host
+  ThreadProbe probe(trace::Tracee& thread, const procfs::Status& status);  // not for the host: see probe_host
   ThreadProbe probe_host();                  // the host thread's own
   void cure();                               // leaves nothing; the host stands in its old frame again
 
@@ -45,7 +45,9 @@ class ParasiteSession {
   void find_cave(const std::vector<procfs::Mapping>& mappings);
   bool is_free_cave(RemoteAddr at, size_t bytes) const;
   void write_cave(RemoteAddr at, const trace::Tracee& thread);
-  void point(trace::Tracee& thread, RemoteAddr entry, uint64_t rdi = 0, uint64_t rsi = 0, uint64_t rdx = 0);
+  sys::Registers entry_registers(const trace::Tracee& thread, RemoteAddr entry) const;
+  void enter(trace::Tracee& thread, const sys::Registers& registers, uint64_t mask);
+  void await_answer(trace::Tracee& thread, int signal, RemoteAddr last);
   void map_blob();
   void connect();
   void leave();

@@ -36,19 +36,27 @@ std::optional<UniqueFd> probe_open(const std::string& path, int flags, int& code
   return std::nullopt;
 }
 
+// Most files of /proc are smaller than the first buffer: no memory is cleared for them that is not needed.
 static std::string read_to_end(int fd, const std::string& path) {
+  char first[8192];
   std::string text;
-  size_t used = 0;
-  for (;;) {
-    if (text.size() - used < 4096) text.resize(text.size() < 32768 ? 65536 : text.size() * 2);
-    const ssize_t n = ::read(fd, text.data() + used, text.size() - used);
-    if (n < 0 && errno == EINTR) continue;
+  size_t room = sizeof first;
+  for (bool is_first = true;; is_first = false) {
+    const size_t used = text.size();
+    if (!is_first) text.resize(used + room);
+    char* to = is_first ? first : text.data() + used;
+    ssize_t n;
+    do n = ::read(fd, to, room);
+    while (n < 0 && errno == EINTR);
     check(n, "read " + path);
-    if (n == 0) break;
-    used += static_cast<size_t>(n);
+    if (is_first)
+      text.assign(first, static_cast<size_t>(n));
+    else
+      text.resize(used + static_cast<size_t>(n));
+    if (n == 0) return text;
+    room = std::max<size_t>(65536, text.size());
+    if (is_first && static_cast<size_t>(n) < sizeof first / 2) room = 1024;  // most likely the end
   }
-  text.resize(used);
-  return text;
 }
 
 std::string read_text(const std::string& path) {

@@ -154,6 +154,19 @@ std::optional<StopEvent> wait_stop(HostTid tid, const Deadline& deadline) {
   }
 }
 
+void reap_killed_tracees(const Deadline& deadline) {
+  sigset_t child;
+  sigemptyset(&child);
+  sigaddset(&child, SIGCHLD);
+  while (!deadline || Clock::now() < *deadline) {
+    const pid_t got = ::waitpid(-1, nullptr, __WALL | WNOHANG);
+    if (got < 0 && errno == ECHILD) return;
+    if (got != 0) continue;
+    const timespec wait{0, 10'000'000};
+    ::sigtimedwait(&child, nullptr, &wait);
+  }
+}
+
 ChildSignal::ChildSignal() {
   struct sigaction action {};
   action.sa_handler = SIG_DFL;

@@ -61,6 +61,10 @@ std::optional<StopEvent> wait_stop(HostTid tid, const Deadline& deadline);
 // Without waiting at all.
 std::optional<StopEvent> poll_stop(HostTid tid);
 
+// Collects the ends of all tracees, which have been killed, until none is left. Must not be called while other children
+// of this process are alive that somebody else wants to wait for.
+void reap_killed_tracees(const Deadline& deadline);
+
 // Blocks SIGCHLD with its default disposition for the life of the object, so that sigtimedwait can wait for tracees.
 class ChildSignal {
  public:

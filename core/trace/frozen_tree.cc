@@ -35,9 +35,11 @@ std::vector<HostTid> threads_of(HostPid pid) {
   return tids;
 }
 
-std::vector<HostPid> children_of(HostPid pid) {
+namespace {
+
+std::vector<HostPid> children_by_threads(HostPid pid, const std::vector<HostTid>& threads) {
   std::vector<HostPid> children;
-  for (const HostTid tid : threads_of(pid)) {
+  for (const HostTid tid : threads) {
     const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/children", pid, tid));
     if (!text) continue;
     for (const char* at = text->data(); at < text->data() + text->size();) {
@@ -48,6 +50,35 @@ std::vector<HostPid> children_of(HostPid pid) {
     }
   }
   return children;
+}
+
+std::vector<HostPid> children_by_parents(HostPid pid, const std::vector<HostPid>& all) {
+  std::vector<HostPid> children;
+  for (const HostPid candidate : all) {
+    const auto text = sys::try_read_text(proc_path(candidate, "stat"));
+    if (text && procfs::parse_stat(*text).ppid == pid.get()) children.push_back(candidate);
+  }
+  return children;
+}
+
+std::vector<HostPid> all_processes() {
+  std::vector<HostPid> all;
+  for (const std::string& name : sys::list_directory("/proc")) {
+    int value = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), value);
+    if (error == std::errc() && end == name.data() + name.size()) all.emplace_back(value);
+  }
+  return all;
+}
+
+}  // namespace
+
+// Children are listed by the thread that made them. A program of many threads is asked for the other way round.
+std::vector<HostPid> children_of(HostPid pid) {
+  const std::vector<HostTid> threads = threads_of(pid);
+  if (threads.size() <= 32) return children_by_threads(pid, threads);
+  const std::vector<HostPid> all = all_processes();
+  return all.size() < threads.size() ? children_by_parents(pid, all) : children_by_threads(pid, threads);
 }
 
 void refuse_unfreezable(HostPid pid) {
@@ -74,15 +105,13 @@ void refuse_unfreezable(HostPid pid) {
     if (!text) break;
     ancestor = HostPid(procfs::parse_stat(*text).ppid);
   }
-  for (const HostTid tid : threads_of(pid)) {
-    const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/status", pid, tid));
-    if (!text) continue;
-    const pid_t tracer = procfs::parse_status(*text).tracer;
-    if (tracer != 0)
-      throw Error(Fault::refused,
-                  fmt::format("thread {} is already traced by {}", tid, describe_process(HostPid(tracer))),
-                  "end that debugger or tracer first");
-  }
+}
+
+void refuse_traced(HostTid tid, const procfs::Status& status) {
+  if (status.tracer == 0) return;
+  throw Error(Fault::refused,
+              fmt::format("thread {} is already traced by {}", tid, describe_process(HostPid(status.tracer))),
+              "end that debugger or tracer first");
 }
 
 FrozenTree::FrozenTree(HostPid root, const sys::Deadline& deadline, Damage& damage) : damage_(damage) {
@@ -124,7 +153,15 @@ bool FrozenTree::seize_new_threads(FrozenProcess& process) {
   bool found = false;
   for (const HostTid tid : threads_of(process.pid)) {
     if (known.contains(tid)) continue;
-    auto thread = Tracee::seize(tid, kTraceSysGood, damage_);
+    // Somebody else may have begun to trace it since the look.
+    std::unique_ptr<Tracee> thread;
+    try {
+      thread = Tracee::seize(tid, kTraceSysGood, damage_);
+    } catch (const Error&) {
+      if (const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/status", process.pid, tid)))
+        refuse_traced(tid, procfs::parse_status(*text));
+      throw;
+    }
     if (!thread) continue;
     if (!thread->request_stop()) continue;
     process.threads.push_back(std::move(thread));
@@ -166,18 +203,11 @@ void FrozenTree::kill() {
     sys::try_kill(process->pid, SIGKILL);
     for (auto& thread : process->threads) thread->abandon();
   }
-  for (auto& process : processes_) {
-    // Every tracee reports its end to us. The leader comes last: the kernel holds its report back until the other
-    // threads are collected; then it is left for its parent.
-    for (auto thread = process->threads.rbegin(); thread != process->threads.rend(); ++thread) {
-      const sys::Deadline deadline = sys::Clock::now() + std::chrono::seconds(10);
-      for (auto event = sys::wait_stop((*thread)->tid(), deadline);
-           event && event->kind != sys::StopEvent::Kind::ended;)
-        event = sys::wait_stop((*thread)->tid(), deadline);
-    }
+  // Every thread reports its end to us, its tracer; only then is the leader's death seen by its parent and by the pidfd.
+  sys::reap_killed_tracees(sys::Clock::now() + std::chrono::seconds(10));
+  for (auto& process : processes_)
     if (!sys::wait_readable(process->pidfd.get(), 10'000))
       throw Error(Fault::system, fmt::format("process {} did not end after SIGKILL", process->pid));
-  }
 }
 
 void FrozenTree::leave_stopped() {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/base/unique_fd.h"
+#include "core/procfs/status.h"
 #include "core/trace/tracee.h"
 
 namespace mcr::trace {
@@ -45,9 +46,11 @@ class FrozenTree {
   std::vector<std::unique_ptr<FrozenProcess>> processes_;  // parents before children
 };
 
-// Throws Error (refused) when pid cannot be frozen: not there, a kernel thread, ourselves or one of our ancestors,
-// a zombie, or traced by somebody else (named). Reads /proc only.
+// Throws Error (refused) when pid cannot be frozen: not there, a kernel thread, ourselves or one of our ancestors, or a
+// zombie. Reads /proc only.
 void refuse_unfreezable(HostPid pid);
+// Throws Error (refused) naming the tracer when the thread has one.
+void refuse_traced(HostTid tid, const procfs::Status& status);
 
 // Pids of the children of all threads of a process (/proc/PID/task/*/children).
 std::vector<HostPid> children_of(HostPid pid);

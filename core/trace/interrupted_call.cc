@@ -148,7 +148,6 @@ std::optional<uint64_t> look_up_timer(Tracee& thread, HostPid pid, int64_t& numb
 
 void settle_ended_call(Tracee& thread, uint64_t deliverable_signals) {
   sys::Registers frame = thread.frame();
-  constexpr int64_t kInterrupted = -4;  // EINTR
   if (static_cast<int64_t>(frame.orig_rax) < 0 || static_cast<int64_t>(frame.rax) != kInterrupted) return;
   if (deliverable_signals != 0 || !waits_without_limit(frame)) return;
   log::debug("trace", "thread {}: system call {} is made again", thread.tid(), frame.orig_rax);

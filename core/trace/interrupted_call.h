@@ -14,6 +14,7 @@ namespace mcr::trace {
 // A call without a time-out that a stop alone has ended with EINTR (epoll_wait, sigtimedwait, semop, io_getevents) is
 // made again, unless a signal waits for the thread. One with a time-out keeps its EINTR, as after SIGSTOP and SIGCONT:
 // made again it would wait for the whole time once more, and under periodic dumps for ever.
+inline constexpr int64_t kInterrupted = -4;  // EINTR in the result register
 void settle_ended_call(Tracee& thread, uint64_t deliverable_signals);
 
 struct SleepingCall {

@@ -92,6 +92,18 @@ void Tracee::run() {
   }
 }
 
+bool Tracee::poll_for_signal(int signal) {
+  const auto event = sys::poll_stop(tid_);
+  if (!event) return false;
+  if (event->kind == StopEvent::Kind::ended) {
+    gone_ = true;
+    throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
+  }
+  if (event->kind == StopEvent::Kind::signal && event->signal == signal) return stopped_ = true;
+  sys::resume(tid_, event->kind == StopEvent::Kind::signal ? event->signal : 0);
+  return false;
+}
+
 void Tracee::stop_again(const sys::Deadline& deadline) {
   if (stopped_) return;
   const bool was_group_stopped = group_stopped_;

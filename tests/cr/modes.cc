@@ -13,6 +13,7 @@ constexpr int kMomentsPerPart = 3;
 }  // namespace
 
 void Scenario::run(const std::string& mode) {
+  if (mode == "killed_dump") setenv("MCR_DUMP_IS_KILLED", "1", 1);  // for the program: see blocked_sigwaitinfo
   start();
   if (mode == "stopped") return stopped();
   remember();

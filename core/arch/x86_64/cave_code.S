@@ -52,7 +52,7 @@ mcr_cave_attach:
     jmp *%r12
 mcr_cave_probe:
     mov %rsi, %r12
-    mov %rdx, %r13
+    mov %rdx, %rbx
     mov %rdi, %rsi
     xor %edi, %edi
     mov $131, %eax                  // sigaltstack(NULL, rdi)
@@ -61,9 +61,19 @@ mcr_cave_probe:
     mov $40, %edi
     mov %r12, %rsi
     syscall
-    mov $157, %eax                  // prctl(PR_GET_PDEATHSIG, rdx)
+    mov $157, %eax                  // prctl(PR_GET_PDEATHSIG, rdx): its answer tells that all is answered
     mov $2, %edi
-    mov %r13, %rsi
+    mov %rbx, %rsi
+    syscall
+    mov $234, %eax                  // tgkill(r14, r15, ebp): a signal that means nothing to the program; a stop for its tracer
+    mov %r14, %rdi
+    mov %r15, %rsi
+    mov %ebp, %edx
+    syscall
+    xor %eax, %eax                  // read(r13, rdx, 1): interrupted by the engine; should it be dead, an end of file
+    mov %r13, %rdi
+    mov %rbx, %rsi
+    mov $1, %edx
     syscall
     jmp mcr_cave_resume
 mcr_cave_leave:

@@ -1,5 +1,6 @@
 #include "core/arch/xstate.h"
 
+#include <array>
 #include <cstring>
 #include <span>
 #include <vector>
@@ -24,9 +25,9 @@ uint64_t word_at(const std::string& state, size_t offset) {
 }  // namespace
 
 void save_xstate(HostTid tid, std::string& out) {
-  out.resize(kMaxBytes);
-  const size_t n = sys::get_xstate(tid, std::as_writable_bytes(std::span(out)));
-  out.resize(n);
+  std::array<std::byte, kMaxBytes> buffer;  // not cleared: the kernel fills what it reports
+  const size_t n = sys::get_xstate(tid, buffer);
+  out.assign(reinterpret_cast<const char*>(buffer.data()), n);
 }
 
 void load_xstate(HostTid tid, const std::string& state) {

@@ -1,0 +1,43 @@
+#include "core/engine/thread_files.h"
+
+#include <span>
+
+#include "core/sys/file.h"
+
+namespace mcr::engine {
+namespace {
+
+constexpr size_t kMany = 64;
+
+std::vector<ThreadFiles> read_some(HostPid pid, std::span<const HostTid> tids) {
+  std::vector<ThreadFiles> files;
+  files.reserve(tids.size());
+  for (const HostTid tid : tids) {
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/status", pid, tid));
+    if (!text) continue;
+    // /proc/TID leads to any thread, though only processes are listed there.
+    const auto slack = sys::try_read_text(fmt::format("/proc/{}/timerslack_ns", tid));
+    files.push_back({tid, procfs::parse_status(*text), slack ? std::stoull(*slack) : 0});
+  }
+  return files;
+}
+
+}  // namespace
+
+std::vector<ThreadFiles> read_thread_files(HostPid pid, const std::vector<HostTid>& tids) {
+  const std::span<const HostTid> all(tids);
+  if (tids.size() < kMany) return read_some(pid, all);
+  const auto half = all.size() / 2;
+  auto first = std::async(std::launch::async, read_some, pid, all.first(half));
+  std::vector<ThreadFiles> rest = read_some(pid, all.subspan(half));
+  std::vector<ThreadFiles> files = first.get();
+  files.insert(files.end(), std::make_move_iterator(rest.begin()), std::make_move_iterator(rest.end()));
+  return files;
+}
+
+std::future<std::vector<ThreadFiles>> begin_thread_files(HostPid pid, std::vector<HostTid> tids) {
+  const auto how = tids.size() < kMany ? std::launch::deferred : std::launch::async;
+  return std::async(how, [pid, tids = std::move(tids)] { return read_some(pid, tids); });
+}
+
+}  // namespace mcr::engine
