@@ -90,7 +90,7 @@ RestoreRequest restore_request(const CommandLine& line) {
   fill_common(request.options, settings, request.around.images_dir);
   request.options.sibling = settings.flag("restore-sibling");
   request.options.redirect_vdso = settings.flag("redirect-vdso");
-  request.detached = settings.flag("restore-detached");
+  request.detached = request.options.detached = settings.flag("restore-detached");
   if (request.options.sibling && !request.detached)
     usage("--restore-sibling works only together with --restore-detached", "add -d");
   if (const auto file = settings.value("pidfile")) request.pidfile = in_folder(request.around.work_dir, *file);

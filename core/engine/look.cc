@@ -1,5 +1,7 @@
 #include "core/engine/look.h"
 
+#include <linux/kcmp.h>
+
 #include "core/base/error.h"
 #include "core/engine/thread_files.h"
 #include "core/mem/address_space.h"
@@ -47,14 +49,35 @@ void refuse_threads(HostPid pid) {
     if (status.seccomp != 0)
       throw Error(Fault::refused, status.seccomp == 1 ? "it is in seccomp strict mode" : "it has seccomp filters",
                   "seccomp cannot be saved yet");
+    if (status.state != 'Z' && thread.tid.get() != pid.get())
+      for (const auto& [type, what] : {std::pair{KCMP_FILES, "descriptors"}, std::pair{KCMP_FS, "a working directory"}})
+        if (sys::compare_objects(pid.get(), thread.tid.get(), type) != 0)
+          throw Error(Fault::refused, fmt::format("it has {} of its own (unshare(2))", what), "this cannot be saved yet");
     if (status.state == 'Z')
       throw Error(Fault::refused, "it has ended while other threads go on", "this cannot be saved yet");
+  }
+}
+
+// Anonymous shared memory has no name: other processes that have it are found by its inode.
+void refuse_shared_with_others(HostPid pid, const procfs::Mapping& memory) {
+  for (const std::string& name : sys::list_directory("/proc")) {
+    if (name.find_first_not_of("0123456789") != std::string::npos || name == std::to_string(pid.get())) continue;
+    const auto text = sys::try_read_text("/proc/" + name + "/maps");
+    if (!text || text->find("/dev/zero (deleted)") == std::string::npos) continue;
+    for (const procfs::Mapping& m : procfs::parse_maps(*text))
+      if (m.shared && m.deleted && m.inode == memory.inode && m.path == memory.path)
+        throw Error(Fault::refused,
+                    fmt::format("its shared memory at {:#x} is also that of {}", memory.start,
+                                trace::describe_process(HostPid(std::stoi(name)))),
+                    "memory shared with others cannot be saved yet");
   }
 }
 
 void look_at_memory(HostPid pid, const kinds::OpenFiles& files) {
   // Without the flags that only smaps has, which costs a walk through all page tables; frozen, they are looked at too.
   const auto mappings = procfs::parse_maps(sys::read_text(fmt::format("/proc/{}/maps", pid)));
+  for (const procfs::Mapping& m : mappings)
+    if (m.shared && m.deleted && m.path == "/dev/zero") refuse_shared_with_others(pid, m);
   mem::collect_address_space(mappings, [&](const procfs::Mapping& m, bool) {
     files.look_at_path(pid, fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, m.start, m.end));
     return 0u;

@@ -40,7 +40,11 @@ void check_pid(pid_t wanted, std::vector<Problem>& problems) {
 void check_ids(const tree::ProcessImage& p, std::vector<Problem>& problems) {
   std::set<pid_t> wanted;
   for (const auto& thread : p.threads) wanted.insert(thread.tid());
+  const size_t before = problems.size();
   for (const pid_t pid : wanted) check_pid(pid, problems);
+  if (problems.size() == before && sys::group_exists(p.core.pid()))
+    problems.push_back({fmt::format("pid {}", p.core.pid()), "is still in use as the id of a process group",
+                        fmt::format("end the processes of that group (pgrep -g {})", p.core.pid())});
 }
 
 void check_cpu(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,

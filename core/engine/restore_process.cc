@@ -37,6 +37,15 @@ facets::TimerSignals timers_of(const tree::ProcessImage& process) {
   return timers;
 }
 
+bool has_death_signal(const tree::ProcessImage& process) {
+  for (const auto& thread : process.threads)
+    for (const auto& facet : thread.facets()) {
+      image::ThreadControl message;
+      if (facet.UnpackTo(&message) && message.parent_death_signal() != 0) return true;
+    }
+  return false;
+}
+
 class ProcessRestorer {
  public:
   ProcessRestorer(const tree::ProcessImage& image, RestoreContext& context)
@@ -76,11 +85,14 @@ class ProcessRestorer {
     inject::NewProcessPlan plan;
     plan.pid = image_.core.pid();
     plan.sibling = context_.options.sibling;
+    // Our end would be its parent's death.
+    plan.orphan = context_.options.detached && !plan.sibling && has_death_signal(image_);
     plan.socket_number = free_socket_number();
     plan.data_bytes = 512 * 1024 + image_.threads.size() * kBytesPerThread;
     plan.data_bytes = (plan.data_bytes + 4095) / 4096 * 4096;
     plan.blob_address = mem::find_hole(ours_, image_.vmas, inject::blob_bytes(plan.data_bytes));
     process_ = std::make_unique<inject::NewProcess>(plan, context_.damage);
+    if (context_.options.timeout.count() > 0) channel().set_deadline(context_.options.timeout);
     inject::Batch batch = channel().batch();
     const auto socket = static_cast<uint64_t>(process_->control_socket());
     if (socket > 0) batch.add("close_range", SYS_close_range, {0, socket - 1, 0});

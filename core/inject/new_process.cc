@@ -61,6 +61,7 @@ NewProcess::NewProcess(const NewProcessPlan& plan, Damage& damage)
   sys::CloneRequest request;
   request.pid = plan.pid;
   request.sibling = plan.sibling;
+  request.orphan = plan.orphan;
   request.entry = request.base = plan.blob_address;
   request.stack = plan.blob_address + total_;
   request.socket = remote_socket_;

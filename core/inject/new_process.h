@@ -12,6 +12,7 @@ namespace mcr::inject {
 struct NewProcessPlan {
   pid_t pid = 0;                   // wanted, in our pid namespace
   bool sibling = false;            // child of our parent
+  bool orphan = false;             // child of init or of the next subreaper
   uint64_t blob_address = 0;       // free in our address space and in the one to be restored
   int socket_number = -1;          // the parasite's socket over there; -1: any. Must be free here
   size_t data_bytes = 256 * 1024;  // batch area, control page and stack

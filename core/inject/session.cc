@@ -34,9 +34,10 @@ ParasiteSession::ParasiteSession(trace::FrozenProcess& process, const std::vecto
       host_(*process.threads.front()),
       damage_(damage),
       memory_(process.pid),
+      mappings_(mappings),
       total_(parasite::kCodeBytes + kDataBytes) {
   const Step step("infect");
-  find_cave(mappings);
+  find_cave();
   try {
     write_cave(cave_, host_);
     cave_written_ = true;
@@ -61,7 +62,7 @@ ParasiteSession::~ParasiteSession() {
 
 // Two caves: one for the thread that hosts the parasite, one for the threads probed meanwhile. The vdso is mapped from
 // the kernel's own image and ends in zeros; the last page of a file's text usually does too.
-void ParasiteSession::find_cave(const std::vector<procfs::Mapping>& mappings) {
+void ParasiteSession::find_cave() {
   cave_bytes_ = aligned(arch::cave_entries().size);
   const size_t needed = 2 * cave_bytes_;
   const auto consider = [&](const procfs::Mapping& m) {
@@ -73,9 +74,9 @@ void ParasiteSession::find_cave(const std::vector<procfs::Mapping>& mappings) {
   const auto executable = [](const procfs::Mapping& m) {
     return (m.prot & PROT_EXEC) && (m.prot & PROT_READ) && !m.shared;
   };
-  for (const auto& m : mappings)
+  for (const auto& m : mappings_)
     if (m.path == "[vdso]" && consider(m)) return;
-  for (const auto& m : mappings)
+  for (const auto& m : mappings_)
     if (executable(m) && !m.path.empty() && m.path.front() == '/' && consider(m)) return;
   throw Error(Fault::refused, fmt::format("process {} has no room for {} bytes of code", pid_, needed),
               "it has neither a vdso nor an executable mapping that ends in zeros");
@@ -89,7 +90,22 @@ bool ParasiteSession::is_free_cave(RemoteAddr at, size_t bytes) const {
     if (thread->frame().rip - at.get() < bytes) return false;
   if (std::all_of(now.begin(), now.end(), [](std::byte b) { return b == std::byte{0}; })) return true;
   const auto code = arch::cave_code();
-  return std::equal(code.begin(), code.end(), now.begin());
+  return std::equal(code.begin(), code.end(), now.begin()) && !is_awaited(at, bytes);
+}
+
+// A signal may have come just when a thread was on its way back through the cave: then its handler runs now, and the
+// frame below it on the stack leads back there. Looked for from each thread's stack pointer to the end of its mapping.
+bool ParasiteSession::is_awaited(RemoteAddr at, size_t bytes) const {
+  constexpr uint64_t kMost = 8 << 20;
+  for (const auto& thread : process_.threads) {
+    const uint64_t from = thread->frame().rsp / 8 * 8;
+    const auto stack = std::find_if(mappings_.begin(), mappings_.end(), [&](const procfs::Mapping& m) { return from >= m.start && from < m.end; });
+    if (stack == mappings_.end()) continue;
+    std::vector<uint64_t> words(std::min(stack->end - from, kMost) / 8);
+    if (!memory_.try_read(RemoteAddr(from), std::as_writable_bytes(std::span(words)))) return true;
+    if (std::any_of(words.begin(), words.end(), [&](uint64_t word) { return word - at.get() < bytes; })) return true;
+  }
+  return false;
 }
 
 void ParasiteSession::write_cave(RemoteAddr at, const trace::Tracee& thread) {

@@ -42,8 +42,9 @@ class ParasiteSession {
   void cure();                               // leaves nothing; the host stands in its old frame again
 
  private:
-  void find_cave(const std::vector<procfs::Mapping>& mappings);
+  void find_cave();
   bool is_free_cave(RemoteAddr at, size_t bytes) const;
+  bool is_awaited(RemoteAddr at, size_t bytes) const;
   void write_cave(RemoteAddr at, const trace::Tracee& thread);
   sys::Registers entry_registers(const trace::Tracee& thread, RemoteAddr entry) const;
   void enter(trace::Tracee& thread, const sys::Registers& registers, uint64_t mask);
@@ -59,6 +60,7 @@ class ParasiteSession {
   trace::Tracee& host_;
   Damage& damage_;
   trace::RemoteMemory memory_;
+  const std::vector<procfs::Mapping>& mappings_;
   RemoteAddr cave_, probe_cave_, base_;
   size_t cave_bytes_ = 0, total_ = 0;
   std::unique_ptr<Channel> channel_;

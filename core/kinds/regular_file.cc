@@ -35,6 +35,13 @@ class RegularFileKind : public Kind {
   }
 
   void look(const FileView& file, const OpenFiles& table) const override {
+    if (file.link.starts_with(fmt::format("/proc/{}/", file.pid)))
+      throw Error(Fault::refused, fmt::format("{} is about the program itself", file.link),
+                  "such a file cannot be saved yet: let the program close it before the dump");
+    for (const std::string& line : file.info.rest)
+      if (line.starts_with("lock:"))
+        throw Error(Fault::refused, fmt::format("the program holds a lock on {}", file.link),
+                    "--file-locks, which would keep it, is not built yet: let the program release it");
     if (file.status.st_nlink == 0) {
       if (S_ISDIR(file.status.st_mode))
         throw Error(Fault::refused, fmt::format("the folder {} is deleted", file.link),

@@ -3,6 +3,8 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "core/sys/failure.h"
 #include "core/sys/process.h"
@@ -13,7 +15,10 @@
 
 namespace mcr::sys {
 
-HostPid clone_into(const CloneRequest& request) {
+namespace {
+
+// The raw result of clone3: a pid, or -errno.
+long clone_raw(const CloneRequest& request) {
   pid_t set_tid = request.pid;
   clone_args args{};
   args.flags = CLONE_CLEAR_SIGHAND | (request.sibling ? static_cast<uint64_t>(CLONE_PARENT) : 0);
@@ -21,7 +26,6 @@ HostPid clone_into(const CloneRequest& request) {
   args.set_tid = reinterpret_cast<uint64_t>(&set_tid);
   args.set_tid_size = request.pid != 0 ? 1 : 0;
 
-  const BlockAllSignals no_signals;
   long result = SYS_clone3;
   // The child first closes our end of the socket: should we die now, its read() sees the end of file and it exits.
   register uint64_t base asm("r12") = request.base;
@@ -43,6 +47,27 @@ HostPid clone_into(const CloneRequest& request) {
       : "+a"(result)
       : "D"(&args), "S"(sizeof args), "r"(base), "r"(socket), "r"(close_fd), "r"(entry), "r"(stack)
       : "rcx", "r11", "memory");
+  return result;
+}
+
+// The process in between tells by its exit status why it failed; errno values fit.
+long clone_orphan(const CloneRequest& request) {
+  const pid_t between = check(::fork(), "fork");
+  if (between == 0) {
+    const long result = clone_raw(request);
+    ::_exit(result < 0 ? static_cast<int>(-result) : 0);
+  }
+  int status = 0;
+  while (::waitpid(between, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? request.pid : WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
+}
+
+}  // namespace
+
+HostPid clone_into(const CloneRequest& request) {
+  const BlockAllSignals no_signals;
+  const long result = request.orphan ? clone_orphan(request) : clone_raw(request);
   if (result < 0) throw_code(static_cast<int>(-result), fmt::format("clone3 with pid {}", request.pid));
   return HostPid(static_cast<pid_t>(result));
 }

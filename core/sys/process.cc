@@ -36,6 +36,8 @@ bool try_kill(HostPid pid, int signal) {
   throw_errno(fmt::format("kill pid {} with signal {}", pid, signal));
 }
 
+bool group_exists(pid_t group) { return ::kill(-group, 0) == 0 || errno == EPERM; }
+
 UniqueFd open_pidfd(HostPid pid) {
   return UniqueFd(static_cast<int>(check(::syscall(SYS_pidfd_open, pid.get(), 0), fmt::format("pidfd_open {}", pid))));
 }

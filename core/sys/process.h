@@ -27,6 +27,7 @@ HostPid parent_pid();
 pid_t session_of(pid_t pid);  // getsid(2); 0: the caller
 pid_t group_of(pid_t pid);
 bool try_kill(HostPid pid, int signal);                       // false: no such process
+bool group_exists(pid_t group);  // some process has this group id
 UniqueFd open_pidfd(HostPid pid);                             // pidfd_open(2), 5.3
 UniqueFd get_fd(int pidfd, int remote_fd);                    // pidfd_getfd(2), 5.6
 int compare_files(HostPid a, int fd_a, HostPid b, int fd_b);  // kcmp(2) KCMP_FILE: 0 equal, 1 less, 2 greater
@@ -92,6 +93,7 @@ class BlockAllSignals {
 struct CloneRequest {
   pid_t pid = 0;
   bool sibling = false;  // CLONE_PARENT
+  bool orphan = false;   // made by a process that ends at once: a child of init or of the next subreaper
   uint64_t entry = 0, base = 0, stack = 0;
   int socket = -1, close_fd = -1;
 };
