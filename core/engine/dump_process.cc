@@ -80,8 +80,8 @@ class ProcessDumper {
         sleeping_[i] = trace::examine_sleeping_call(thread, pid_);
       } else {
         if (static_cast<int64_t>(thread.frame().rax) != trace::kInterrupted) continue;
-        const auto status = procfs::parse_status(
-            sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, thread.tid())));
+        const auto status =
+            procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, thread.tid())));
         trace::settle_ended_call(thread, (status.sig_pending | status.shared_pending) & ~status.sig_blocked);
       }
     }

@@ -51,8 +51,9 @@ void refuse_threads(HostPid pid) {
                   "seccomp cannot be saved yet");
     if (status.state != 'Z' && thread.tid.get() != pid.get())
       for (const auto& [type, what] : {std::pair{KCMP_FILES, "descriptors"}, std::pair{KCMP_FS, "a working directory"}})
-        if (sys::compare_objects(pid.get(), thread.tid.get(), type) != 0)
-          throw Error(Fault::refused, fmt::format("it has {} of its own (unshare(2))", what), "this cannot be saved yet");
+        if (!sys::share_object(pid.get(), thread.tid.get(), type).value_or(true))
+          throw Error(Fault::refused, fmt::format("it has {} of its own (unshare(2))", what),
+                      "this cannot be saved yet");
     if (status.state == 'Z')
       throw Error(Fault::refused, "it has ended while other threads go on", "this cannot be saved yet");
   }

@@ -32,8 +32,8 @@ struct DumpOptions {
 
 struct RestoreOptions {
   std::string images_dir = ".";
-  bool sibling = false;  // child of our parent instead of our own
-  bool detached = false;                        // we end before the program does
+  bool sibling = false;   // child of our parent instead of our own
+  bool detached = false;  // we end before the program does
   bool leave_stopped = false;
   bool shell_job = false;
   FileValidation validation = FileValidation::buildid;

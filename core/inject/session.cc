@@ -99,7 +99,8 @@ bool ParasiteSession::is_awaited(RemoteAddr at, size_t bytes) const {
   constexpr uint64_t kMost = 8 << 20;
   for (const auto& thread : process_.threads) {
     const uint64_t from = thread->frame().rsp / 8 * 8;
-    const auto stack = std::find_if(mappings_.begin(), mappings_.end(), [&](const procfs::Mapping& m) { return from >= m.start && from < m.end; });
+    const auto stack = std::find_if(mappings_.begin(), mappings_.end(),
+                                    [&](const procfs::Mapping& m) { return from >= m.start && from < m.end; });
     if (stack == mappings_.end()) continue;
     std::vector<uint64_t> words(std::min(stack->end - from, kMost) / 8);
     if (!memory_.try_read(RemoteAddr(from), std::as_writable_bytes(std::span(words)))) return true;
@@ -215,7 +216,8 @@ ThreadProbe ParasiteSession::probe(trace::Tracee& thread, const procfs::Status& 
   await_answer(thread, signal, at + offsetof(Answer, death_signal));
   thread.give_back();
   sys::read_memory(pid_, at, &answer, sizeof answer);
-  if (answer.death_signal == kNotYet) throw Error(Fault::timeout, fmt::format("thread {} does not answer", thread.tid()));
+  if (answer.death_signal == kNotYet)
+    throw Error(Fault::timeout, fmt::format("thread {} does not answer", thread.tid()));
   return {reinterpret_cast<uint64_t>(answer.stack.ss_sp), answer.stack.ss_size,
           static_cast<uint32_t>(answer.stack.ss_flags), answer.tid_address, answer.death_signal};
 }
@@ -252,7 +254,10 @@ void ParasiteSession::leave() {
   if (channel_)
     channel_->close();
   else
-    enter(host_, entry_registers(host_, cave_ + (remote_socket_ >= 0 ? arch::cave_entries().leave : arch::cave_entries().unmap)), kAllSignals);
+    enter(
+        host_,
+        entry_registers(host_, cave_ + (remote_socket_ >= 0 ? arch::cave_entries().leave : arch::cave_entries().unmap)),
+        kAllSignals);
   constexpr uint64_t kNotYet = static_cast<uint64_t>(-38);  // rax at a system call's entry is -ENOSYS
   for (;;) {
     host_.run_to_syscall_border(soon());

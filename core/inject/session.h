@@ -38,8 +38,8 @@ class ParasiteSession {
   uint64_t end() const { return base_.get() + total_; }
 
   ThreadProbe probe(trace::Tracee& thread, const procfs::Status& status);  // not for the host: see probe_host
-  ThreadProbe probe_host();                  // the host thread's own
-  void cure();                               // leaves nothing; the host stands in its old frame again
+  ThreadProbe probe_host();                                                // the host thread's own
+  void cure();  // leaves nothing; the host stands in its old frame again
 
  private:
   void find_cave();

@@ -60,7 +60,9 @@ long clone_orphan(const CloneRequest& request) {
   int status = 0;
   while (::waitpid(between, &status, 0) < 0 && errno == EINTR) {
   }
-  return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? request.pid : WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
+  return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? request.pid
+         : WIFEXITED(status)                           ? -WEXITSTATUS(status)
+                                                       : -EINTR;
 }
 
 }  // namespace

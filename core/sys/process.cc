@@ -36,7 +36,9 @@ bool try_kill(HostPid pid, int signal) {
   throw_errno(fmt::format("kill pid {} with signal {}", pid, signal));
 }
 
-bool group_exists(pid_t group) { return ::kill(-group, 0) == 0 || errno == EPERM; }
+bool group_exists(pid_t group) {
+  return ::kill(-group, 0) == 0 || errno == EPERM;
+}
 
 UniqueFd open_pidfd(HostPid pid) {
   return UniqueFd(static_cast<int>(check(::syscall(SYS_pidfd_open, pid.get(), 0), fmt::format("pidfd_open {}", pid))));
@@ -50,8 +52,10 @@ int compare_files(HostPid a, int fd_a, HostPid b, int fd_b) {
   return static_cast<int>(check(::syscall(SYS_kcmp, a.get(), b.get(), KCMP_FILE, fd_a, fd_b), "kcmp"));
 }
 
-int compare_objects(pid_t a, pid_t b, int type) {
-  return static_cast<int>(check(::syscall(SYS_kcmp, a, b, type, 0, 0), "kcmp"));
+std::optional<bool> share_object(pid_t a, pid_t b, int type) {
+  const long order = ::syscall(SYS_kcmp, a, b, type, 0, 0);
+  if (order < 0 && errno == ESRCH) return std::nullopt;
+  return check(order, "kcmp") == 0;
 }
 
 bool try_read_memory(HostPid pid, RemoteAddr from, void* to, size_t size) {

@@ -27,12 +27,12 @@ HostPid parent_pid();
 pid_t session_of(pid_t pid);  // getsid(2); 0: the caller
 pid_t group_of(pid_t pid);
 bool try_kill(HostPid pid, int signal);                       // false: no such process
-bool group_exists(pid_t group);  // some process has this group id
+bool group_exists(pid_t group);                               // some process has this group id
 UniqueFd open_pidfd(HostPid pid);                             // pidfd_open(2), 5.3
 UniqueFd get_fd(int pidfd, int remote_fd);                    // pidfd_getfd(2), 5.6
 int compare_files(HostPid a, int fd_a, HostPid b, int fd_b);  // kcmp(2) KCMP_FILE: 0 equal, 1 less, 2 greater
-// Orders two kernel objects of two tasks (KCMP_VM, KCMP_FILES, ...): 0 when they are one.
-int compare_objects(pid_t a, pid_t b, int type);
+// Whether two tasks share a kernel object (KCMP_VM, KCMP_FILES, ...). nullopt when one of them has ended.
+std::optional<bool> share_object(pid_t a, pid_t b, int type);
 
 // process_vm_readv/writev of one stretch; all of it or Error.
 void read_memory(HostPid pid, RemoteAddr from, void* to, size_t size);

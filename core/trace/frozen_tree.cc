@@ -153,13 +153,16 @@ bool FrozenTree::seize_new_threads(FrozenProcess& process) {
   bool found = false;
   for (const HostTid tid : threads_of(process.pid)) {
     if (known.contains(tid)) continue;
-    // Somebody else may have begun to trace it since the look.
+    // EPERM for a thread that is just ending, and for one that somebody else has begun to trace since the look.
     std::unique_ptr<Tracee> thread;
     try {
       thread = Tracee::seize(tid, kTraceSysGood, damage_);
     } catch (const Error&) {
-      if (const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/status", process.pid, tid)))
-        refuse_traced(tid, procfs::parse_status(*text));
+      const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/status", process.pid, tid));
+      if (!text) continue;
+      const auto status = procfs::parse_status(*text);
+      if (status.state == 'Z' || status.state == 'X') continue;
+      refuse_traced(tid, status);
       throw;
     }
     if (!thread) continue;
@@ -203,7 +206,8 @@ void FrozenTree::kill() {
     sys::try_kill(process->pid, SIGKILL);
     for (auto& thread : process->threads) thread->abandon();
   }
-  // Every thread reports its end to us, its tracer; only then is the leader's death seen by its parent and by the pidfd.
+  // Every thread reports its end to us, its tracer; only then is the leader's death seen by its parent and by the
+  // pidfd.
   sys::reap_killed_tracees(sys::Clock::now() + std::chrono::seconds(10));
   for (auto& process : processes_)
     if (!sys::wait_readable(process->pidfd.get(), 10'000))
