@@ -1,5 +1,8 @@
 #include "bench/engine.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
@@ -65,13 +68,22 @@ Sample Engine::run(std::vector<std::string> command) const {
   return {outcome.milliseconds, brand_ == Brand::criu ? times_of_stats(outcome.output) : times_of_json(outcome.output)};
 }
 
+// On a disk, what the removal and the dump before it still have to write would be waited for in this one.
+void Engine::remove_images() const {
+  std::filesystem::remove_all(images_);
+  std::filesystem::create_directory(images_);
+  const int folder = open(images_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (folder < 0) throw Failure("cannot open " + images_);
+  syncfs(folder);
+  close(folder);
+}
+
 Sample Engine::dump(pid_t pid, bool leave_running) const {
   if (brand_ == Brand::none) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
     return {10, {}};
   }
-  std::filesystem::remove_all(images_);
-  std::filesystem::create_directory(images_);
+  remove_images();
   std::vector<std::string> command{program_, "dump", "-t", std::to_string(pid), "-D", images_, "-o", "dump.log"};
   if (leave_running) command.push_back("-R");
   if (!sync_ && brand_ == Brand::mini_criu) command.push_back("--no-sync");

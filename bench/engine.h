@@ -29,6 +29,7 @@ class Engine {
 
  private:
   Sample run(std::vector<std::string> command) const;
+  void remove_images() const;
 
   Brand brand_;
   bool sync_;

@@ -24,10 +24,11 @@ bool anything_failed() {
 }
 
 // All of a case at once, when its first benchmark is run. A round may fail because something else on the machine took
-// the pid that was to be restored: once more then, twice in a row is an error.
+// the pid that was to be restored: once more then, twice in a row is an error. Three and more engines take turns in
+// both directions, so that none always follows the same other one.
 void Series::measure() {
   measured_ = true;
-  for (int round = warm_up_ ? -1 : 0; round < rounds_; ++round)
+  for (int round = warm_up_ ? -1 : 0; round < rounds_; ++round) {
     for (const Engine& engine : engines_) {
       Samples samples;
       try {
@@ -39,6 +40,8 @@ void Series::measure() {
       if (round < 0) continue;
       for (auto& [operation, sample] : samples) samples_[operation + "/" + engine.name()].push_back(std::move(sample));
     }
+    if (engines_.size() > 2) std::reverse(engines_.begin(), engines_.end());
+  }
 }
 
 void Series::register_all(int rounds, bool warm_up) {

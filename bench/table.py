@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""table.py RESULTS.json: the results of engine-bench as tables in Markdown.
+"""table.py RESULTS.json...: the results of engine-bench as tables in Markdown.
 
-The file is what `engine-bench --benchmark_out=RESULTS.json` writes. One row a case: the median of its rounds, the
+The files are what `engine-bench --benchmark_out=RESULTS.json` writes; of a case in several of them the last counts. One row a case: the median of its rounds, the
 quarter below and above which a quarter of them lie, and how the engines' medians compare."""
 
 import json
@@ -10,7 +10,7 @@ import sys
 
 
 def load(path):
-    cases = {}
+    cases = {}  # by case and engine: its rounds
     with open(path, encoding="utf-8") as file:
         for entry in json.load(file)["benchmarks"]:
             if entry.get("run_type") != "iteration":
@@ -58,9 +58,11 @@ def phases(cases):
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         sys.exit(__doc__)
-    cases = load(sys.argv[1])
+    cases = {}
+    for path in sys.argv[1:]:
+        cases.update(load(path))
     times(cases)
     print()
     phases(cases)

@@ -140,31 +140,44 @@ class ProcessDumper {
     leader_.run();
   }
 
+  // While one thread wakes up to answer, the one before is written down.
   void collect_threads(inject::ParasiteSession& parasite) {
-    const auto all = facets::thread_facets();
-    for (auto& thread : process_.threads) {
-      const Step step("thread {}", thread->tid());
-      const bool is_host = thread.get() == &leader_;
-      const ThreadFiles& files = thread_files_.at(image_.threads.size());
-      const procfs::Status& status = files.status;
-      const auto probe = is_host ? parasite.probe_host() : parasite.probe(*thread, status);
-      // The host waits inside the parasite, which touches no more of it than its general registers.
-      if (is_host) thread->stop_again(sys::Clock::now() + std::chrono::seconds(10));
-      image::ThreadCore core;
-      core.set_tid(status.ns_pid.back());
-      core.set_name(status.name);
-      core.set_registers(&thread->frame(), sizeof(sys::Registers));
-      arch::save_xstate(thread->tid(), *core.mutable_xstate());
-      if (const auto& sleep = sleeping_[image_.threads.size()]) {
-        core.mutable_restart()->set_present(true);
-        core.mutable_restart()->set_number(sleep->number);
-        core.mutable_restart()->set_remaining_ns(sleep->remaining_ns);
-      }
-      const facets::ThreadView view{pid_, *thread, status, probe, securebits_, files.timer_slack_ns};
-      for (const auto& facet : all) facet->dump(view, *core.add_facets());
-      image_.threads.push_back(std::move(core));
-      if (is_host) thread->run();
+    record_host(parasite);
+    inject::ThreadProbe last;
+    for (size_t i = 1; i < process_.threads.size(); ++i) {
+      trace::Tracee& thread = *process_.threads[i];
+      const Step step("thread {}", thread.tid());
+      parasite.begin_probe(thread, thread_files_.at(i).status);
+      if (i > 1) record_thread(i - 1, last);
+      last = parasite.end_probe(thread);
     }
+    if (process_.threads.size() > 1) record_thread(process_.threads.size() - 1, last);
+  }
+
+  // It waits inside the parasite, which touches no more of it than its general registers.
+  void record_host(inject::ParasiteSession& parasite) {
+    const auto probe = parasite.probe_host();
+    leader_.stop_again(sys::Clock::now() + std::chrono::seconds(10));
+    record_thread(0, probe);
+    leader_.run();
+  }
+
+  void record_thread(size_t index, const inject::ThreadProbe& probe) {
+    trace::Tracee& thread = *process_.threads[index];
+    const ThreadFiles& files = thread_files_.at(index);
+    image::ThreadCore core;
+    core.set_tid(files.status.ns_pid.back());
+    core.set_name(files.status.name);
+    core.set_registers(&thread.frame(), sizeof(sys::Registers));
+    arch::save_xstate(thread.tid(), *core.mutable_xstate());
+    if (const auto& sleep = sleeping_[index]) {
+      core.mutable_restart()->set_present(true);
+      core.mutable_restart()->set_number(sleep->number);
+      core.mutable_restart()->set_remaining_ns(sleep->remaining_ns);
+    }
+    const facets::ThreadView view{pid_, thread, files.status, probe, securebits_, files.timer_slack_ns};
+    for (const auto& facet : thread_facets_) facet->dump(view, *core.add_facets());
+    image_.threads.push_back(std::move(core));
   }
 
   void collect_files() {
@@ -231,6 +244,7 @@ class ProcessDumper {
   std::vector<procfs::Mapping> mappings_;
   mem::AddressSpace space_;
   uint32_t securebits_ = 0;
+  const std::vector<std::unique_ptr<facets::ThreadFacet>> thread_facets_ = facets::thread_facets();
   std::vector<ThreadFiles> thread_files_;                     // by thread
   std::vector<std::optional<trace::SleepingCall>> sleeping_;  // by thread
   tree::ProcessImage image_;

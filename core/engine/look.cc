@@ -42,7 +42,7 @@ void refuse_session(const procfs::Stat& stat, const DumpOptions& options) {
 }
 
 void refuse_threads(HostPid pid) {
-  for (const ThreadFiles& thread : read_thread_files(pid, trace::threads_of(pid))) {
+  for (const ThreadFiles& thread : read_thread_status(pid, trace::threads_of(pid))) {
     const procfs::Status& status = thread.status;
     trace::refuse_traced(thread.tid, status);
     const Step step("thread {} {}", thread.tid, status.name);

@@ -9,14 +9,15 @@ namespace {
 
 constexpr size_t kMany = 64;
 
-std::vector<ThreadFiles> read_some(HostPid pid, std::span<const HostTid> tids) {
+std::vector<ThreadFiles> read_some(HostPid pid, std::span<const HostTid> tids, bool with_slack) {
   std::vector<ThreadFiles> files;
   files.reserve(tids.size());
   for (const HostTid tid : tids) {
     const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/status", pid, tid));
     if (!text) continue;
     // /proc/TID leads to any thread, though only processes are listed there.
-    const auto slack = sys::try_read_text(fmt::format("/proc/{}/timerslack_ns", tid));
+    const auto slack =
+        with_slack ? sys::try_read_text(fmt::format("/proc/{}/timerslack_ns", tid)) : std::optional<std::string>();
     files.push_back({tid, procfs::parse_status(*text), slack ? std::stoull(*slack) : 0});
   }
   return files;
@@ -24,12 +25,12 @@ std::vector<ThreadFiles> read_some(HostPid pid, std::span<const HostTid> tids) {
 
 }  // namespace
 
-std::vector<ThreadFiles> read_thread_files(HostPid pid, const std::vector<HostTid>& tids) {
+std::vector<ThreadFiles> read_thread_status(HostPid pid, const std::vector<HostTid>& tids) {
   const std::span<const HostTid> all(tids);
-  if (tids.size() < kMany) return read_some(pid, all);
+  if (tids.size() < kMany) return read_some(pid, all, false);
   const auto half = all.size() / 2;
-  auto first = std::async(std::launch::async, read_some, pid, all.first(half));
-  std::vector<ThreadFiles> rest = read_some(pid, all.subspan(half));
+  auto first = std::async(std::launch::async, read_some, pid, all.first(half), false);
+  std::vector<ThreadFiles> rest = read_some(pid, all.subspan(half), false);
   std::vector<ThreadFiles> files = first.get();
   files.insert(files.end(), std::make_move_iterator(rest.begin()), std::make_move_iterator(rest.end()));
   return files;
@@ -37,7 +38,7 @@ std::vector<ThreadFiles> read_thread_files(HostPid pid, const std::vector<HostTi
 
 std::future<std::vector<ThreadFiles>> begin_thread_files(HostPid pid, std::vector<HostTid> tids) {
   const auto how = tids.size() < kMany ? std::launch::deferred : std::launch::async;
-  return std::async(how, [pid, tids = std::move(tids)] { return read_some(pid, tids); });
+  return std::async(how, [pid, tids = std::move(tids)] { return read_some(pid, tids, true); });
 }
 
 }  // namespace mcr::engine

@@ -16,9 +16,10 @@ struct ThreadFiles {
   uint64_t timer_slack_ns = 0;
 };
 
-// In the order of `tids`; threads that have ended meanwhile are left out. Throws what the reading threw.
-std::vector<ThreadFiles> read_thread_files(HostPid pid, const std::vector<HostTid>& tids);
-// The same in the background; few threads are read at get().
+// In the order of `tids`, without the timer slack; threads that have ended meanwhile are left out. Throws what the
+// reading threw.
+std::vector<ThreadFiles> read_thread_status(HostPid pid, const std::vector<HostTid>& tids);
+// All of it in the background; few threads are read at get().
 std::future<std::vector<ThreadFiles>> begin_thread_files(HostPid pid, std::vector<HostTid> tids);
 
 }  // namespace mcr::engine

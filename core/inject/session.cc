@@ -197,24 +197,29 @@ int meaningless_signal(const procfs::Status& status) {
 // The thread answers by system calls only, never by a store: should we die and the host unmap the parasite meanwhile, a
 // call fails where a store would be a fault. At the end it stops itself by a signal; where none can be had, it waits
 // and is interrupted.
-ThreadProbe ParasiteSession::probe(trace::Tracee& thread, const procfs::Status& status) {
+void ParasiteSession::begin_probe(trace::Tracee& thread, const procfs::Status& status) {
   Answer answer{};
   answer.death_signal = kNotYet;
   const RemoteAddr at = base_ + parasite::kDataOffset + sizeof(parasite::Control);  // the rest of the control page
   sys::write_memory(pid_, at, &answer, sizeof answer);
   write_cave(probe_cave_, thread);
-  const int signal = meaningless_signal(status);
+  probe_signal_ = meaningless_signal(status);
   sys::Registers r = entry_registers(thread, probe_cave_ + arch::cave_entries().probe);
   r.rdi = at.get();
   r.rsi = (at + offsetof(Answer, tid_address)).get();
   r.rdx = (at + offsetof(Answer, death_signal)).get();
   r.r14 = static_cast<uint64_t>(status.tgid);
   r.r15 = static_cast<uint64_t>(status.pid);
-  r.rbp = static_cast<uint64_t>(signal);
-  enter(thread, r, signal == 0 ? kAllSignals : kAllSignals & ~(uint64_t{1} << (signal - 1)));
+  r.rbp = static_cast<uint64_t>(probe_signal_);
+  enter(thread, r, probe_signal_ == 0 ? kAllSignals : kAllSignals & ~(uint64_t{1} << (probe_signal_ - 1)));
   thread.run();
-  await_answer(thread, signal, at + offsetof(Answer, death_signal));
+}
+
+ThreadProbe ParasiteSession::end_probe(trace::Tracee& thread) {
+  const RemoteAddr at = base_ + parasite::kDataOffset + sizeof(parasite::Control);
+  await_answer(thread, probe_signal_, at + offsetof(Answer, death_signal));
   thread.give_back();
+  Answer answer{};
   sys::read_memory(pid_, at, &answer, sizeof answer);
   if (answer.death_signal == kNotYet)
     throw Error(Fault::timeout, fmt::format("thread {} does not answer", thread.tid()));

@@ -37,9 +37,12 @@ class ParasiteSession {
   uint64_t start() const { return base_.get(); }
   uint64_t end() const { return base_.get() + total_; }
 
-  ThreadProbe probe(trace::Tracee& thread, const procfs::Status& status);  // not for the host: see probe_host
-  ThreadProbe probe_host();                                                // the host thread's own
-  void cure();  // leaves nothing; the host stands in its old frame again
+  // Asks a thread other than the host about itself. In two steps, one thread at a time: between them there is time for
+  // other work, as a thread takes a while to wake up.
+  void begin_probe(trace::Tracee& thread, const procfs::Status& status);
+  ThreadProbe end_probe(trace::Tracee& thread);
+  ThreadProbe probe_host();  // the host thread's own
+  void cure();               // leaves nothing; the host stands in its old frame again
 
  private:
   void find_cave();
@@ -64,7 +67,7 @@ class ParasiteSession {
   RemoteAddr cave_, probe_cave_, base_;
   size_t cave_bytes_ = 0, total_ = 0;
   std::unique_ptr<Channel> channel_;
-  int remote_socket_ = -1;
+  int remote_socket_ = -1, probe_signal_ = 0;
   bool cave_written_ = false, mapped_ = false;
 };
 

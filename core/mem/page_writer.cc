@@ -39,15 +39,43 @@ class Window {
 
 }  // namespace
 
+namespace {
+
+bool has_private_pages(const Vma& vma) {
+  return vma.kind() == Vma::PRIVATE_ANONYMOUS || vma.kind() == Vma::PRIVATE_FILE;
+}
+
+// Cuts ranges, which may reach over several mappings, at the borders of the mappings.
+void cut_at_mappings(std::span<const Vma> vmas, const std::vector<sys::PageRange>& ranges,
+                     std::vector<PageSource>& out) {
+  size_t vma = 0;
+  for (sys::PageRange range : ranges) {
+    while (range.start < range.end) {
+      while (vmas[vma].end() <= range.start) ++vma;
+      const uint64_t end = std::min(range.end, vmas[vma].end());
+      out.push_back({range.start, end - range.start, (vmas[vma].prot() & PROT_READ) != 0});
+      range.start = end;
+    }
+  }
+}
+
+}  // namespace
+
+// Private mappings that follow one another without a gap are scanned with one call.
 std::vector<PageSource> select_pages(const sys::Pagemap& pagemap, const std::vector<Vma>& vmas) {
   std::vector<PageSource> sources;
   std::vector<sys::PageRange> ranges;
-  for (const Vma& vma : vmas) {
-    if (vma.kind() != Vma::PRIVATE_ANONYMOUS && vma.kind() != Vma::PRIVATE_FILE) continue;
-    ranges.clear();
-    pagemap.private_pages(vma.start(), vma.end(), ranges);
-    for (const auto& range : ranges)
-      sources.push_back({range.start, range.end - range.start, (vma.prot() & PROT_READ) != 0});
+  for (size_t first = 0; first < vmas.size();) {
+    size_t last = first;
+    while (last < vmas.size() && has_private_pages(vmas[last]) &&
+           (last == first || vmas[last].start() == vmas[last - 1].end()))
+      ++last;
+    if (last > first) {
+      ranges.clear();
+      pagemap.private_pages(vmas[first].start(), vmas[last - 1].end(), ranges);
+      cut_at_mappings(std::span(vmas).subspan(first, last - first), ranges, sources);
+    }
+    first = std::max(last, first + 1);
   }
   return sources;
 }
