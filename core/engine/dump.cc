@@ -1,5 +1,7 @@
 #include <time.h>
 
+#include <algorithm>
+
 #include "core/arch/xstate.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -45,7 +47,10 @@ void describe_host(image::Inventory& inventory) {
   inventory.set_format_version(images::kFormatVersion);
   inventory.set_engine_version(kVersion);
   inventory.set_created_unix_ns(sys::clock_ns(CLOCK_REALTIME));
-  inventory.set_host(sys::host_name());
+  std::string host = sys::host_name();  // may hold any bytes; the inventory must stay text
+  std::replace_if(
+      host.begin(), host.end(), [](unsigned char c) { return c < 0x20 || c > 0x7e; }, '?');
+  inventory.set_host(host);
   inventory.set_kernel_release(sys::kernel_release());
   inventory.set_architecture("x86_64");
   inventory.set_page_size(4096);

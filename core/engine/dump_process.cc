@@ -9,6 +9,7 @@
 #include "core/arch/xstate.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/engine/look.h"
 #include "core/engine/thread_files.h"
 #include "core/facets/facet.h"
 #include "core/mem/address_space.h"
@@ -56,6 +57,7 @@ class ProcessDumper {
       collect_facets(parasite);
       log::debug("dump", "infected and asked after {} us", since_us(start));
       thread_files_ = thread_files.get();
+      for (const ThreadFiles& thread : thread_files_) refuse_thread(pid_, thread);
       collect_threads(parasite);
       log::debug("dump", "{} threads collected after {} us", image_.threads.size(), since_us(start));
       context_.statistics.set_state_us(context_.statistics.state_us() + since_us(start));
@@ -74,7 +76,7 @@ class ProcessDumper {
     sleeping_.resize(process_.threads.size());
     for (size_t i = 0; i < process_.threads.size(); ++i) {
       trace::Tracee& thread = *process_.threads[i];
-      trace::leave_critical_section(thread, pid_);
+      rseq_.push_back(trace::leave_critical_section(thread, pid_));
       if (static_cast<int64_t>(thread.frame().orig_rax) < 0) continue;
       if (static_cast<int64_t>(thread.frame().rax) == arch::kRestartBlock) {
         sleeping_[i] = trace::examine_sleeping_call(thread, pid_);
@@ -175,7 +177,7 @@ class ProcessDumper {
       core.mutable_restart()->set_number(sleep->number);
       core.mutable_restart()->set_remaining_ns(sleep->remaining_ns);
     }
-    const facets::ThreadView view{pid_, thread, files.status, probe, securebits_, files.timer_slack_ns};
+    const facets::ThreadView view{pid_, thread, files.status, probe, securebits_, files.timer_slack_ns, rseq_[index]};
     for (const auto& facet : thread_facets_) facet->dump(view, *core.add_facets());
     image_.threads.push_back(std::move(core));
   }
@@ -245,6 +247,7 @@ class ProcessDumper {
   mem::AddressSpace space_;
   uint32_t securebits_ = 0;
   const std::vector<std::unique_ptr<facets::ThreadFacet>> thread_facets_ = facets::thread_facets();
+  std::vector<sys::RseqConfiguration> rseq_;                  // by thread
   std::vector<ThreadFiles> thread_files_;                     // by thread
   std::vector<std::optional<trace::SleepingCall>> sleeping_;  // by thread
   tree::ProcessImage image_;

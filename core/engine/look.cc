@@ -41,21 +41,15 @@ void refuse_session(const procfs::Stat& stat, const DumpOptions& options) {
               "give --shell-job when it was started from a shell, or start it with setsid");
 }
 
+// Of very many threads the first ones stand for all: the others are asked when they stand still, where it costs once
+// instead of twice.
 void refuse_threads(HostPid pid) {
-  for (const ThreadFiles& thread : read_thread_status(pid, trace::threads_of(pid))) {
-    const procfs::Status& status = thread.status;
-    trace::refuse_traced(thread.tid, status);
-    const Step step("thread {} {}", thread.tid, status.name);
-    if (status.seccomp != 0)
-      throw Error(Fault::refused, status.seccomp == 1 ? "it is in seccomp strict mode" : "it has seccomp filters",
-                  "seccomp cannot be saved yet");
-    if (status.state != 'Z' && thread.tid.get() != pid.get())
-      for (const auto& [type, what] : {std::pair{KCMP_FILES, "descriptors"}, std::pair{KCMP_FS, "a working directory"}})
-        if (!sys::share_object(pid.get(), thread.tid.get(), type).value_or(true))
-          throw Error(Fault::refused, fmt::format("it has {} of its own (unshare(2))", what),
-                      "this cannot be saved yet");
-    if (status.state == 'Z')
-      throw Error(Fault::refused, "it has ended while other threads go on", "this cannot be saved yet");
+  constexpr size_t kBeforeTheFreeze = 64;
+  std::vector<HostTid> tids = trace::threads_of(pid);
+  tids.resize(std::min(tids.size(), kBeforeTheFreeze));
+  for (const ThreadFiles& thread : read_thread_status(pid, tids)) {
+    trace::refuse_traced(thread.tid, thread.status);
+    refuse_thread(pid, thread);
   }
 }
 
@@ -86,6 +80,20 @@ void look_at_memory(HostPid pid, const kinds::OpenFiles& files) {
 }
 
 }  // namespace
+
+void refuse_thread(HostPid pid, const ThreadFiles& thread) {
+  const procfs::Status& status = thread.status;
+  const Step step("thread {} {}", thread.tid, status.name);
+  if (status.seccomp != 0)
+    throw Error(Fault::refused, status.seccomp == 1 ? "it is in seccomp strict mode" : "it has seccomp filters",
+                "seccomp cannot be saved yet");
+  if (status.state == 'Z')
+    throw Error(Fault::refused, "it has ended while other threads go on", "this cannot be saved yet");
+  if (thread.tid.get() == pid.get()) return;
+  for (const auto& [type, what] : {std::pair{KCMP_FILES, "descriptors"}, std::pair{KCMP_FS, "a working directory"}})
+    if (!sys::share_object(pid.get(), thread.tid.get(), type).value_or(true))
+      throw Error(Fault::refused, fmt::format("it has {} of its own (unshare(2))", what), "this cannot be saved yet");
+}
 
 void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenFiles& files) {
   trace::refuse_unfreezable(pid);

@@ -3,11 +3,15 @@
 #pragma once
 
 #include "core/engine/options.h"
+#include "core/engine/thread_files.h"
 #include "core/kinds/open_files.h"
 
 namespace mcr::engine {
 
 // Throws Error (refused) naming object, reason and remedy.
 void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenFiles& files);
+
+// The same of one thread; also asked of every thread once it stands still.
+void refuse_thread(HostPid pid, const ThreadFiles& thread);
 
 }  // namespace mcr::engine

@@ -56,6 +56,7 @@ struct ThreadView {
   const inject::ThreadProbe& probe;
   uint32_t securebits = 0;
   uint64_t timer_slack_ns = 0;
+  sys::RseqConfiguration rseq{};
 };
 
 struct ThreadPlan {

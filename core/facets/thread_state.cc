@@ -44,7 +44,7 @@ class ThreadPointersFacet : public ThreadFacet {
     const auto robust = sys::robust_list_of(view.thread.tid());
     message.set_robust_list(robust.head);
     message.set_robust_list_length(robust.length);
-    const auto rseq = sys::get_rseq(view.thread.tid());
+    const auto& rseq = view.rseq;
     message.set_rseq_address(rseq.address);
     message.set_rseq_size(rseq.size);
     message.set_rseq_signature(rseq.signature);

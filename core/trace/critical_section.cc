@@ -13,16 +13,16 @@ constexpr uint64_t kSectionPointer = 8;  // offset of rseq_cs in struct rseq
 
 }  // namespace
 
-void leave_critical_section(Tracee& thread, HostPid pid) {
+sys::RseqConfiguration leave_critical_section(Tracee& thread, HostPid pid) {
   const auto rseq = sys::get_rseq(thread.tid());
-  if (rseq.address == 0) return;
+  if (rseq.address == 0) return rseq;
   uint64_t pointer = 0;
   if (!sys::try_read_memory(pid, RemoteAddr(rseq.address + kSectionPointer), &pointer, sizeof pointer) || pointer == 0)
-    return;
+    return rseq;
   RseqSection section{};
-  if (!sys::try_read_memory(pid, RemoteAddr(pointer), &section, sizeof section)) return;
+  if (!sys::try_read_memory(pid, RemoteAddr(pointer), &section, sizeof section)) return rseq;
   sys::Registers frame = thread.frame();
-  if (frame.rip - section.start >= section.length) return;
+  if (frame.rip - section.start >= section.length) return rseq;
   log::debug("trace", "thread {} leaves its restartable sequence at {:#x} for {:#x}", thread.tid(), frame.rip,
              section.abort);
   // First the registers, then the pointer: a thread at its abort handler with the pointer still set is left alone.
@@ -31,6 +31,7 @@ void leave_critical_section(Tracee& thread, HostPid pid) {
   thread.set_frame(frame);
   pointer = 0;
   sys::write_memory(pid, RemoteAddr(rseq.address + kSectionPointer), &pointer, sizeof pointer);
+  return rseq;
 }
 
 }  // namespace mcr::trace

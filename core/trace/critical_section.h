@@ -6,6 +6,7 @@
 
 namespace mcr::trace {
 
-void leave_critical_section(Tracee& thread, HostPid pid);
+// Returns what the kernel knows of the thread's rseq area.
+sys::RseqConfiguration leave_critical_section(Tracee& thread, HostPid pid);
 
 }  // namespace mcr::trace
