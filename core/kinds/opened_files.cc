@@ -67,18 +67,35 @@ const image::Ghost* OpenedFiles::find_ghost(uint32_t id) const {
   return found == ghosts_.end() ? nullptr : &found->second;
 }
 
-// The file has its old name for no longer than it takes to open and remove it: so /proc shows that name again, and
-// "(deleted)", and nothing is left behind should we be killed.
+namespace {
+
+constexpr const char* kGhostMark = "user.mini-criu.deleted-file";
+
+// A file that has `path` as its last name, and has it no more: /proc shows the name and "(deleted)". It needs the name
+// for an instant. Should we be killed in it, the mark on the file tells the next restore whose it is.
+UniqueFd make_deleted_file(const std::string& path) {
+  const std::string folder = path.substr(0, path.rfind('/') + 1);
+  const UniqueFd unnamed = sys::open(folder, O_RDWR | O_TMPFILE, 0600);
+  const bool is_marked = sys::try_set_attribute(unnamed.get(), kGhostMark);
+  std::string name = path;
+  if (sys::has_attribute(name, kGhostMark)) sys::unlink_at(AT_FDCWD, name);
+  if (sys::try_stat(name, false)) name += fmt::format(".mini-criu-{}", sys::own_pid());
+  sys::link_open_file(unnamed.get(), name);
+  UniqueFd named = sys::open(name, O_RDWR | O_NOFOLLOW);
+  sys::unlink_at(AT_FDCWD, name);
+  if (is_marked) sys::remove_attribute(named.get(), kGhostMark);
+  return named;
+}
+
+}  // namespace
+
 std::string OpenedFiles::materialise_ghost(uint32_t id) {
   UniqueFd& holder = ghost_files_[id];
   if (!holder.valid()) {
     const image::Ghost* ghost = find_ghost(id);
     if (!ghost) throw Error(Fault::image, fmt::format("files.img: there is no deleted file {}", id));
     const Step step("deleted file {}", ghost->path());
-    std::string path = ghost->path();
-    if (sys::try_stat(path, false)) path += fmt::format(".mini-criu-{}", sys::own_pid());
-    holder = sys::open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-    sys::unlink_at(AT_FDCWD, path);
+    holder = make_deleted_file(ghost->path());
     fill_ghost(*ghost, holder.get());
   }
   return fmt::format("/proc/self/fd/{}", holder.get());

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "core/sys/failure.h"
@@ -25,6 +26,20 @@ void set_mode(int fd, uint32_t mode) {
 void set_modification_time(int fd, int64_t ns) {
   const timespec times[2] = {{0, UTIME_OMIT}, {ns / 1'000'000'000, ns % 1'000'000'000}};
   check(::futimens(fd, times), "futimens");
+}
+
+bool try_set_attribute(int fd, const char* name) {
+  return ::fsetxattr(fd, name, "", 0, 0) == 0;
+}
+bool has_attribute(const std::string& path, const char* name) {
+  return ::lgetxattr(path.c_str(), name, nullptr, 0) >= 0;
+}
+void remove_attribute(int fd, const char* name) {
+  check(::fremovexattr(fd, name), "fremovexattr");
+}
+void link_open_file(int fd, const std::string& path) {
+  const std::string door = fmt::format("/proc/self/fd/{}", fd);
+  check(::linkat(AT_FDCWD, door.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW), "link " + path);
 }
 
 }  // namespace mcr::sys

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace mcr::sys {
 
@@ -15,5 +16,10 @@ void set_owner_signal(int fd, int signal);
 void set_ownership(int fd, uint32_t uid, uint32_t gid);
 void set_mode(int fd, uint32_t mode);
 void set_modification_time(int fd, int64_t ns);
+// Extended attributes without a value, as marks (xattr(7)). try_set: false where the file system has none.
+bool try_set_attribute(int fd, const char* name);
+bool has_attribute(const std::string& path, const char* name);  // of the file itself, no link is followed
+void remove_attribute(int fd, const char* name);
+void link_open_file(int fd, const std::string& path);  // gives an O_TMPFILE file a name; it must be free
 
 }  // namespace mcr::sys

@@ -78,11 +78,13 @@ TEST(Features, LeaveNothingBehind) {
   probe_features();  // the allocator and lazy symbol binding settle
   const std::set<std::string> fds = open_fds();
   const std::string kids = children();
-  const size_t mappings = mapping_count();
+  [[maybe_unused]] const size_t mappings = mapping_count();
   const std::vector<Feature> features = probe_features();
   EXPECT_EQ(open_fds(), fds);
   EXPECT_EQ(children(), kids);
+#ifndef __SANITIZE_ADDRESS__  // whose allocator maps memory when it pleases
   EXPECT_EQ(mapping_count(), mappings);
+#endif
   EXPECT_EQ(features.size(), feature_names().size());
 }
 
