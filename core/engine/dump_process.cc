@@ -76,6 +76,9 @@ class ProcessDumper {
     sleeping_.resize(process_.threads.size());
     for (size_t i = 0; i < process_.threads.size(); ++i) {
       trace::Tracee& thread = *process_.threads[i];
+      if (sys::dispatches_syscalls(thread.tid()))
+        throw Error(Fault::refused, fmt::format("thread {} has its system calls dispatched to itself", thread.tid()),
+                    "syscall user dispatch cannot be saved yet");
       rseq_.push_back(trace::leave_critical_section(thread, pid_));
       if (static_cast<int64_t>(thread.frame().orig_rax) < 0) continue;
       if (static_cast<int64_t>(thread.frame().rax) == arch::kRestartBlock) {

@@ -8,6 +8,7 @@
 
 #include "core/arch/xstate.h"
 #include "core/mem/vdso.h"
+#include "core/sys/features.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
 #include "core/sys/ptrace.h"
@@ -87,6 +88,17 @@ void check_limits(const tree::ProcessImage& p, std::vector<Problem>& problems) {
   }
 }
 
+// Their ids can be chosen since 6.15.
+void check_timers(const tree::ProcessImage& p, std::vector<Problem>& problems) {
+  for (const auto& facet : p.core.facets()) {
+    image::PosixTimers timers;
+    if (!facet.UnpackTo(&timers) || timers.timers().empty()) continue;
+    if (sys::KernelFeatures features; !features.has("timer_restore_ids"))
+      problems.push_back(
+          {"POSIX timers", "this kernel cannot give them their old ids", "restore on Linux 6.15 or newer"});
+  }
+}
+
 void check_vdso(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
                 const RestoreOptions& options, std::vector<Problem>& problems) {
   if (!inventory.has_vdso() || (!options.redirect_vdso && mem::is_same_vdso(inventory.vdso()))) return;
@@ -114,6 +126,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
   for (const tree::ProcessImage& p : processes) {
     check_ids(p, problems);
     check_limits(p, problems);
+    check_timers(p, problems);
     for (const auto& thread : p.threads)
       if (thread.registers().size() != sizeof(sys::Registers) || thread.xstate().size() < 576)
         problems.push_back({fmt::format("thread {}", thread.tid()), "has registers of another kind of CPU", {}});

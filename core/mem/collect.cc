@@ -22,6 +22,7 @@ void refuse_unsupported(const procfs::Mapping& m) {
   if (m.has_flag("um") || m.has_flag("uw") || m.has_flag("ui"))
     refuse("it is watched by a userfaultfd, whose handler cannot be saved", "end the userfaultfd first");
   if (m.has_flag("io") || m.has_flag("pf")) refuse("memory of a device cannot be saved", "close the device first");
+  if (m.protection_key != 0) refuse("protection keys cannot be saved yet", "run the program without pkey_mprotect()");
   if (m.has_flag("ss")) refuse("shadow stacks are not supported yet", "run the program without them");
   if (m.has_flag("sl")) refuse("sealed mappings are not supported yet", "run the program without mseal()");
   if (m.path.starts_with("/memfd:")) refuse("memfd memory is not supported yet", "use a file or anonymous memory");

@@ -128,6 +128,13 @@ RseqConfiguration get_rseq(HostTid tid) {
   return configuration;
 }
 
+bool dispatches_syscalls(HostTid tid) {
+  constexpr int kGetUserDispatch = 0x4211;
+  uint64_t configuration[4] = {};  // mode, selector, offset, length
+  const long result = request(kGetUserDispatch, tid, sizeof configuration, reinterpret_cast<uint64_t>(configuration));
+  return result == 0 && configuration[0] != 0;
+}
+
 std::optional<StopEvent> poll_stop(HostTid tid) {
   int status = 0;
   for (;;) {

@@ -40,6 +40,9 @@ struct RseqConfiguration {  // PTRACE_GET_RSEQ_CONFIGURATION, 5.13
 };
 RseqConfiguration get_rseq(HostTid tid);
 
+// Syscall user dispatch is on (PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, 6.4). false where it cannot be asked.
+bool dispatches_syscalls(HostTid tid);
+
 // What waitpid reported of a tracee.
 struct StopEvent {
   enum class Kind {
