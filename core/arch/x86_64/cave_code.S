@@ -70,6 +70,8 @@ mcr_cave_probe:
     mov %r15, %rsi
     mov %ebp, %edx
     syscall
+    test %ebp, %ebp                 // with a signal, who comes here has no tracer any more: no read from a number that
+    jnz mcr_cave_resume             // may be another file's by now
     xor %eax, %eax                  // read(r13, rdx, 1): interrupted by the engine; should it be dead, an end of file
     mov %r13, %rdi
     mov %rbx, %rsi
