@@ -70,6 +70,9 @@ constexpr Option kOptions[] = {
      "Give up after so long (dump: on the freeze, default 10; restore: on all of it, default 0); 0: never"},
     {"file-validation", 0, kValue, "filesize|buildid|none", kBoth, kBuilt, Group::common,
      "How restore recognises that a file has changed (default: buildid, which looks at the size too)"},
+    {"cpu-cap", 0, kMaybe, "LIST", kBoth, kBuilt, Group::common,
+     "Which features of the first CPU restore demands: fpu (registers), ins (instructions; both are the default), cpu "
+     "or all (every flag), none; a dump records all of them"},
     {"action-script", 0, kValue, "FILE", kBoth, kBuilt, Group::common,
      "Run FILE at every named moment, with CRTOOLS_SCRIPT_ACTION set; a status other than 0 ends the operation", true},
     {"status-fd", 0, kValue, "FD", kBoth, kBuilt, Group::common,
@@ -116,7 +119,6 @@ constexpr Option kOptions[] = {
     {"deprecated", 0, kFlag, "", kBoth | kCheck, kIgnored, kLater, "nothing here is deprecated that it could allow"},
     // ---- not built yet ----
     {"freeze-cgroup", 0, kValue, "PATH", kDump, kRefused, kLater, "freezing through a control group"},
-    {"cpu-cap", 0, kMaybe, "CAP", kBoth, kRefused, kLater, "choosing which processor features must match"},
     {"file-locks", 'l', kFlag, "", kBoth, kRefused, kLater, "file locks"},
     {"link-remap", 0, kFlag, "", kBoth, kRefused, kLater, "temporary links for deleted files that have other names"},
     {"force-irmap", 0, kFlag, "", kBoth, kRefused, kLater, "finding watched files by their inode number"},

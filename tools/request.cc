@@ -78,6 +78,7 @@ DumpRequest dump_request(const CommandLine& line) {
   request.options.tree = HostPid(parse_pid("tree", *tree));
   request.options.leave_running = settings.flag("leave-running");
   request.options.sync = settings.flag("sync");
+  if (const auto demand = settings.value("cpu-cap")) parse_cpu_demand("cpu-cap", *demand);  // of interest to restore
   if (const auto size = settings.value("ghost-limit")) request.options.ghost_limit = parse_size("ghost-limit", *size);
   return request;
 }
@@ -89,6 +90,7 @@ RestoreRequest restore_request(const CommandLine& line) {
   RestoreRequest request{surroundings(settings), {}};
   fill_common(request.options, settings, request.around.images_dir);
   request.options.sibling = settings.flag("restore-sibling");
+  if (const auto demand = settings.value("cpu-cap")) request.options.cpu = parse_cpu_demand("cpu-cap", *demand);
   request.options.redirect_vdso = settings.flag("redirect-vdso");
   request.detached = request.options.detached = settings.flag("restore-detached");
   if (request.options.sibling && !request.detached)

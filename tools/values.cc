@@ -75,6 +75,24 @@ engine::FileValidation parse_validation(std::string_view option, std::string_vie
   usage(fmt::format("--{}: \"{}\" is unknown", option, text), "give filesize, buildid or none");
 }
 
+arch::CpuDemand parse_cpu_demand(std::string_view option, std::string_view text) {
+  arch::CpuDemand demand{false, false, false};
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    const std::string_view word = text.substr(at, end - at);
+    if (word == "fpu")
+      demand.registers = true;
+    else if (word == "ins")
+      demand.instructions = true;
+    else if (word == "cpu" || word == "all" || text == "+")  // "+": no list was given
+      demand = {true, true, true};
+    else if (word != "none")
+      usage(fmt::format("--{}: \"{}\" is unknown", option, word), "give none, fpu, ins, cpu or all");
+    at = end + 1;
+  }
+  return demand;
+}
+
 log::Level parse_verbosity(const std::vector<std::string>& values) {
   uint64_t level = static_cast<uint64_t>(log::Settings().level);
   for (const std::string& value : values) {

@@ -19,6 +19,8 @@ int parse_descriptor(std::string_view option, std::string_view text);
 std::chrono::milliseconds parse_seconds(std::string_view option, std::string_view text);
 uint64_t parse_size(std::string_view option, std::string_view text);  // bytes; "64K", "1M", "2G"
 engine::FileValidation parse_validation(std::string_view option, std::string_view text);
+// "fpu,ins"; "cpu", "all" and no list at all ("+"): the CPU as it was.
+arch::CpuDemand parse_cpu_demand(std::string_view option, std::string_view text);
 // Folds all values of -v in order: "4" sets the level, "+" (a bare -v) and "vv" (-vvv) raise it; it ends at debug.
 log::Level parse_verbosity(const std::vector<std::string>& values);
 

@@ -120,9 +120,8 @@ class Dump {
     inventory_.set_shell_job(options_.shell_job);
     inventory_.set_boot_time_ns(sys::clock_ns(CLOCK_BOOTTIME));
     inventory_.set_monotonic_ns(sys::clock_ns(CLOCK_MONOTONIC));
-    const std::string& xstate = processes_.front().threads.front().xstate();
-    inventory_.mutable_cpu()->set_xcr0(arch::xcr0_of(xstate));
-    inventory_.mutable_cpu()->set_xsave_size(static_cast<uint32_t>(xstate.size()));
+    inventory_.mutable_cpu()->set_xcr0(arch::host_xcr0());
+    inventory_.mutable_cpu()->set_xsave_size(arch::host_layout().bytes);
     statistics_.set_image_bytes(writer_.bytes());
     auto records = writer_.records("stats-dump.img");
     records.append(statistics_);

@@ -9,6 +9,7 @@
 #include "core/arch/xstate.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/engine/extended_state.h"
 #include "core/engine/look.h"
 #include "core/engine/thread_files.h"
 #include "core/facets/facet.h"
@@ -174,7 +175,7 @@ class ProcessDumper {
     core.set_tid(files.status.ns_pid.back());
     core.set_name(files.status.name);
     core.set_registers(&thread.frame(), sizeof(sys::Registers));
-    arch::save_xstate(thread.tid(), *core.mutable_xstate());
+    *core.mutable_extended() = extended_message(arch::save_xstate(thread.tid()));
     if (const auto& sleep = sleeping_[index]) {
       core.mutable_restart()->set_present(true);
       core.mutable_restart()->set_number(sleep->number);

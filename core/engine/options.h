@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/arch/cpu_features.h"
 #include "core/base/ids.h"
 
 namespace mcr::engine {
@@ -37,6 +38,7 @@ struct RestoreOptions {
   bool leave_stopped = false;
   bool shell_job = false;
   FileValidation validation = FileValidation::buildid;
+  arch::CpuDemand cpu;
   bool redirect_vdso = false;  // take the path for a changed vdso even where it did not change
   std::chrono::milliseconds timeout{0};
   Hook hook;

@@ -4,9 +4,13 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <iterator>
 #include <set>
+#include <sstream>
 
+#include "core/arch/cpu_features.h"
 #include "core/arch/xstate.h"
+#include "core/engine/extended_state.h"
 #include "core/mem/vdso.h"
 #include "core/sys/features.h"
 #include "core/sys/file.h"
@@ -48,8 +52,17 @@ void check_ids(const tree::ProcessImage& p, std::vector<Problem>& problems) {
                         fmt::format("end the processes of that group (pgrep -g {})", p.core.pid())});
 }
 
-void check_cpu(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
-               std::vector<Problem>& problems) {
+std::set<std::string> cpu_flags() {
+  std::istringstream text(sys::read_text("/proc/cpuinfo"));
+  for (std::string line; std::getline(text, line);) {
+    if (!line.starts_with("flags")) continue;
+    std::istringstream words(line.substr(line.find(':') + 1));
+    return {std::istream_iterator<std::string>(words), {}};
+  }
+  return {};
+}
+
+void check_cpu(const image::Inventory& inventory, const RestoreOptions& options, std::vector<Problem>& problems) {
   if (inventory.architecture() != "x86_64")
     problems.push_back(
         {"image", fmt::format("is of architecture {}", inventory.architecture()), "restore it on such a machine"});
@@ -58,19 +71,28 @@ void check_cpu(const image::Inventory& inventory, const std::vector<tree::Proces
         {"image",
          fmt::format("has pages of {} bytes, this kernel of {}", inventory.page_size(), sys::page_size()),
          {}});
-  const std::string text = sys::read_text("/proc/cpuinfo");
-  const size_t at = text.find("\nflags");
-  std::string flags = text.substr(at, text.find('\n', at + 1) - at) + " ";
-  std::string missing;
-  for (const std::string& feature : inventory.cpu().features())
-    if (flags.find(" " + feature + " ") == std::string::npos) missing += (missing.empty() ? "" : ", ") + feature;
+  const std::vector<std::string> wanted(inventory.cpu().features().begin(), inventory.cpu().features().end());
+  const auto missing = arch::missing_flags(wanted, cpu_flags(), options.cpu);
   if (!missing.empty())
-    problems.push_back({"cpu", fmt::format("lacks {}, which the program may have found and be using", missing),
-                        "restore on a CPU that has them"});
-  uint64_t used = 0;
-  for (const auto& p : processes)
-    for (const auto& thread : p.threads) used |= arch::used_components(thread.xstate());
-  (void)used;
+    problems.push_back(
+        {"cpu", fmt::format("lacks {}, which the program may have found and be using", fmt::join(missing, ", ")),
+         "restore on a CPU that has them, or with --cpu-cap when you know that it does without"});
+}
+
+void check_registers(const image::Inventory& inventory, const tree::ProcessImage& p, std::vector<Problem>& problems) {
+  for (const auto& thread : p.threads) {
+    const std::string object = fmt::format("thread {}", thread.tid());
+    if (thread.registers().size() != sizeof(sys::Registers)) {
+      problems.push_back({object, "has registers of another kind of CPU", {}});
+      continue;
+    }
+    try {
+      for (std::string& misfit : arch::find_misfits(extended_state(thread, inventory.cpu()), arch::host_layout()))
+        problems.push_back({object, std::move(misfit), "restore on a CPU that has them"});
+    } catch (const Error& e) {
+      problems.push_back({object, e.reason(), {}});
+    }
+  }
 }
 
 void check_limits(const tree::ProcessImage& p, std::vector<Problem>& problems) {
@@ -127,11 +149,9 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
     check_ids(p, problems);
     check_limits(p, problems);
     check_timers(p, problems);
-    for (const auto& thread : p.threads)
-      if (thread.registers().size() != sizeof(sys::Registers) || thread.xstate().size() < 576)
-        problems.push_back({fmt::format("thread {}", thread.tid()), "has registers of another kind of CPU", {}});
+    check_registers(inventory, p, problems);
   }
-  check_cpu(inventory, processes, problems);
+  check_cpu(inventory, options, problems);
   check_vdso(inventory, processes, options, problems);
   check_session(inventory, options, problems);
   files.check(problems);

@@ -10,6 +10,7 @@
 #include "core/arch/xstate.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/engine/extended_state.h"
 #include "core/engine/spawn_threads.h"
 #include "core/facets/facet.h"
 #include "core/mem/address_space.h"
@@ -99,6 +100,12 @@ class ProcessRestorer {
     batch.add("close_range", SYS_close_range, {socket + 1, 0xffffffff, 0});
     if (!context_.options.shell_job) batch.add("setsid", SYS_setsid, {});
     batch.add("personality", SYS_personality, {image_.core.personality()});
+    for (const auto& thread : image_.threads)
+      if (arch::uses_tiles(extended_state(thread, context_.reader.inventory().cpu()))) {
+        constexpr uint64_t kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, 5.16; of the process
+        batch.add("arch_prctl(ARCH_REQ_XCOMP_PERM)", SYS_arch_prctl, {kRequestPermission, arch::kTileData});
+        break;
+      }
     channel().run(batch);
   }
 
@@ -236,6 +243,11 @@ class ProcessRestorer {
     for (size_t i = 0; i < frames.size(); ++i)
       std::memcpy(&frames[i], image_.threads[i].registers().data(), sizeof frames[i]);
     const RemoteAddr gadget = mem::find_syscall_gadget(live_vdso_);
+    std::vector<arch::ExtendedState> extended;
+    for (size_t i = 0; i < frames.size(); ++i) {
+      extended.push_back(extended_state(image_.threads[i], context_.reader.inventory().cpu()));
+      if (arch::uses_tiles(extended.back())) process_->make_room_for_tiles(*process_->threads()[i]);
+    }
     prime_restarts(*process_, image_, gadget, channel().area().base, frames);
     const int64_t result = process_->last_call(gadget, SYS_munmap,
                                                {process_->blob_start(), process_->blob_end() - process_->blob_start()});
@@ -245,7 +257,7 @@ class ProcessRestorer {
     for (size_t i = 0; i < frames.size(); ++i) {
       trace::Tracee& thread = *process_->threads()[i];
       const Step thread_step("thread {}", thread.tid());
-      arch::load_xstate(thread.tid(), image_.threads[i].xstate());
+      arch::load_xstate(thread.tid(), extended[i]);
       sys::set_registers(thread.tid(), frames[i]);
       for (const auto& action : thread_work_[i].plan.outside) action(thread);
     }

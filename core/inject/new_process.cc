@@ -10,6 +10,7 @@
 #include "core/base/log.h"
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
+#include "core/trace/remote_memory.h"
 
 extern "C" const std::byte mcr_blob_begin[], mcr_blob_end[];
 
@@ -142,6 +143,26 @@ int64_t NewProcess::begin_call(trace::Tracee& thread, RemoteAddr gadget, long nu
   if (!thread.wait_until_stopped(soon()))
     throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", thread.tid()));
   return result;
+}
+
+void NewProcess::make_room_for_tiles(trace::Tracee& thread) {
+  const Step step("room for AMX tiles");
+  constexpr unsigned char kCode[] = {0x0f, 0xae, 0x2f, 0x0f, 0x05};  // xrstor (%rdi); syscall
+  constexpr uint64_t kTiles = 3 << 17;
+  thread.stop_again(soon());
+  const uint64_t code = plan_.blob_address + parasite::kCodeBytes - sizeof kCode;
+  const uint64_t state = (channel_->area().base.get() + 63) / 64 * 64;
+  std::vector<uint64_t> area(2048);  // 16 KiB; nothing but its header
+  area[64] = kTiles;                 // XSTATE_BV at 512
+  const trace::RemoteMemory memory(pid_);
+  memory.write(RemoteAddr(code), std::as_bytes(std::span(kCode)));
+  memory.write(RemoteAddr(state), std::as_bytes(std::span(area)));
+  sys::Registers r = sys::get_registers(thread.tid());
+  r.rip = code, r.rdi = state, r.rax = kTiles, r.rdx = 0, r.orig_rax = ~0ULL;
+  sys::set_registers(thread.tid(), r);
+  // rax is a system call number that is none (ENOSYS): only its border is of interest.
+  thread.run_to_syscall_border(soon());
+  thread.run_to_syscall_border(soon());
 }
 
 // While one thread still has EXITKILL, our death kills the whole group; taking it from the last one is the commit.

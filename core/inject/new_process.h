@@ -40,6 +40,9 @@ class NewProcess {
   // Starts a system call in a stopped thread and interrupts it at once; returns what stands in rax then: its result,
   // or the code that says how the kernel would go on with it.
   int64_t begin_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
+  // The kernel gives a thread room for AMX tiles at its first instruction that touches them (5.16): makes the stopped
+  // thread execute one. Its process must have the permission (arch_prctl ARCH_REQ_XCOMP_PERM). Its registers change.
+  void make_room_for_tiles(trace::Tracee& thread);
   // Runs one last system call in the stopped leader from a `syscall` instruction at `gadget`; the result.
   int64_t last_call(RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
   void release();  // the commit: from here on it lives without us

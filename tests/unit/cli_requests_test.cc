@@ -140,6 +140,23 @@ TEST(RestoreRequest, RefusesASiblingInTheForeground) {
   EXPECT_TRUE(is_usage_error([] { restore_of({"-s", "-R"}); }));
 }
 
+TEST(Values, CpuDemands) {
+  const auto demand = [](const char* text) {
+    const auto d = parse_cpu_demand("cpu-cap", text);
+    return (d.registers ? 1 : 0) + (d.instructions ? 2 : 0) + (d.exact ? 4 : 0);
+  };
+  EXPECT_EQ(demand("none"), 0);
+  EXPECT_EQ(demand("fpu"), 1);
+  EXPECT_EQ(demand("ins"), 2);
+  EXPECT_EQ(demand("fpu,ins"), 3);
+  EXPECT_EQ(demand("cpu"), 7);
+  EXPECT_EQ(demand("all"), 7);
+  EXPECT_EQ(demand("+"), 7);
+  EXPECT_THROW(parse_cpu_demand("cpu-cap", "sse"), Error);
+  EXPECT_THROW(parse_cpu_demand("cpu-cap", "fpu,"), Error);
+  EXPECT_THROW(parse_cpu_demand("cpu-cap", ""), Error);
+}
+
 TEST(Values, SizesHaveSuffixes) {
   EXPECT_EQ(parse_size("x", "0"), 0u);
   EXPECT_EQ(parse_size("x", "123"), 123u);
