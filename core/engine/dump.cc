@@ -104,7 +104,7 @@ class Dump {
   void look_at_frozen(trace::FrozenTree& frozen, const kinds::OpenFiles& files) {
     for (auto& process : frozen.processes()) {
       const Step step("process {}", process->pid);
-      files.look_at_descriptors(process->pid);
+      files.look_at_descriptors(process->view());
     }
   }
 

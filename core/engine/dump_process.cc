@@ -35,8 +35,9 @@ class ProcessDumper {
   ProcessDumper(trace::FrozenProcess& process, DumpContext& context)
       : process_(process),
         context_(context),
-        pid_(process.pid),
-        leader_(*process.threads.front()),
+        pid_(process.view()),
+        host_(*process.threads.front()),
+        leader_status_(procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", process.pid)))),
         status_(procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", pid_)))),
         stat_(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", pid_)))) {}
 
@@ -95,14 +96,14 @@ class ProcessDumper {
 
   void collect_core() {
     auto& core = image_.core;
-    core.set_pid(status_.ns_pid.back());
+    core.set_pid(leader_status_.ns_pid.back());
     core.set_ppid(stat_.ppid);
     core.set_pgid(stat_.pgrp);
     core.set_sid(stat_.session);
-    core.set_command(status_.name);
+    core.set_command(leader_status_.name);
     core.set_stopped(process_.stopped_by_job_control());
     core.set_stop_signal(process_.stop_signal());
-    core.set_thread_count(static_cast<uint32_t>(process_.threads.size()));
+    core.set_thread_count(static_cast<uint32_t>(process_.threads.size() + (process_.leader_ended() ? 1 : 0)));
     if (const auto text = sys::try_read_text(fmt::format("/proc/{}/personality", pid_)))
       core.set_personality(static_cast<uint32_t>(std::stoul(*text, nullptr, 16)));
   }
@@ -131,7 +132,7 @@ class ProcessDumper {
 
   void collect_facets(inject::ParasiteSession& parasite) {
     const Step step("state");
-    const facets::ProcessView view{pid_, leader_, status_};
+    const facets::ProcessView view{pid_, host_, status_};
     auto all = facets::process_facets();
     inject::Batch batch = parasite.channel().batch();
     const size_t brk = batch.add("brk", SYS_brk, {0});
@@ -141,13 +142,31 @@ class ProcessDumper {
     image_.map.set_brk(static_cast<uint64_t>(batch.result(brk)));
     securebits_ = static_cast<uint32_t>(batch.result(securebits));
     // Pending signals are read through ptrace, for which the host has to stand still.
-    leader_.stop_again(sys::Clock::now() + std::chrono::seconds(10));
+    host_.stop_again(sys::Clock::now() + std::chrono::seconds(10));
     for (auto& facet : all) facet->collect(batch, view, *image_.core.add_facets());
-    leader_.run();
+    host_.run();
+  }
+
+  // A leader that has ended stays a zombie as long as other threads live; its number, name and rights are still seen.
+  void record_ended_leader() {
+    image::ThreadCore core;
+    core.set_tid(leader_status_.ns_pid.back());
+    core.set_name(leader_status_.name);
+    core.mutable_ended();
+    // Of a stopped process the kernel shows the stop signal in this place.
+    if (process_.stopped_by_job_control())
+      log::warning("dump", "the exit status of the ended leader {} cannot be seen while the process is stopped: 0",
+                   process_.pid);
+    else
+      core.mutable_ended()->set_exit_code(
+          procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", process_.pid))).exit_code >> 8 & 0xff);
+    facets::dump_ended_thread(HostTid(process_.pid.get()), leader_status_, securebits_, *core.mutable_facets());
+    image_.threads.push_back(std::move(core));
   }
 
   // While one thread wakes up to answer, the one before is written down.
   void collect_threads(inject::ParasiteSession& parasite) {
+    if (process_.leader_ended()) record_ended_leader();
     record_host(parasite);
     inject::ThreadProbe last;
     for (size_t i = 1; i < process_.threads.size(); ++i) {
@@ -163,9 +182,9 @@ class ProcessDumper {
   // It waits inside the parasite, which touches no more of it than its general registers.
   void record_host(inject::ParasiteSession& parasite) {
     const auto probe = parasite.probe_host();
-    leader_.stop_again(sys::Clock::now() + std::chrono::seconds(10));
+    host_.stop_again(sys::Clock::now() + std::chrono::seconds(10));
     record_thread(0, probe);
-    leader_.run();
+    host_.run();
   }
 
   void record_thread(size_t index, const inject::ThreadProbe& probe) {
@@ -187,7 +206,7 @@ class ProcessDumper {
   }
 
   void collect_files() {
-    image_.descriptors = context_.files.enter_descriptors(pid_, process_.pidfd.get(), context_.writer);
+    image_.descriptors = context_.files.enter_descriptors(pid_, process_.descriptors_pidfd(), context_.writer);
     image_.fs.set_cwd_file(
         context_.files.enter_path(pid_, fmt::format("/proc/{}/cwd", pid_), O_RDONLY | O_DIRECTORY, context_.writer));
     image_.fs.set_root_file(
@@ -243,9 +262,9 @@ class ProcessDumper {
 
   trace::FrozenProcess& process_;
   DumpContext& context_;
-  HostPid pid_;
-  trace::Tracee& leader_;
-  procfs::Status status_;
+  HostPid pid_;          // of the leader, or of another thread when it has ended: all of /proc is read through it
+  trace::Tracee& host_;  // of the parasite: the same thread
+  procfs::Status leader_status_, status_;
   procfs::Stat stat_;
   std::vector<procfs::Mapping> mappings_;
   mem::AddressSpace space_;

@@ -43,13 +43,13 @@ void refuse_session(const procfs::Stat& stat, const DumpOptions& options) {
 
 // Of very many threads the first ones stand for all: the others are asked when they stand still, where it costs once
 // instead of twice.
-void refuse_threads(HostPid pid) {
+void refuse_threads(HostPid pid, HostPid view) {
   constexpr size_t kBeforeTheFreeze = 64;
   std::vector<HostTid> tids = trace::threads_of(pid);
   tids.resize(std::min(tids.size(), kBeforeTheFreeze));
   for (const ThreadFiles& thread : read_thread_status(pid, tids)) {
     trace::refuse_traced(thread.tid, thread.status);
-    refuse_thread(pid, thread);
+    refuse_thread(view, thread);
   }
 }
 
@@ -81,22 +81,21 @@ void look_at_memory(HostPid pid, const kinds::OpenFiles& files) {
 
 }  // namespace
 
-void refuse_thread(HostPid pid, const ThreadFiles& thread) {
+void refuse_thread(HostPid view, const ThreadFiles& thread) {
   const procfs::Status& status = thread.status;
   const Step step("thread {} {}", thread.tid, status.name);
   if (status.seccomp != 0)
     throw Error(Fault::refused, status.seccomp == 1 ? "it is in seccomp strict mode" : "it has seccomp filters",
                 "seccomp cannot be saved yet");
-  if (status.state == 'Z')
-    throw Error(Fault::refused, "it has ended while other threads go on", "this cannot be saved yet");
-  if (thread.tid.get() == pid.get()) return;
+  if (status.state == 'Z' || status.state == 'X' || thread.tid.get() == view.get()) return;
   for (const auto& [type, what] : {std::pair{KCMP_FILES, "descriptors"}, std::pair{KCMP_FS, "a working directory"}})
-    if (!sys::share_object(pid.get(), thread.tid.get(), type).value_or(true))
+    if (!sys::share_object(view.get(), thread.tid.get(), type).value_or(true))
       throw Error(Fault::refused, fmt::format("it has {} of its own (unshare(2))", what), "this cannot be saved yet");
 }
 
 void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenFiles& files) {
   trace::refuse_unfreezable(pid);
+  const HostPid view = trace::living_thread(pid);
   if (sys::effective_uid() != 0) {
     const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", pid)));
     if (status.uid[0] != sys::effective_uid())
@@ -105,14 +104,14 @@ void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenF
                   "run mini-criu as root or as that user");
   }
   refuse_children(pid);
-  refuse_foreign_namespaces(pid);
+  refuse_foreign_namespaces(view);
   refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", pid))), options);
-  refuse_threads(pid);
-  files.look_at_path(pid, fmt::format("/proc/{}/cwd", pid));
-  files.look_at_path(pid, fmt::format("/proc/{}/root", pid));
-  files.look_at_path(pid, fmt::format("/proc/{}/exe", pid));
-  files.look_at_descriptors(pid);
-  look_at_memory(pid, files);
+  refuse_threads(pid, view);
+  files.look_at_path(view, fmt::format("/proc/{}/cwd", view));
+  files.look_at_path(view, fmt::format("/proc/{}/root", view));
+  files.look_at_path(view, fmt::format("/proc/{}/exe", view));
+  files.look_at_descriptors(view);
+  look_at_memory(view, files);
 }
 
 }  // namespace mcr::engine

@@ -11,7 +11,7 @@ namespace mcr::engine {
 // Throws Error (refused) naming object, reason and remedy.
 void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenFiles& files);
 
-// The same of one thread; also asked of every thread once it stands still.
-void refuse_thread(HostPid pid, const ThreadFiles& thread);
+// The same of one thread; also asked of every thread once it stands still. `view`: a thread of the process that lives.
+void refuse_thread(HostPid view, const ThreadFiles& thread);
 
 }  // namespace mcr::engine

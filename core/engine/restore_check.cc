@@ -81,6 +81,7 @@ void check_cpu(const image::Inventory& inventory, const RestoreOptions& options,
 
 void check_registers(const image::Inventory& inventory, const tree::ProcessImage& p, std::vector<Problem>& problems) {
   for (const auto& thread : p.threads) {
+    if (thread.has_ended()) continue;
     const std::string object = fmt::format("thread {}", thread.tid());
     if (thread.registers().size() != sizeof(sys::Registers)) {
       problems.push_back({object, "has registers of another kind of CPU", {}});

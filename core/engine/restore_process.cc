@@ -101,7 +101,7 @@ class ProcessRestorer {
     if (!context_.options.shell_job) batch.add("setsid", SYS_setsid, {});
     batch.add("personality", SYS_personality, {image_.core.personality()});
     for (const auto& thread : image_.threads)
-      if (arch::uses_tiles(extended_state(thread, context_.reader.inventory().cpu()))) {
+      if (!thread.has_ended() && arch::uses_tiles(extended_state(thread, context_.reader.inventory().cpu()))) {
         constexpr uint64_t kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, 5.16; of the process
         batch.add("arch_prctl(ARCH_REQ_XCOMP_PERM)", SYS_arch_prctl, {kRequestPermission, arch::kTileData});
         break;
@@ -241,11 +241,14 @@ class ProcessRestorer {
     process_->seize_threads(tids);
     std::vector<sys::Registers> frames(image_.threads.size());
     for (size_t i = 0; i < frames.size(); ++i)
-      std::memcpy(&frames[i], image_.threads[i].registers().data(), sizeof frames[i]);
+      if (!image_.threads[i].has_ended())
+        std::memcpy(&frames[i], image_.threads[i].registers().data(), sizeof frames[i]);
     const RemoteAddr gadget = mem::find_syscall_gadget(live_vdso_);
     std::vector<arch::ExtendedState> extended;
     for (size_t i = 0; i < frames.size(); ++i) {
-      extended.push_back(extended_state(image_.threads[i], context_.reader.inventory().cpu()));
+      extended.emplace_back();
+      if (image_.threads[i].has_ended()) continue;
+      extended.back() = extended_state(image_.threads[i], context_.reader.inventory().cpu());
       if (arch::uses_tiles(extended.back())) process_->make_room_for_tiles(*process_->threads()[i]);
     }
     prime_restarts(*process_, image_, gadget, channel().area().base, frames);
@@ -257,10 +260,13 @@ class ProcessRestorer {
     for (size_t i = 0; i < frames.size(); ++i) {
       trace::Tracee& thread = *process_->threads()[i];
       const Step thread_step("thread {}", thread.tid());
+      if (image_.threads[i].has_ended()) continue;
       arch::load_xstate(thread.tid(), extended[i]);
       sys::set_registers(thread.tid(), frames[i]);
       for (const auto& action : thread_work_[i].plan.outside) action(thread);
     }
+    if (image_.threads.front().has_ended())
+      process_->end_leader(gadget, static_cast<int>(image_.threads.front().ended().exit_code()));
   }
 
   const tree::ProcessImage& image_;

@@ -62,23 +62,24 @@ void change_capabilities(const image::Credentials& m, const procfs::Status& own,
       calls.add("prctl(PR_CAP_AMBIENT_RAISE)", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0});
 }
 
+void pack(const procfs::Status& s, uint32_t securebits, google::protobuf::Any& out) {
+  image::Credentials message;
+  message.set_uid(s.uid[0]), message.set_euid(s.uid[1]), message.set_suid(s.uid[2]), message.set_fsuid(s.uid[3]);
+  message.set_gid(s.gid[0]), message.set_egid(s.gid[1]), message.set_sgid(s.gid[2]), message.set_fsgid(s.gid[3]);
+  for (const uint32_t group : s.groups) message.add_groups(group);
+  message.set_cap_inheritable(s.cap_inheritable);
+  message.set_cap_permitted(s.cap_permitted);
+  message.set_cap_effective(s.cap_effective);
+  message.set_cap_bounding(s.cap_bounding);
+  message.set_cap_ambient(s.cap_ambient);
+  message.set_securebits(securebits);
+  message.set_no_new_privs(s.no_new_privs);
+  out.PackFrom(message);
+}
+
 class CredentialsFacet : public ThreadFacet {
  public:
-  void dump(const ThreadView& view, google::protobuf::Any& out) override {
-    const procfs::Status& s = view.status;
-    image::Credentials message;
-    message.set_uid(s.uid[0]), message.set_euid(s.uid[1]), message.set_suid(s.uid[2]), message.set_fsuid(s.uid[3]);
-    message.set_gid(s.gid[0]), message.set_egid(s.gid[1]), message.set_sgid(s.gid[2]), message.set_fsgid(s.gid[3]);
-    for (const uint32_t group : s.groups) message.add_groups(group);
-    message.set_cap_inheritable(s.cap_inheritable);
-    message.set_cap_permitted(s.cap_permitted);
-    message.set_cap_effective(s.cap_effective);
-    message.set_cap_bounding(s.cap_bounding);
-    message.set_cap_ambient(s.cap_ambient);
-    message.set_securebits(view.securebits);
-    message.set_no_new_privs(s.no_new_privs);
-    out.PackFrom(message);
-  }
+  void dump(const ThreadView& view, google::protobuf::Any& out) override { pack(view.status, view.securebits, out); }
   bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {
     image::Credentials message;
     if (!from.UnpackTo(&message)) return false;
@@ -94,6 +95,11 @@ class CredentialsFacet : public ThreadFacet {
 };
 
 }  // namespace
+
+void dump_ended_thread(HostTid, const procfs::Status& status, uint32_t securebits,
+                       google::protobuf::RepeatedPtrField<google::protobuf::Any>& out) {
+  pack(status, securebits, *out.Add());
+}
 
 std::unique_ptr<ThreadFacet> make_credentials() {
   return std::make_unique<CredentialsFacet>();

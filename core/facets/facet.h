@@ -77,4 +77,8 @@ class ThreadFacet {
 };
 std::vector<std::unique_ptr<ThreadFacet>> thread_facets();
 
+// What can still be seen of a leader that has ended before other threads.
+void dump_ended_thread(HostTid tid, const procfs::Status& status, uint32_t securebits,
+                       google::protobuf::RepeatedPtrField<google::protobuf::Any>& out);
+
 }  // namespace mcr::facets

@@ -1,6 +1,7 @@
 #include "core/inject/new_process.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -8,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/procfs/status.h"
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
 #include "core/trace/remote_memory.h"
@@ -165,12 +167,29 @@ void NewProcess::make_room_for_tiles(trace::Tracee& thread) {
   thread.run_to_syscall_border(soon());
 }
 
+// It is let go first: a zombie that is traced cannot be. Our death still kills all, for the others have EXITKILL.
+void NewProcess::end_leader(RemoteAddr gadget, int exit_code) {
+  const Step step("end the leader");
+  point_at_call(leader(), gadget, SYS_exit, {static_cast<uint64_t>(exit_code)});
+  sys::set_options(leader().tid(), 0);
+  leader().detach();
+  const auto give_up = soon();
+  for (;;) {
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/stat", pid_));
+    if (text && procfs::parse_stat(*text).state == 'Z') return;
+    if (!text || sys::Clock::now() > *give_up) throw Error(Fault::system, "it did not end");
+    ::sched_yield();
+  }
+}
+
 // While one thread still has EXITKILL, our death kills the whole group; taking it from the last one is the commit.
 // No thread has run an instruction of the program yet.
 void NewProcess::release() {
-  for (auto& thread : threads_) sys::set_options(thread->tid(), 0);
+  for (auto& thread : threads_)
+    if (!thread->gone()) sys::set_options(thread->tid(), 0);
   released_ = true;
-  for (auto& thread : threads_) thread->detach();
+  for (auto& thread : threads_)
+    if (!thread->gone()) thread->detach();
 }
 
 }  // namespace mcr::inject

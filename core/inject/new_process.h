@@ -45,6 +45,8 @@ class NewProcess {
   void make_room_for_tiles(trace::Tracee& thread);
   // Runs one last system call in the stopped leader from a `syscall` instruction at `gadget`; the result.
   int64_t last_call(RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
+  // Lets the leader exit alone (_exit(2) by number 60) and waits until it is the zombie of its threads, which live on.
+  void end_leader(RemoteAddr gadget, int exit_code);
   void release();  // the commit: from here on it lives without us
 
  private:

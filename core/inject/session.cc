@@ -30,10 +30,10 @@ bool failed(uint64_t result) {
 ParasiteSession::ParasiteSession(trace::FrozenProcess& process, const std::vector<procfs::Mapping>& mappings,
                                  Damage& damage)
     : process_(process),
-      pid_(process.pid),
+      pid_(process.view()),
       host_(*process.threads.front()),
       damage_(damage),
-      memory_(process.pid),
+      memory_(process.view()),
       mappings_(mappings),
       total_(parasite::kCodeBytes + kDataBytes) {
   const Step step("infect");
@@ -158,7 +158,7 @@ void ParasiteSession::connect() {
   int32_t sockets[2];
   sys::read_memory(pid_, base_ + parasite::kDataOffset, sockets, sizeof sockets);
   remote_socket_ = sockets[0];
-  UniqueFd ours = sys::get_fd(process_.pidfd.get(), sockets[1]);
+  UniqueFd ours = sys::get_fd(process_.descriptors_pidfd(), sockets[1]);
   memory_.write(base_, std::span(mcr_blob_begin, mcr_blob_end));
   channel_ = std::make_unique<Channel>(pid_, std::move(ours), base_, kDataBytes);
   channel_->set_tracee(&host_);

@@ -1,5 +1,6 @@
 #include "core/sys/process.h"
 
+#include <fcntl.h>
 #include <linux/kcmp.h>
 #include <poll.h>
 #include <signal.h>
@@ -42,6 +43,12 @@ bool group_exists(pid_t group) {
 
 UniqueFd open_pidfd(HostPid pid) {
   return UniqueFd(static_cast<int>(check(::syscall(SYS_pidfd_open, pid.get(), 0), fmt::format("pidfd_open {}", pid))));
+}
+
+UniqueFd open_thread_pidfd(HostTid tid) {
+  constexpr int kThread = O_EXCL;  // PIDFD_THREAD
+  return UniqueFd(static_cast<int>(
+      check(::syscall(SYS_pidfd_open, tid.get(), kThread), fmt::format("pidfd_open of thread {} (Linux 6.9)", tid))));
 }
 
 UniqueFd get_fd(int pidfd, int remote_fd) {

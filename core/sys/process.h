@@ -29,6 +29,7 @@ pid_t group_of(pid_t pid);
 bool try_kill(HostPid pid, int signal);                       // false: no such process
 bool group_exists(pid_t group);                               // some process has this group id
 UniqueFd open_pidfd(HostPid pid);                             // pidfd_open(2), 5.3
+UniqueFd open_thread_pidfd(HostTid tid);                      // PIDFD_THREAD, 6.9
 UniqueFd get_fd(int pidfd, int remote_fd);                    // pidfd_getfd(2), 5.6
 int compare_files(HostPid a, int fd_a, HostPid b, int fd_b);  // kcmp(2) KCMP_FILE: 0 equal, 1 less, 2 greater
 // Whether two tasks share a kernel object (KCMP_VM, KCMP_FILES, ...). nullopt when one of them has ended.

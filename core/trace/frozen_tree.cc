@@ -35,6 +35,19 @@ std::vector<HostTid> threads_of(HostPid pid) {
   return tids;
 }
 
+HostPid living_thread(HostPid pid) {
+  const auto lives = [&](HostTid tid) {
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/stat", pid, tid));
+    if (!text) return false;
+    const char state = procfs::parse_stat(*text).state;
+    return state != 'Z' && state != 'X';
+  };
+  if (lives(HostTid(pid.get()))) return pid;
+  for (const HostTid tid : threads_of(pid))
+    if (lives(tid)) return HostPid(tid.get());
+  return pid;
+}
+
 namespace {
 
 std::vector<HostPid> children_by_threads(HostPid pid, const std::vector<HostTid>& threads) {
@@ -95,7 +108,7 @@ void refuse_unfreezable(HostPid pid) {
   if (status.tgid != pid.get())
     throw Error(Fault::refused, fmt::format("{} is a thread of process {}", pid, status.tgid),
                 fmt::format("give -t {}", status.tgid));
-  if (stat.state == 'Z' || stat.state == 'X')
+  if ((stat.state == 'Z' || stat.state == 'X') && living_thread(pid) == pid)
     throw Error(Fault::refused, fmt::format("{} has already ended (zombie)", describe_process(pid)));
   for (HostPid ancestor = sys::own_pid(); ancestor.get() > 0;) {
     if (ancestor == pid)
@@ -142,6 +155,7 @@ FrozenTree::FrozenTree(HostPid root, const sys::Deadline& deadline, Damage& dama
     std::stable_partition(p->threads.begin(), p->threads.end(),
                           [&](const auto& thread) { return thread->tid().get() == p->pid.get(); });
     for (auto& thread : p->threads) thread->remember();
+    if (p->leader_ended()) p->thread_pidfd = sys::open_thread_pidfd(p->threads.front()->tid());
   }
 }
 

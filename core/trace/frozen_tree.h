@@ -18,7 +18,13 @@ struct FrozenProcess {
   HostPid pid;
   HostPid parent;
   UniqueFd pidfd;
-  std::vector<std::unique_ptr<Tracee>> threads;  // the leader first
+  std::vector<std::unique_ptr<Tracee>> threads;  // the leader first, unless it has ended
+  // A thread that lives. Memory and descriptors of a process are reached through any of them, by /proc/TID and system
+  // calls; through the pid only while the leader lives.
+  HostPid view() const { return HostPid(threads.front()->tid().get()); }
+  bool leader_ended() const { return view() != pid; }
+  UniqueFd thread_pidfd;  // of the viewed thread, when the leader has ended
+  int descriptors_pidfd() const { return leader_ended() ? thread_pidfd.get() : pidfd.get(); }
   bool stopped_by_job_control() const { return !threads.empty() && threads.front()->group_stopped(); }
   int stop_signal() const { return threads.empty() ? 0 : threads.front()->stop_signal(); }
 };
@@ -55,6 +61,8 @@ void refuse_traced(HostTid tid, const procfs::Status& status);
 // Pids of the children of all threads of a process (/proc/PID/task/*/children).
 std::vector<HostPid> children_of(HostPid pid);
 std::vector<HostTid> threads_of(HostPid pid);  // empty when the process is gone
-std::string describe_process(HostPid pid);     // "4711 (python3)"
+// The leader if it lives, else another thread that does, as a pid for /proc and system calls; `pid` when none lives.
+HostPid living_thread(HostPid pid);
+std::string describe_process(HostPid pid);  // "4711 (python3)"
 
 }  // namespace mcr::trace

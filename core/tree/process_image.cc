@@ -91,6 +91,9 @@ ProcessImage read_process(int32_t pid, const images::ImageReader& reader) {
   if (p.core.pid() != pid || p.threads.empty() || p.threads.size() != p.core.thread_count() ||
       p.threads.front().tid() != pid)
     bad(core_file, "process and threads do not fit together");
+  for (size_t i = 0; i < p.threads.size(); ++i)
+    if (p.threads[i].has_ended() && (i > 0 || p.threads.size() == 1 || p.threads[i].ended().exit_code() > 255))
+      bad(core_file, fmt::format("thread {} cannot have ended alone", p.threads[i].tid()));
   auto mm = reader.records(mm_file);
   if (!mm.at<image::MemoryMap>()) bad(mm_file, "it does not begin with a memory map");
   mm.read_into(p.map);

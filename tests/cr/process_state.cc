@@ -257,13 +257,30 @@ std::vector<std::string> timers(const std::string& base) {
   return found;
 }
 
-void capture_threads(const std::string& base, bool stopped, ProcessState& state) {
+// A leader may have ended before its threads: then the process is seen through one of those.
+pid_t living_thread(pid_t pid) {
+  std::string base = "/proc/" + std::to_string(pid);
+  if (stat_field(read_file(base + "/stat"), 3) != "Z") return pid;
+  for (const std::string& tid : list_directory(base + "/task"))
+    if (stat_field(read_file(base + "/task/" + tid + "/stat"), 3) != "Z") return atoi(tid.c_str());
+  return pid;
+}
+
+void capture_threads(pid_t pid, bool stopped, ProcessState& state) {
   auto& sections = state.sections;
+  const std::string leader = std::to_string(pid), base = "/proc/" + leader;
+  const bool alive = living_thread(pid) != pid;
   for (const std::string& tid : list_directory(base + "/task")) {
     std::string task = base + "/task/" + tid, status = read_file(task + "/status"), stat = read_file(task + "/stat");
     if (status.empty() || stat.empty()) continue;  // it ended meanwhile
     sections["threads"].push_back(tid + " " + shown(read_file(task + "/comm")) + " nice " + stat_field(stat, 19) +
                                   " policy " + stat_field(stat, 41));
+    std::string letter = stat_field(stat, 3);
+    if (letter == "Z" && tid == leader && alive) {  // nothing of the rest means anything for it
+      sections["threads"].push_back(tid + " has ended, status " + (stopped ? "hidden" : stat_field(stat, 52)));
+      append(sections["credentials"], chosen_lines(status, {"Uid", "Gid", "Groups", "CapEff", "CapBnd"}, tid + " "));
+      continue;
+    }
     append(sections["threads"], chosen_lines(status, {"Cpus_allowed_list"}, tid + " "));
     append(sections["masks"], chosen_lines(status, {"SigBlk", "SigIgn", "SigCgt"}, tid + " "));
     append(sections["pending"], chosen_lines(status, {"SigPnd", "ShdPnd"}, tid + " "));
@@ -271,7 +288,7 @@ void capture_threads(const std::string& base, bool stopped, ProcessState& state)
                                                  {"Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd",
                                                   "CapAmb", "NoNewPrivs", "Seccomp", "Seccomp_filters"},
                                                  tid + " "));
-    std::string letter = stat_field(stat, 3), tracer;
+    std::string tracer;
     for (const std::string& line : chosen_lines(status, {"TracerPid"})) tracer = line.substr(line.find(' ') + 1);
     if (tracer != "0") state.trouble.push_back("thread " + tid + " is traced by " + tracer);
     bool is_stopped = letter == "T" || letter == "t";
@@ -286,10 +303,10 @@ void capture_threads(const std::string& base, bool stopped, ProcessState& state)
 ProcessState capture(pid_t pid, bool stopped) {
   ProcessState state;
   auto& sections = state.sections;
-  std::string base = "/proc/" + std::to_string(pid), status = read_file(base + "/status"),
+  std::string base = "/proc/" + std::to_string(living_thread(pid)), status = read_file(base + "/status"),
               stat = read_file(base + "/stat");
-  sections["maps"] = mappings(pid);
-  sections["fds"] = descriptors(pid);
+  sections["maps"] = mappings(living_thread(pid));
+  sections["fds"] = descriptors(living_thread(pid));
   sections["process"] = chosen_lines(status, {"Name", "Umask", "Tgid", "CoreDumping", "THP_enabled", "untag_mask"});
   sections["process"].push_back("group " + stat_field(stat, 5) + " session " + stat_field(stat, 6) + " terminal " +
                                 stat_field(stat, 7));
@@ -303,7 +320,7 @@ ProcessState capture(pid_t pid, bool stopped) {
   sections["code"] = code(base);
   for (const std::string& name : list_directory(base + "/ns"))
     if (!name.ends_with("_for_children")) sections["process"].push_back("ns " + link_of(base + "/ns/" + name));
-  capture_threads(base, stopped, state);
+  capture_threads(pid, stopped, state);
   return state;
 }
 
