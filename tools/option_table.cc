@@ -101,6 +101,9 @@ constexpr Option kOptions[] = {
      "Make the program a child of the caller of mini-criu (together with -d)"},
     {"pidfile", 0, kValue, "FILE", kRestore, kBuilt, Group::restore,
      "Write the pid of the restored program to FILE, which must not exist"},
+    {"timers", 0, kValue, "remaining|real", kRestore, kBuilt, Group::restore,
+     "Timers go on with the time that remained when the program was saved, or as if they had run on meanwhile (default: "
+     "remaining)"},
     {"exec-cmd", 0, kFlag, "", kRestore, kBuilt, Group::restore,
      "Afterwards run the command behind \"--\" in place of mini-criu, as the parent of the program"},
     // ---- inspect ----

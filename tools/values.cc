@@ -93,6 +93,12 @@ arch::CpuDemand parse_cpu_demand(std::string_view option, std::string_view text)
   return demand;
 }
 
+engine::Timers parse_timers(std::string_view option, std::string_view text) {
+  if (text == "remaining") return engine::Timers::remaining;
+  if (text == "real") return engine::Timers::real;
+  usage(fmt::format("--{}: \"{}\" is unknown", option, text), "give remaining or real");
+}
+
 log::Level parse_verbosity(const std::vector<std::string>& values) {
   uint64_t level = static_cast<uint64_t>(log::Settings().level);
   for (const std::string& value : values) {

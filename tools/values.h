@@ -21,6 +21,7 @@ uint64_t parse_size(std::string_view option, std::string_view text);  // bytes; 
 engine::FileValidation parse_validation(std::string_view option, std::string_view text);
 // "fpu,ins"; "cpu", "all" and no list at all ("+"): the CPU as it was.
 arch::CpuDemand parse_cpu_demand(std::string_view option, std::string_view text);
+engine::Timers parse_timers(std::string_view option, std::string_view text);
 // Folds all values of -v in order: "4" sets the level, "+" (a bare -v) and "vv" (-vvv) raise it; it ends at debug.
 log::Level parse_verbosity(const std::vector<std::string>& values);
 

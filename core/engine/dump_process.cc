@@ -12,6 +12,7 @@
 #include "core/engine/extended_state.h"
 #include "core/engine/look.h"
 #include "core/engine/thread_files.h"
+#include "core/engine/timer_clocks.h"
 #include "core/facets/facet.h"
 #include "core/mem/address_space.h"
 #include "core/mem/page_writer.h"
@@ -61,6 +62,7 @@ class ProcessDumper {
       thread_files_ = thread_files.get();
       for (const ThreadFiles& thread : thread_files_) refuse_thread(pid_, thread);
       collect_threads(parasite);
+      name_timer_clocks(parasite, process_, thread_files_, image_.core);
       log::debug("dump", "{} threads collected after {} us", image_.threads.size(), since_us(start));
       context_.statistics.set_state_us(context_.statistics.state_us() + since_us(start));
       const auto memory_start = Clock::now();

@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/engine/thread_files.h"
+#include "core/engine/timer_clocks.h"
 #include "core/mem/address_space.h"
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
@@ -107,6 +108,7 @@ void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenF
   refuse_foreign_namespaces(view);
   refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", pid))), options);
   refuse_threads(pid, view);
+  refuse_foreign_clocks(pid, view);
   files.look_at_path(view, fmt::format("/proc/{}/cwd", view));
   files.look_at_path(view, fmt::format("/proc/{}/root", view));
   files.look_at_path(view, fmt::format("/proc/{}/exe", view));

@@ -14,6 +14,8 @@ namespace mcr::engine {
 
 enum class FileValidation { filesize, buildid, none };  // --file-validation; buildid implies filesize
 
+enum class Timers { remaining, real };  // --timers: what the time between dump and restore is to a timer
+
 // Called at named moments ("pre-dump", "post-dump", "network-lock", "pre-restore", "post-restore", "pre-resume",
 // "post-resume") with the pid of the root process (0 when there is none yet). Throws Error to abort the operation.
 using Hook = std::function<void(std::string_view action, HostPid root)>;
@@ -39,6 +41,7 @@ struct RestoreOptions {
   bool shell_job = false;
   FileValidation validation = FileValidation::buildid;
   arch::CpuDemand cpu;
+  Timers timers = Timers::remaining;
   bool redirect_vdso = false;  // take the path for a changed vdso even where it did not change
   std::chrono::milliseconds timeout{0};
   Hook hook;

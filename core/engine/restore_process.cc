@@ -1,6 +1,7 @@
 #include "core/engine/restore_process.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include "core/engine/extended_state.h"
 #include "core/engine/spawn_threads.h"
 #include "core/facets/facet.h"
+#include "core/facets/timer_calls.h"
 #include "core/mem/address_space.h"
 #include "core/mem/page_reader.h"
 #include "core/mem/vdso.h"
@@ -28,14 +30,27 @@ uint64_t since_us(Clock::time_point start) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
 }
 
-facets::TimerSignals timers_of(const tree::ProcessImage& process) {
-  facets::TimerSignals timers;
-  for (const auto& facet : process.core.facets()) {
-    image::PosixTimers message;
-    if (!facet.UnpackTo(&message)) continue;
-    for (const auto& timer : message.timers()) timers.timers.insert(timer.id());
-  }
-  return timers;
+facets::TimerSignals timers_of(const tree::ProcessImage& process, bool real) {
+  std::map<pid_t, const facets::Facets*> threads;
+  for (const auto& thread : process.threads) threads.emplace(thread.tid(), &thread.facets());
+  return facets::timer_signals_of(process.core.facets(), threads, real);
+}
+
+// Room for the calls and buffers that make timers and pending signals again: there can be many of both.
+size_t bytes_of_signals(const tree::ProcessImage& process) {
+  constexpr size_t kSignal = sizeof(siginfo_t) + sizeof(parasite::Call), kTimer = 1024;
+  size_t bytes = 0;
+  const auto add = [&](const facets::Facets& all) {
+    for (const auto& facet : all) {
+      image::PendingSignals signals;
+      image::PosixTimers timers;
+      if (facet.UnpackTo(&signals)) bytes += static_cast<size_t>(signals.siginfo_size()) * kSignal;
+      if (facet.UnpackTo(&timers)) bytes += static_cast<size_t>(timers.timers_size()) * kTimer;
+    }
+  };
+  add(process.core.facets());
+  for (const auto& thread : process.threads) add(thread.facets());
+  return bytes;
 }
 
 bool has_death_signal(const tree::ProcessImage& process) {
@@ -89,7 +104,7 @@ class ProcessRestorer {
     // Our end would be its parent's death.
     plan.orphan = context_.options.detached && !plan.sibling && has_death_signal(image_);
     plan.socket_number = free_socket_number();
-    plan.data_bytes = 512 * 1024 + image_.threads.size() * kBytesPerThread;
+    plan.data_bytes = 512 * 1024 + image_.threads.size() * kBytesPerThread + bytes_of_signals(image_);
     plan.data_bytes = (plan.data_bytes + 4095) / 4096 * 4096;
     plan.blob_address = mem::find_hole(ours_, image_.vmas, inject::blob_bytes(plan.data_bytes));
     process_ = std::make_unique<inject::NewProcess>(plan, context_.damage);
@@ -99,7 +114,7 @@ class ProcessRestorer {
     if (socket > 0) batch.add("close_range", SYS_close_range, {0, socket - 1, 0});
     batch.add("close_range", SYS_close_range, {socket + 1, 0xffffffff, 0});
     if (!context_.options.shell_job) batch.add("setsid", SYS_setsid, {});
-    batch.add("personality", SYS_personality, {image_.core.personality()});
+    batch.add("personality", SYS_personality, {0});  // READ_IMPLIES_EXEC would change every mapping that is made
     for (const auto& thread : image_.threads)
       if (!thread.has_ended() && arch::uses_tiles(extended_state(thread, context_.reader.inventory().cpu()))) {
         constexpr uint64_t kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, 5.16; of the process
@@ -213,24 +228,27 @@ class ProcessRestorer {
   void restore_state() {
     const Step step("state");
     inject::Batch batch = channel().batch();
-    facets::TimerSignals timers = timers_of(image_);
-    // Threads first: the timers must know whose signals wait in a thread's queue.
+    facets::TimerSignals timers = timers_of(image_, context_.options.timers == Timers::real);
     std::vector<ThreadWork> threads = plan_threads(image_, own_, batch, timers);
-    facets::ProcessPlan plan{image_.core.pid(), own_, batch, timers, {}, {}, {}};
+    facets::ProcessPlan plan{image_.core.pid(), own_, batch, timers, {}, {}, {}, {}};
     auto all = facets::process_facets();
     for (const auto& any : image_.core.facets()) {
       const bool known = std::any_of(all.begin(), all.end(), [&](auto& facet) { return facet->restore(any, plan); });
       if (!known)
         throw Error(Fault::image, fmt::format("state of type {} is not known to this version", any.type_url()));
     }
+    batch.add("personality", SYS_personality, {image_.core.personality()});
     batch.append(plan.early);
     add_thread_creation(batch, threads, image_.core.pid());
+    channel().run(batch);
+    wait_for_threads(channel(), batch, threads);  // some of what follows needs what they have done
+    batch.clear_calls();
     batch.append(threads.front().plan.calls);
     batch.append(plan.late);
+    batch.append(plan.signals);
     batch.append(threads.front().plan.last);
     batch.append(plan.last);
     channel().run(batch);
-    wait_for_threads(channel(), batch, threads);
     thread_work_ = std::move(threads);
   }
 

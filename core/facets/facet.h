@@ -8,20 +8,26 @@
 #include <google/protobuf/any.pb.h>
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <set>
 #include <vector>
 
 #include "core/inject/session.h"
 #include "core/procfs/status.h"
+#include "images/proto/facets.pb.h"
 
 namespace mcr::facets {
 
 // A POSIX timer queues one signal, its own, and counts its further expiries in it (timer_getoverrun(2)). A copy of that
-// signal would come on top; instead the timer is set to expire at once.
+// signal would come on top; instead the timer expires once more in that signal's place in the queue.
 struct TimerSignals {
-  std::set<int> timers;   // ids of the process
-  std::set<int> pending;  // those whose signal waits to be taken
+  std::map<int, image::PosixTimer> timers;  // of the process, by id
+  std::set<int> pending;                    // those whose signal waits to be taken
+  std::set<pid_t> threads;                  // of the process
+  bool real = false;                        // time has passed meanwhile (--timers real): `gone_ns` since the dump
+  int64_t gone_ns = 0;
+  bool counted_ids = false;  // ids come by counting, so that only the leader may make timers, in order
 };
 
 struct ProcessView {
@@ -31,13 +37,13 @@ struct ProcessView {
 };
 
 // Where restore() puts what is to be done, in this order: `early` before the other threads exist, `late` after them,
-// `last` when the process needs no more rights.
+// `signals` when all timers are there, `last` when the process needs no more rights.
 struct ProcessPlan {
   pid_t pid = 0;
   const procfs::Status& own;  // the engine's, which a new process inherits
   inject::Batch& buffers;
   TimerSignals& timer_signals;
-  inject::CallList early, late, last;
+  inject::CallList early, late, signals, last;
 };
 
 class ProcessFacet {

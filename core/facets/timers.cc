@@ -5,14 +5,26 @@
 #include <sys/time.h>
 #include <time.h>
 
+#include <algorithm>
+
+#include "core/base/error.h"
 #include "core/facets/factories.h"
+#include "core/facets/timer_calls.h"
 #include "core/sys/file.h"
+#include "core/sys/process.h"
 #include "images/proto/facets.pb.h"
 
 namespace mcr::facets {
 namespace {
 
 constexpr uint64_t kTimerRestoreIds = 77;  // PR_TIMER_CREATE_RESTORE_IDS, 6.15: timer_create takes the id as input
+
+int64_t unix_now() {
+  return static_cast<int64_t>(sys::clock_ns(CLOCK_REALTIME));
+}
+int64_t gone_since(int64_t then) {
+  return then > 0 ? std::max<int64_t>(unix_now() - then, 0) : 0;
+}
 
 int64_t in_us(const timeval& t) {
   return t.tv_sec * 1'000'000 + t.tv_usec;
@@ -22,9 +34,6 @@ timeval from_us(int64_t us) {
 }
 int64_t in_ns(const timespec& t) {
   return t.tv_sec * 1'000'000'000 + t.tv_nsec;
-}
-timespec from_ns(int64_t ns) {
-  return {ns / 1'000'000'000, ns % 1'000'000'000};
 }
 
 class IntervalTimersFacet : public ProcessFacet {
@@ -41,18 +50,24 @@ class IntervalTimersFacet : public ProcessFacet {
       if (in_us(value.it_value) == 0 && in_us(value.it_interval) == 0) continue;
       auto* timer = message.add_timers();
       timer->set_which(which);
-      // An ITIMER_REAL whose signal is pending stands still until the signal is taken (kernel/time/itimer.c); then it
-      // starts anew with its interval.
-      timer->set_value_us(in_us(value.it_value) != 0 ? in_us(value.it_value) : in_us(value.it_interval));
+      // An ITIMER_REAL that has expired stands still until its signal is taken (kernel/time/itimer.c). It is armed to
+      // expire at once: its signal, already pending, is not queued twice, and the timer stands still again.
+      timer->set_value_us(in_us(value.it_value) != 0 ? in_us(value.it_value) : 1);
       timer->set_interval_us(in_us(value.it_interval));
     }
+    message.set_read_unix_ns(unix_now());
     out.PackFrom(message);
   }
   bool restore(const google::protobuf::Any& from, ProcessPlan& plan) override {
     image::IntervalTimers message;
     if (!from.UnpackTo(&message)) return false;
+    const int64_t gone_us = plan.timer_signals.real ? gone_since(message.read_unix_ns()) / 1000 : 0;
     for (const auto& timer : message.timers()) {
-      const itimerval value{from_us(timer.interval_us()), from_us(timer.value_us())};
+      if (timer.which() < 0 || timer.which() > 2 || timer.value_us() < 0 || timer.interval_us() < 0)
+        throw Error(Fault::image, fmt::format("interval timer {} has impossible values", timer.which()));
+      const int64_t gone = timer.which() == ITIMER_REAL ? gone_us : 0;
+      const int64_t left = timer.value_us() == 0 ? 0 : std::max<int64_t>(timer.value_us() - gone, 1);
+      const itimerval value{from_us(timer.interval_us()), from_us(left)};
       plan.last.add("setitimer", SYS_setitimer,
                     {static_cast<uint64_t>(timer.which()), plan.buffers.put_value(value).get(), 0});
     }
@@ -88,36 +103,29 @@ class PosixTimersFacet : public ProcessFacet {
       timer->set_interval_ns(in_ns(value.it_interval));
       timer->set_overrun(static_cast<int32_t>(std::max<int64_t>(batch.result(overruns_[i]), 0)));
     }
+    message.set_read_unix_ns(unix_now());
     out.PackFrom(message);
   }
   bool restore(const google::protobuf::Any& from, ProcessPlan& plan) override {
     image::PosixTimers message;
     if (!from.UnpackTo(&message)) return false;
+    const TimerSignals& all = plan.timer_signals;
     if (message.timers().empty()) return true;
-    plan.late.add("prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl, {kTimerRestoreIds, 1, 0, 0, 0});
-    // The kernel lists the newest first.
-    for (int i = message.timers_size(); i-- > 0;) create(message.timers(i), plan);
+    plan.early.add("prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl, {kTimerRestoreIds, 1, 0, 0, 0});
+    for (const auto& [id, timer] : all.timers) {
+      const bool is_made = maker_of(timer, all) != 0;
+      if (!is_made) create_timer(timer, all, plan.late, plan.buffers);
+      if (must_take_a_signal(timer, all)) {
+        if (!is_made) arm_timer(timer, all, plan.late, plan.buffers);
+      } else if (!is_armed_in_place(timer, all)) {
+        arm_timer(timer, all, plan.last, plan.buffers);
+      }
+    }
     plan.late.add("prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl, {kTimerRestoreIds, 0, 0, 0, 0});
     return true;
   }
 
  private:
-  static void create(const image::PosixTimer& timer, ProcessPlan& plan) {
-    sigevent event{};
-    event.sigev_notify = timer.notify();
-    event.sigev_signo = timer.signal();
-    event.sigev_value.sival_ptr = reinterpret_cast<void*>(timer.value());
-    if (timer.notify() == SIGEV_THREAD_ID) event._sigev_un._tid = timer.notify_tid();
-    const RemoteAddr id = plan.buffers.put_value(int64_t{timer.id()});
-    plan.late.add("timer_create", SYS_timer_create,
-                  {static_cast<uint64_t>(timer.clock()), plan.buffers.put_value(event).get(), id.get()});
-    const bool fires_now = plan.timer_signals.pending.contains(timer.id());
-    if (timer.value_ns() == 0 && !fires_now) return;
-    const itimerspec value{from_ns(timer.interval_ns()), from_ns(fires_now ? 1 : timer.value_ns())};
-    plan.last.add("timer_settime", SYS_timer_settime,
-                  {static_cast<uint64_t>(timer.id()), 0, plan.buffers.put_value(value).get(), 0});
-  }
-
   std::vector<procfs::Timer> timers_;
   std::vector<RemoteAddr> values_;
   std::vector<size_t> overruns_;

@@ -58,6 +58,10 @@ size_t Batch::offset_of(RemoteAddr at, size_t size) const {
 
 void Batch::clear() {
   data_.clear();
+  clear_calls();
+}
+
+void Batch::clear_calls() {
   calls_.clear();
   names_.clear();
 }

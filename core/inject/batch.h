@@ -66,6 +66,7 @@ class Batch {
   size_t bytes() const { return data_.size() + calls_.size() * sizeof(parasite::Call); }
   bool has_room_for(size_t more_bytes) const { return bytes() + more_bytes + 64 <= area_.bytes; }
   void clear();
+  void clear_calls();  // the buffers stay, for calls that follow
 
  private:
   friend class Channel;

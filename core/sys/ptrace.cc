@@ -105,7 +105,7 @@ siginfo_t get_siginfo(HostTid tid) {
 }
 
 std::vector<siginfo_t> peek_signals(HostTid tid, bool shared) {
-  constexpr int kAtOnce = 32;
+  constexpr int kAtOnce = 256;
   std::vector<siginfo_t> all;
   for (;;) {
     siginfo_t batch[kAtOnce];
@@ -117,7 +117,7 @@ std::vector<siginfo_t> peek_signals(HostTid tid, bool shared) {
         request(PTRACE_PEEKSIGINFO, tid, reinterpret_cast<uint64_t>(&args), reinterpret_cast<uint64_t>(batch));
     must(n, tid, "PEEKSIGINFO");
     all.insert(all.end(), batch, batch + n);
-    if (n < kAtOnce) return all;
+    if (n == 0) return all;  // fewer than asked for come when a signal for us interrupts
   }
 }
 
