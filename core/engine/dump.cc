@@ -67,6 +67,11 @@ class Dump {
   image::DumpStatistics run(Clock::time_point start) {
     describe_host(inventory_);
     call_hook(options_.hook, "pre-dump", options_.tree);
+    if (sys::has_landlock()) {  // before the pause: it takes a while to make a process
+      const auto ids =
+          procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", trace::living_thread(options_.tree))));
+      bystander_.emplace(ids.uid[0], ids.gid[0]);
+    }
     statistics_.set_look_us(microseconds(start, Clock::now()));
     const auto freeze_start = Clock::now();
     sys::Deadline deadline;
@@ -78,6 +83,7 @@ class Dump {
       frozen.thaw();
       statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
     }
+    bystander_.reset();  // the kill waits for the end of all our children
     store();
     if (options_.leave_stopped)
       frozen.leave_stopped();
@@ -97,7 +103,8 @@ class Dump {
     // Asked again now that nothing can change any more.
     kinds::OpenFiles fresh(files_.policy());
     look_at_frozen(frozen, fresh);
-    DumpContext context{options_, writer_, files_, statistics_, inventory_, damage_};
+    DumpContext context{
+        options_, writer_, files_, statistics_, inventory_, damage_, bystander_ ? &*bystander_ : nullptr};
     for (auto& process : frozen.processes()) processes_.push_back(dump_process(*process, context));
   }
 
@@ -137,6 +144,7 @@ class Dump {
   images::ImageWriter writer_;
   image::DumpStatistics statistics_;
   image::Inventory inventory_;
+  std::optional<sys::Bystander> bystander_;
   std::vector<tree::ProcessImage> processes_;
 };
 

@@ -9,6 +9,7 @@
 #include "core/arch/xstate.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/engine/confinement.h"
 #include "core/engine/extended_state.h"
 #include "core/engine/look.h"
 #include "core/engine/thread_files.h"
@@ -57,6 +58,7 @@ class ProcessDumper {
     log::debug("dump", "{} descriptors collected after {} us", image_.descriptors.size(), since_us(start));
     {
       inject::ParasiteSession parasite(process_, mappings_, context_.damage);
+      refuse_confined(parasite, context_.bystander);
       collect_facets(parasite);
       log::debug("dump", "infected and asked after {} us", since_us(start));
       thread_files_ = thread_files.get();

@@ -3,6 +3,7 @@
 
 #include "core/engine/options.h"
 #include "core/kinds/open_files.h"
+#include "core/sys/security.h"
 #include "core/trace/frozen_tree.h"
 #include "core/tree/process_image.h"
 #include "images/proto/inventory.pb.h"
@@ -17,6 +18,7 @@ struct DumpContext {
   mcr::image::DumpStatistics& statistics;
   mcr::image::Inventory& inventory;
   Damage& damage;
+  const sys::Bystander* bystander = nullptr;  // with the real ids of the process; null where none is needed
 };
 
 tree::ProcessImage dump_process(trace::FrozenProcess& process, DumpContext& context);

@@ -3,6 +3,7 @@
 #include <linux/kcmp.h>
 
 #include "core/base/error.h"
+#include "core/engine/confinement.h"
 #include "core/engine/thread_files.h"
 #include "core/engine/timer_clocks.h"
 #include "core/mem/address_space.h"
@@ -109,6 +110,7 @@ void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenF
   refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", pid))), options);
   refuse_threads(pid, view);
   refuse_foreign_clocks(pid, view);
+  refuse_foreign_label(view);
   files.look_at_path(view, fmt::format("/proc/{}/cwd", view));
   files.look_at_path(view, fmt::format("/proc/{}/root", view));
   files.look_at_path(view, fmt::format("/proc/{}/exe", view));

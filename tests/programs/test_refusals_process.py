@@ -1,0 +1,143 @@
+# ctest: TIMEOUT 120
+# ctest: CASES landlock keyrings inherited_session_keyring foreign_cpu_timer thread_cpu_timer
+"""What a process has that cannot be given to another one is refused by its name, with a remedy; the program runs on as
+if nothing had happened. What is only like it is not refused."""
+
+import os
+import sys
+
+import harness
+
+PRELUDE = """
+import ctypes, os, sys, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+def call(number, *arguments):
+    result = libc.syscall(number, *[ctypes.c_long(a) if isinstance(a, int) else a for a in arguments])
+    if result < 0:
+        error = os.strerror(ctypes.get_errno())
+        open("ready", "w").write("SKIP " + error)
+        sys.exit(error)
+    return result
+class Sigevent(ctypes.Structure):
+    _fields_ = [("value", ctypes.c_long), ("signo", ctypes.c_int), ("notify", ctypes.c_int), ("pad", ctypes.c_char * 48)]
+def timer(clock, arm):
+    event, made = Sigevent(0, 0, 1), ctypes.c_void_p()
+    assert libc.timer_create(clock, ctypes.byref(event), ctypes.byref(made)) == 0
+    if arm:
+        assert libc.timer_settime(made, 0, ctypes.byref((ctypes.c_long * 4)(0, 0, 1000, 0)), None) == 0
+KEYCTL, ADD_KEY, JOIN, THREAD, PROCESS, SESSION = 250, 248, 1, -1, -2, -3
+"""
+
+WAIT = """
+with open("ready.part", "w") as out:
+    out.write("READY")
+os.rename("ready.part", "ready")
+while not os.path.exists("go"):
+    time.sleep(0.01)
+open("done", "w").close()
+"""
+
+LANDLOCK = """
+os.setgroups([])
+if {uid}:
+    os.setresgid({uid}, {uid}, {uid})
+    os.setresuid({uid}, {uid}, {uid})
+libc.prctl(38, 1, 0, 0, 0)
+ruleset = call(444, ctypes.byref((ctypes.c_ulong * 3)({rules})), 24, 0)
+call(446, ruleset, 0)
+os.close(ruleset)
+"""
+ADD = 'call(ADD_KEY, b"user", b"mcr-test", b"secret", 6, {where})\n'
+
+
+def begin(directory, name, lines):
+    place = os.path.join(directory, name)
+    os.mkdir(place)
+    os.chmod(place, 0o777)
+    with open(os.path.join(place, "program.py"), "w") as stream:
+        stream.write(PRELUDE + lines + WAIT)
+    pid = harness.start([sys.executable, "program.py"], os.path.join(place, "out"), cwd=place)
+    ready = harness.wait_until(lambda: harness.read(f"{place}/ready"), 10, f"{name}: the program is ready")
+    if ready.startswith("SKIP"):
+        raise harness.Skip(f"{name}: {ready[5:]}")
+    return pid, place
+
+
+def finish(pid, place):
+    with open(os.path.join(place, "go"), "w"):
+        pass
+    harness.wait_until(lambda: os.path.exists(f"{place}/done"), 10, "the program goes on")
+    code = harness.wait_for(pid)
+    harness.expect(code == 0, f"the program ended with {code}")
+
+
+def expect_refused(directory, name, lines, *words):
+    pid, place = begin(directory, name, lines)
+    before = harness.state_of(pid)
+    result = harness.dump(pid, f"{place}/d")
+    harness.expect(result.code == 1, f"{name}: {result}")
+    for word in words:
+        harness.expect(word in result.text, f"{name}: no \"{word}\" in {result}")
+    harness.expect(not os.path.exists(f"{place}/d/inventory.img"), f"{name}: there is an image")
+    harness.expect_unharmed(pid, before, f"after the refusal of {name}")
+    finish(pid, place)
+
+
+def expect_saved(directory, name, lines):
+    pid, place = begin(directory, name, lines)
+    harness.dump_and_reap(pid, f"{place}/d")
+    harness.must(harness.restore(f"{place}/d"))
+    finish(pid, place)
+
+
+def landlock(directory):
+    for name, rules in (("files", "1 << 12, 0, 0"), ("network", "0, 1, 0"), ("signals", "0, 0, 2")):
+        for uid in (0, 65534):
+            expect_refused(directory, f"landlock-{name}-{uid}", LANDLOCK.format(rules=rules, uid=uid), "Landlock",
+                           "run it without")
+
+
+def keyrings(directory):
+    for name, special in (("thread", -1), ("process", -2)):
+        expect_refused(directory, name, f"call(KEYCTL, 0, {special}, 1)\n", f"{name} keyring", "user's keyring (@u)")
+        expect_refused(directory, f"{name}-filled", ADD.format(where=special), f"{name} keyring")
+    expect_refused(directory, "named", "call(KEYCTL, JOIN, b'mcr-test-session')\n", "session keyring",
+                   "\"mcr-test-session\"", "run mini-criu inside that session")
+    expect_refused(directory, "anonymous", "call(KEYCTL, JOIN, 0)\n" + ADD.format(where=-3), "session keyring",
+                   "1 key of its own")
+
+
+def inherited_session_keyring(directory):
+    """A session as a login makes it: without keys, but for a link to those of the user. Or the very session we are in."""
+    expect_saved(directory, "login", "call(KEYCTL, JOIN, 0)\ncall(KEYCTL, 8, -4, -3)\n")
+    expect_saved(directory, "user", "call(KEYCTL, 0, -3, 0)\n")
+    joined = harness.libc.syscall(250, 1, b"mcr-test-ours")
+    if joined < 0:
+        raise harness.Skip("no keyrings")
+    expect_saved(directory, "ours", "")
+
+
+def foreign_cpu_timer(directory):
+    expect_refused(directory, "foreign", "timer((~os.getppid() << 3) | 2, True)\n", "POSIX timer 0", "CPU time of process",
+                   str(os.getpid()), "delete that timer")
+    expect_saved(directory, "own", "timer((~os.getpid() << 3) | 2, True)\n")
+
+
+def thread_cpu_timer(directory):
+    """Whose clock it is shows only in how the time of an armed timer goes on."""
+    thread = ("made = threading.Event()\n"
+              "def work():\n    timer(3, {armed})\n    made.set()\n    while not os.path.exists('go'):\n"
+              "        time.sleep(0.01)\n"
+              "threading.Thread(target=work).start()\nmade.wait()\n")
+    expect_refused(directory, "unarmed", thread.format(armed=False), "POSIX timer 0", "cannot be found out",
+                   "while the timer is armed")
+    expect_saved(directory, "armed", thread.format(armed=True))
+
+
+harness.cases({
+    "landlock": landlock,
+    "keyrings": keyrings,
+    "inherited_session_keyring": inherited_session_keyring,
+    "foreign_cpu_timer": foreign_cpu_timer,
+    "thread_cpu_timer": thread_cpu_timer,
+})
