@@ -186,4 +186,14 @@ Json json_of_message(const Message& message) {
   return Walk().json_of(message);
 }
 
+bool shows_hexadecimal(const FieldDescriptor& field) {
+  return ends_with_word(field.name(), kHexWords);
+}
+bool shows_text(const FieldDescriptor& field) {
+  return ends_with_word(field.name(), kTextWords);
+}
+std::span<const char* const> register_names() {
+  return kRegisters;
+}
+
 }  // namespace mcr::images

@@ -13,6 +13,9 @@ int run_restore(const CommandLine& line, Situation& situation);
 int run_check(const CommandLine& line);
 int run_show(const CommandLine& line);
 int run_verify(const CommandLine& line);
+int run_diff(const CommandLine& line);
+
+inline constexpr int kImagesDiffer = 4;  // exit code of diff; 1 to 3 say that a command failed
 
 // Shared by dump and restore.
 // Opens the log before anything else. makes_folder: the image folder is made when the log goes there.

@@ -36,7 +36,8 @@ std::string refused_names(unsigned commands) {
 
 constexpr std::string_view kFooter =
     "\nEvery flag has its \"--no-\" form; the last one counts.\n"
-    "Exit codes: 0 done; 1 failed, the program unharmed; 2 wrong command line; 3 failed, the program perhaps harmed.\n";
+    "Exit codes: 0 done; 1 failed, the program unharmed; 2 wrong command line; 3 failed, the program perhaps harmed;\n"
+    "4 the images differ (diff).\n";
 
 }  // namespace
 

@@ -54,6 +54,7 @@ constexpr std::string_view kEnd =
     ".TP\n.B 1\nFailed; the program is unharmed.\n"
     ".TP\n.B 2\nThe command line is wrong.\n"
     ".TP\n.B 3\nFailed; the program is perhaps harmed. The log says how.\n"
+    ".TP\n.B 4\nThe images differ (diff).\n"
     ".PP\nA restore in the foreground ends as the restored program ends.\n"
     ".SH FILES\n"
     ".TP\n.I /etc/mini\\-criu/default.conf\n.TQ\n.I ~/.config/mini\\-criu/default.conf\n"

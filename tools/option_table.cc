@@ -27,6 +27,11 @@ constexpr Command kCommands[] = {
     {"verify", kVerify, "[DIR]", "Read a whole image and check every byte of it",
      "Reads every record and every page of an image, compares all checksums and checks that the records fit together. "
      "Nothing is restored."},
+    {"diff", kDiff, "BEFORE AFTER [--expected] [--json]", "Compare two images of one program",
+     "Compares all that two images hold of the program: processes, threads, mappings, pages, descriptors. One line a "
+     "difference. Differences that have a documented reason (docs/diff.md) do not count; --expected prints them too. "
+     "Ends "
+     "with 0 when nothing differs and with 4 otherwise."},
     {"pre-dump", 0, "", "memory ahead of a later dump", ""},
     {"page-server", 0, "", "pages received over a network", ""},
     {"lazy-pages", 0, "", "pages brought in after the restore", ""},
@@ -109,6 +114,8 @@ constexpr Option kOptions[] = {
     // ---- inspect ----
     {"feature", 0, kValue, "NAME", kCheck, kBuilt, Group::inspect,
      "Look at this feature only; \"list\" prints the names", true},
+    {"expected", 0, kFlag, "", kDiff, kBuilt, Group::inspect,
+     "Print the differences that have a documented reason too"},
     // ---- testing ----
     {"redirect-vdso", 0, kFlag, "", kRestore, kBuilt, Group::testing,
      "Restore as if the kernel's vdso had changed, even where it has not"},
@@ -214,7 +221,7 @@ std::string_view group_title(Group group) {
     case Group::restore:
       return "Options of restore";
     case Group::inspect:
-      return "Options of check";
+      return "Options of check and diff";
     case Group::testing:
       return "For testing";
     case Group::later:

@@ -8,7 +8,7 @@
 
 namespace mcr::cli {
 
-enum CommandBit : unsigned { kDump = 1, kRestore = 2, kCheck = 4, kShow = 8, kVerify = 16, kAll = 31 };
+enum CommandBit : unsigned { kDump = 1, kRestore = 2, kCheck = 4, kShow = 8, kVerify = 16, kDiff = 32, kAll = 63 };
 
 struct Command {
   std::string_view name;

@@ -28,6 +28,8 @@ int run_command(const CommandLine& line, Situation& situation) {
       return run_show(line);
     case kVerify:
       return run_verify(line);
+    case kDiff:
+      return run_diff(line);
   }
   throw Error(Fault::internal, fmt::format("{} has no function", line.command->name));
 }

@@ -156,14 +156,10 @@ class ProcessDumper {
     image::ThreadCore core;
     core.set_tid(leader_status_.ns_pid.back());
     core.set_name(leader_status_.name);
-    core.mutable_ended();
-    // Of a stopped process the kernel shows the stop signal in this place.
-    if (process_.stopped_by_job_control())
-      log::warning("dump", "the exit status of the ended leader {} cannot be seen while the process is stopped: 0",
-                   process_.pid);
-    else
-      core.mutable_ended()->set_exit_code(
-          procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", process_.pid))).exit_code >> 8 & 0xff);
+    // The thread's own file: that of a stopped process shows the stop signal in this place (do_task_stat in
+    // fs/proc/array.c).
+    const auto stat = procfs::parse_stat(sys::read_text(fmt::format("/proc/{0}/task/{0}/stat", process_.pid)));
+    core.mutable_ended()->set_exit_code(static_cast<uint32_t>(stat.exit_code >> 8 & 0xff));
     facets::dump_ended_thread(HostTid(process_.pid.get()), leader_status_, securebits_, *core.mutable_facets());
     image_.threads.push_back(std::move(core));
   }

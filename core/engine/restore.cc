@@ -59,7 +59,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   files.close_all();
   call_hook(options.hook, "pre-resume", processes.front()->pid());
   for (size_t i = 0; i < processes.size(); ++i) {
-    if (images[i].core.stopped() || options.leave_stopped) sys::try_kill(processes[i]->pid(), SIGSTOP);
+    if (images[i].core.stopped() || options.leave_stopped) processes[i]->stop_by_job_control();
     result.statistics.threads += static_cast<uint32_t>(processes[i]->threads().size());
     processes[i]->release();
   }

@@ -32,6 +32,13 @@ int64_t in_us(const timeval& t) {
 timeval from_us(int64_t us) {
   return {us / 1'000'000, us % 1'000'000};
 }
+// For timers of CPU time the kernel adds a tick to what it is given (set_cpu_itimer in kernel/time/itimer.c), which a
+// program that reads them sees: without this they would grow with every restore.
+int64_t value_to_set(const image::IntervalTimer& timer, int64_t gone_us) {
+  if (timer.value_us() == 0) return 0;
+  const auto tick_us = static_cast<int64_t>(sys::clock_resolution_ns(CLOCK_REALTIME_COARSE)) / 1000;
+  return std::max<int64_t>(timer.value_us() - (timer.which() == ITIMER_REAL ? gone_us : tick_us), 1);
+}
 int64_t in_ns(const timespec& t) {
   return t.tv_sec * 1'000'000'000 + t.tv_nsec;
 }
@@ -65,9 +72,7 @@ class IntervalTimersFacet : public ProcessFacet {
     for (const auto& timer : message.timers()) {
       if (timer.which() < 0 || timer.which() > 2 || timer.value_us() < 0 || timer.interval_us() < 0)
         throw Error(Fault::image, fmt::format("interval timer {} has impossible values", timer.which()));
-      const int64_t gone = timer.which() == ITIMER_REAL ? gone_us : 0;
-      const int64_t left = timer.value_us() == 0 ? 0 : std::max<int64_t>(timer.value_us() - gone, 1);
-      const itimerval value{from_us(timer.interval_us()), from_us(left)};
+      const itimerval value{from_us(timer.interval_us()), from_us(value_to_set(timer, gone_us))};
       plan.last.add("setitimer", SYS_setitimer,
                     {static_cast<uint64_t>(timer.which()), plan.buffers.put_value(value).get(), 0});
     }

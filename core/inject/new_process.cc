@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/base/error.h"
@@ -180,6 +181,25 @@ void NewProcess::end_leader(RemoteAddr gadget, int exit_code) {
     if (!text || sys::Clock::now() > *give_up) throw Error(Fault::system, "it did not end");
     ::sched_yield();
   }
+}
+
+// A signal with a lower number than SIGSTOP's would be delivered before it, and the program would be stopped at the
+// first instruction of its handler. So one thread takes the SIGSTOP with all others blocked. The group stop counts for
+// all threads (signal(7)): what a thread does first when it is detached is to stop.
+void NewProcess::stop_by_job_control() {
+  // The leader may have ended.
+  trace::Tracee& thread = **std::find_if(threads_.begin(), threads_.end(), [](const auto& t) { return !t->gone(); });
+  thread.stop_again(soon());
+  const uint64_t mask = sys::get_signal_mask(thread.tid());
+  sys::set_signal_mask(thread.tid(), ~uint64_t{0});
+  sys::try_kill(pid_, SIGSTOP);
+  for (int stop = 0; !thread.group_stopped(); ++stop) {
+    if (stop == 10) throw Error(Fault::internal, fmt::format("process {} does not take its SIGSTOP", pid_));
+    thread.run();
+    if (!thread.wait_until_stopped(soon()))
+      throw Error(Fault::system, fmt::format("process {} was killed meanwhile", pid_));
+  }
+  sys::set_signal_mask(thread.tid(), mask);
 }
 
 // While one thread still has EXITKILL, our death kills the whole group; taking it from the last one is the commit.

@@ -47,6 +47,8 @@ class NewProcess {
   int64_t last_call(RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
   // Lets the leader exit alone (_exit(2) by number 60) and waits until it is the zombie of its threads, which live on.
   void end_leader(RemoteAddr gadget, int exit_code);
+  // Once everything is restored: as after SIGSTOP, but before any signal that waits is delivered.
+  void stop_by_job_control();
   void release();  // the commit: from here on it lives without us
 
  private:

@@ -206,6 +206,11 @@ uint64_t clock_ns(int clock) {
   check(::clock_gettime(clock, &t), "clock_gettime");
   return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
 }
+uint64_t clock_resolution_ns(int clock) {
+  timespec t{};
+  check(::clock_getres(clock, &t), "clock_getres");
+  return static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec);
+}
 uint64_t page_size() {
   return static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
 }

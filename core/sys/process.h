@@ -103,6 +103,7 @@ HostPid clone_into(const CloneRequest& request);
 std::string kernel_release();
 std::string host_name();
 uint64_t clock_ns(int clock);
+uint64_t clock_resolution_ns(int clock);  // clock_getres(2); of a coarse clock: the kernel's tick
 uint64_t page_size();
 std::optional<uint64_t> vdso_address();  // AT_SYSINFO_EHDR of this process
 bool has_capability(int capability);     // effective, of this process

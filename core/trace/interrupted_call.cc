@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "core/arch/cave.h"
@@ -77,6 +78,16 @@ std::optional<uint64_t> read_timespec(HostPid pid, uint64_t address) {
   timespec t{};
   if (address == 0 || !sys::try_read_memory(pid, RemoteAddr(address), &t, sizeof t)) return std::nullopt;
   return static_cast<uint64_t>(t.tv_sec) * kSecond + static_cast<uint64_t>(t.tv_nsec);
+}
+
+// What a sleep has written for the program counts to the end of the timer's slack (hrtimer_expires_remaining in
+// kernel/time/hrtimer.c). The sleep that goes on has its own slack again: without this it would grow with every
+// restore.
+std::optional<uint64_t> read_remainder(HostTid tid, HostPid pid, uint64_t address) {
+  const auto remaining = read_timespec(pid, address);
+  const auto slack = sys::try_read_text(fmt::format("/proc/{}/timerslack_ns", tid));
+  if (!remaining || !slack) return remaining;
+  return *remaining - std::min<uint64_t>(*remaining, std::strtoull(slack->c_str(), nullptr, 10));
 }
 
 uint64_t whole_timeout(int64_t number, const sys::Registers& r, HostPid pid) {
@@ -163,8 +174,10 @@ std::optional<SleepingCall> examine_sleeping_call(Tracee& thread, HostPid pid) {
   SleepingCall call;
   call.number = number_of(thread.frame(), pid);
   std::optional<uint64_t> remaining;
-  if (call.number == SYS_nanosleep && thread.frame().rsi != 0) remaining = read_timespec(pid, thread.frame().rsi);
-  if (call.number == SYS_clock_nanosleep && thread.frame().r10 != 0) remaining = read_timespec(pid, thread.frame().r10);
+  if (call.number == SYS_nanosleep && thread.frame().rsi != 0)
+    remaining = read_remainder(thread.tid(), pid, thread.frame().rsi);
+  if (call.number == SYS_clock_nanosleep && thread.frame().r10 != 0)
+    remaining = read_remainder(thread.tid(), pid, thread.frame().r10);
   if (call.number == SYS_futex && !is_relative_futex_wait(thread.frame().rsi)) remaining = 0;  // its moment stands
   if (!remaining) {
     remaining = look_up_timer(thread, pid, call.number);

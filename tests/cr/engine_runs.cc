@@ -79,9 +79,20 @@ EngineRun Scenario::dump(const std::string& images, bool leave_running, bool syn
   return run;
 }
 
-EngineRun Scenario::restore(const std::string& images, int64_t kill_after_ns) {
+EngineRun Scenario::restore(const std::string& images, int64_t kill_after_ns, bool leave_stopped) {
   rewind_files();
-  return run_engine({"restore", "-D", images, "-d", "-v4", "-o", "restore.log"}, kill_after_ns);
+  std::vector<std::string> arguments{"restore", "-D", images, "-d", "-v4", "-o", "restore.log"};
+  if (leave_stopped) arguments.push_back("-s");
+  return run_engine(arguments, kill_after_ns);
+}
+
+// Only differences with a documented reason (docs/diff.md).
+void Scenario::expect_same(const std::string& before, const std::string& after) {
+  const size_t printed = read_file(directory_ + "/engine.out").size();
+  EngineRun run = run_engine({"diff", before, after});
+  if (!run.succeeded())
+    throw Failure("dump, restore, dump: `diff` " + outcome(run) + ":\n" +
+                  read_file(directory_ + "/engine.out").substr(printed));
 }
 
 void Scenario::expect_success(const EngineRun& run) {

@@ -21,6 +21,7 @@ void Scenario::run(const std::string& mode) {
   if (mode == "go_on") return go_on();
   if (mode == "restore") return restored(1);
   if (mode == "twice") return restored(2);
+  if (mode == "diff") return compared();
   if (mode == "killed_dump") return killed_dump();
   if (mode == "killed_restore") return killed_restore();
   throw Failure("there is no mode " + mode);
@@ -84,6 +85,27 @@ void Scenario::stopped() {
   is_stopped_ = false;
   if (!wait_until(2 * kSecond, [&] { return capture(pid_, false).trouble.empty(); }))
     throw Failure("SIGCONT did not wake the program");
+  finish();
+}
+
+// Dump, restore without letting it run, dump again: the second image holds what the first holds. Then the first goes
+// on.
+void Scenario::compared() {
+  std::string first = directory_ + "/images-first", second = directory_ + "/images-second";
+  EngineRun dumped = dump(first, false, false);
+  expect_success(dumped);
+  expect_gone();
+  if (settle_ns_) sleep_ns(kSecond / 5);
+  expect_success(restore(first, -1, true));
+  expect_success(dump(second, false, false));
+  expect_gone();
+  expect_no_helpers("the second dump");
+  expect_same(first, second);
+  EngineRun back = restore(first);
+  expect_success(back);
+  gone_ += "gone " + std::to_string(dumped.started_ns) + " " + std::to_string(dumped.ended_ns) + " " +
+           std::to_string(back.started_ns) + " " + std::to_string(back.ended_ns) + "\n";
+  expect_unharmed("restore");
   finish();
 }
 

@@ -64,7 +64,7 @@ class Scenario {
 
   EngineRun run_engine(std::vector<std::string> arguments, int64_t kill_after_ns = -1);
   EngineRun dump(const std::string& images, bool leave_running, bool sync, int64_t kill_after_ns = -1);
-  EngineRun restore(const std::string& images, int64_t kill_after_ns = -1);
+  EngineRun restore(const std::string& images, int64_t kill_after_ns = -1, bool leave_stopped = false);
   void expect_success(const EngineRun& run);
   void expect_image_whole_or_absent(const std::string& images);
   void dump_kill_restore(const std::string& images, bool sync);
@@ -74,6 +74,8 @@ class Scenario {
   void go_on();
   void restored(int rounds);
   void stopped();
+  void compared();
+  void expect_same(const std::string& before, const std::string& after);
   void killed_dump();
   void killed_restore();
   void kill_engine_of_ending_dump(int index, int64_t whole);

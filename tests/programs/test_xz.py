@@ -3,20 +3,11 @@
 
 import hashlib
 import os
-import random
 import shutil
 
 import harness
 import rounds
-
-
-def make_input(path, size):
-    chance = random.Random(7)
-    phrases = [chance.randbytes(chance.randrange(8, 200)) for _ in range(6000)]
-    with open(path, "wb") as stream:
-        while stream.tell() < size:
-            stream.write(b"".join(chance.choices(phrases, k=8000)))
-        stream.truncate(size)
+from sources import make_input
 
 
 def digest(path):
