@@ -6,7 +6,7 @@ namespace {
 
 using namespace mcr::parasite;
 
-enum : long { kRead = 0, kClose = 3, kSendto = 44, kRecvmsg = 47 };
+enum : long { kRead = 0, kClose = 3, kSendto = 44, kRecvmsg = 47, kDup3 = 292 };
 constexpr long kNoSignal = 0x4000;  // MSG_NOSIGNAL
 
 inline long syscall6(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d = 0, uint64_t e = 0, uint64_t f = 0) {
@@ -57,9 +57,22 @@ inline long spawn_thread(const Call& call) {
   return result;
 }
 
-uint32_t run(Call* calls, uint32_t count) {
+constexpr uint32_t kIsNewProcess = ~0u;
+
+uint32_t run(Call* calls, uint32_t count, int socket) {
   for (uint32_t i = 0; i < count; ++i) {
     Call& call = calls[i];
+    if (call.flags & kSpawnProcess) {
+      call.result = syscall6(call.number, call.args[0], call.args[1], 0);
+      if (call.result == 0) {
+        // Until here the copy of our socket keeps it open; without the engine both are at their end.
+        syscall6(kDup3, call.args[5], static_cast<uint64_t>(socket), 0);
+        syscall6(kClose, call.args[5], 0, 0);
+        return kIsNewProcess;
+      }
+      if (call.result < 0) return i + 1;
+      continue;
+    }
     call.result = call.flags & kSpawnThread ? spawn_thread(call)
                                             : syscall6(call.number, call.args[0], call.args[1], call.args[2],
                                                        call.args[3], call.args[4], call.args[5]);
@@ -117,11 +130,12 @@ extern "C" void mcr_blob_main(unsigned char* base, int socket) {
          static_cast<long>(sizeof bell)) {
     Reply reply{0, 0};
     if (bell.command == kRun)
-      reply.executed = run(reinterpret_cast<Call*>(bell.calls), bell.count);
+      reply.executed = run(reinterpret_cast<Call*>(bell.calls), bell.count, socket);
     else if (bell.command == kReceive)
       reply.executed = receive(control, socket);
     else if (bell.command == kBorrow)
       reply.executed = borrow(control, socket);
+    if (reply.executed == kIsNewProcess) continue;
     syscall6(kSendto, static_cast<uint64_t>(socket), reinterpret_cast<uint64_t>(&reply), sizeof reply, kNoSignal);
   }
   // The engine is gone, or cures us: leave no descriptor behind.

@@ -18,7 +18,10 @@ static_assert(sizeof(Call) == 64);
 enum CallFlags : uint32_t {
   kMayFail = 1,  // the batch goes on whatever it returns
   // clone3 of a thread: args[5] holds the address of a ThreadBatch that the new thread executes and then sleeps.
-  kSpawnThread = 2
+  kSpawnThread = 2,
+  // clone3 of a process: args[5] holds the number of a socket that the new process takes instead of ours, under the
+  // number of ours. It forgets the rest of the batch and waits for its own.
+  kSpawnProcess = 4
 };
 
 // What a new thread does before it sleeps for ever (the engine then gives it its registers).

@@ -61,8 +61,8 @@ void describe_host(image::Inventory& inventory) {
 // Phases after the look: the tree stands still from the constructor of `frozen` to thaw or kill.
 class Dump {
  public:
-  Dump(const DumpOptions& options, Damage& damage, kinds::OpenFiles& files)
-      : options_(options), damage_(damage), files_(files), writer_(options.images_dir, options.sync) {}
+  Dump(const DumpOptions& options, Damage& damage, kinds::OpenFiles files)
+      : options_(options), damage_(damage), files_(std::move(files)), writer_(options.images_dir, options.sync) {}
 
   image::DumpStatistics run(Clock::time_point start) {
     describe_host(inventory_);
@@ -97,22 +97,16 @@ class Dump {
 
  private:
   void collect(trace::FrozenTree& frozen) {
-    if (frozen.processes().size() > 1)
-      throw Error(Fault::refused, fmt::format("it has made the child process {} meanwhile", frozen.processes()[1]->pid),
-                  "process trees are not built yet");
+    std::vector<HostPid> living;
+    for (const auto& process : frozen.processes())
+      if (!process->zombie) living.push_back(process->view());
+    files_.begin(living);
     // Asked again now that nothing can change any more.
-    kinds::OpenFiles fresh(files_.policy());
-    look_at_frozen(frozen, fresh);
+    look_at_frozen(frozen, options_, files_);
     DumpContext context{
         options_, writer_, files_, statistics_, inventory_, damage_, bystander_ ? &*bystander_ : nullptr};
-    for (auto& process : frozen.processes()) processes_.push_back(dump_process(*process, context));
-  }
-
-  void look_at_frozen(trace::FrozenTree& frozen, const kinds::OpenFiles& files) {
-    for (auto& process : frozen.processes()) {
-      const Step step("process {}", process->pid);
-      files.look_at_descriptors(process->view());
-    }
+    for (auto& process : frozen.processes())
+      processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));
   }
 
   void store() {
@@ -140,7 +134,7 @@ class Dump {
 
   const DumpOptions& options_;
   Damage& damage_;
-  kinds::OpenFiles& files_;
+  kinds::OpenFiles files_;
   images::ImageWriter writer_;
   image::DumpStatistics statistics_;
   image::Inventory inventory_;
@@ -154,8 +148,8 @@ image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
   const auto start = Clock::now();
   const Step step("dump"), pid_step("pid {}", options.tree);
   const sys::ChildSignal children;
-  kinds::OpenFiles files({options.shell_job, options.ghost_limit, options.validation == FileValidation::buildid});
-  look_at_process(options.tree, options, files);
+  const kinds::OpenFiles files({options.shell_job, options.ghost_limit, options.validation == FileValidation::buildid});
+  look_at_tree(options, files);
   Dump operation(options, damage, files);
   return operation.run(start);
 }

@@ -104,9 +104,12 @@ class ProcessDumper {
     core.set_ppid(stat_.ppid);
     core.set_pgid(stat_.pgrp);
     core.set_sid(stat_.session);
+    core.set_exit_signal(stat_.exit_signal);
     core.set_command(leader_status_.name);
     core.set_stopped(process_.stopped_by_job_control());
     core.set_stop_signal(process_.stop_signal());
+    // Of a stopped process the field holds what a waiting parent would be told (5.16).
+    core.set_stop_collected(process_.stopped_by_job_control() && stat_.exit_code == 0);
     core.set_thread_count(static_cast<uint32_t>(process_.threads.size() + (process_.leader_ended() ? 1 : 0)));
     if (const auto text = sys::try_read_text(fmt::format("/proc/{}/personality", pid_)))
       core.set_personality(static_cast<uint32_t>(std::stoul(*text, nullptr, 16)));
@@ -277,6 +280,19 @@ class ProcessDumper {
 };
 
 }  // namespace
+
+tree::ProcessImage dump_zombie(HostPid pid) {
+  const Step step("zombie {}", pid);
+  const auto stat = procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", pid)));
+  tree::ProcessImage image;
+  auto& core = image.core;
+  core.set_pid(stat.pid), core.set_ppid(stat.ppid), core.set_pgid(stat.pgrp), core.set_sid(stat.session);
+  core.set_command(stat.comm);
+  core.set_zombie(true);
+  core.set_exit_status(stat.exit_code);
+  core.set_exit_signal(stat.exit_signal);
+  return image;
+}
 
 tree::ProcessImage dump_process(trace::FrozenProcess& process, DumpContext& context) {
   const Step step("process {}", process.pid);

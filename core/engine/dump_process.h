@@ -23,4 +23,7 @@ struct DumpContext {
 
 tree::ProcessImage dump_process(trace::FrozenProcess& process, DumpContext& context);
 
+// What is left of a process that has ended.
+tree::ProcessImage dump_zombie(HostPid pid);
+
 }  // namespace mcr::engine

@@ -2,6 +2,8 @@
 
 #include <linux/kcmp.h>
 
+#include <algorithm>
+
 #include "core/base/error.h"
 #include "core/engine/confinement.h"
 #include "core/engine/thread_files.h"
@@ -11,18 +13,10 @@
 #include "core/sys/file.h"
 #include "core/sys/process.h"
 #include "core/trace/frozen_tree.h"
+#include "core/tree/creation_plan.h"
 
 namespace mcr::engine {
 namespace {
-
-void refuse_children(HostPid pid) {
-  const auto children = trace::children_of(pid);
-  if (children.empty()) return;
-  throw Error(Fault::refused,
-              fmt::format("it has {} child process{}, the first is {}", children.size(),
-                          children.size() > 1 ? "es" : "", trace::describe_process(children.front())),
-              "process trees are not built yet: dump the child itself, or a program without children");
-}
 
 // Everything the new process gets from `restore` itself must be what the program has now.
 void refuse_foreign_namespaces(HostPid pid) {
@@ -95,8 +89,9 @@ void refuse_thread(HostPid view, const ThreadFiles& thread) {
       throw Error(Fault::refused, fmt::format("it has {} of its own (unshare(2))", what), "this cannot be saved yet");
 }
 
-void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenFiles& files) {
-  trace::refuse_unfreezable(pid);
+namespace {
+
+void look_at_process(HostPid pid, const kinds::OpenFiles& files) {
   const HostPid view = trace::living_thread(pid);
   if (sys::effective_uid() != 0) {
     const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", pid)));
@@ -105,9 +100,7 @@ void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenF
                   fmt::format("it belongs to user {}, we are user {}", status.uid[0], sys::effective_uid()),
                   "run mini-criu as root or as that user");
   }
-  refuse_children(pid);
   refuse_foreign_namespaces(view);
-  refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", pid))), options);
   refuse_threads(pid, view);
   refuse_foreign_clocks(pid, view);
   refuse_foreign_label(view);
@@ -116,6 +109,78 @@ void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenF
   files.look_at_path(view, fmt::format("/proc/{}/exe", view));
   files.look_at_descriptors(view);
   look_at_memory(view, files);
+}
+
+bool has_ended(HostPid pid) {
+  const auto text = sys::try_read_text(fmt::format("/proc/{}/stat", pid));
+  if (!text) return true;
+  const char state = procfs::parse_stat(*text).state;
+  return (state == 'Z' || state == 'X') && trace::living_thread(pid) == pid;
+}
+
+void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options) {
+  std::vector<tree::Member> members;
+  for (const HostPid pid : tree) {
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/stat", pid));
+    if (!text) continue;
+    const auto stat = procfs::parse_stat(*text);
+    members.push_back({stat.pid, stat.ppid, stat.pgrp, stat.session});
+  }
+  // What a restore will do, planned now, when the program can still be told to wait.
+  tree::plan_creation(members, options.shell_job);
+}
+
+// Tables of descriptors and the like may be shared by any two processes. kcmp(2) orders them, so equals become
+// neighbours.
+void refuse_shared_tables(const std::vector<HostPid>& tree) {
+  for (const auto& [type, what] :
+       {std::pair{KCMP_VM, "memory"}, std::pair{KCMP_FILES, "descriptors"}, std::pair{KCMP_FS, "a working directory"},
+        std::pair{KCMP_SIGHAND, "signal handlers"}}) {
+    std::vector<HostPid> sorted = tree;
+    std::sort(sorted.begin(), sorted.end(), [type = type](HostPid a, HostPid b) {
+      return a != b && sys::compare_objects(a.get(), b.get(), type) == 1;
+    });
+    for (size_t i = 1; i < sorted.size(); ++i)
+      if (sys::compare_objects(sorted[i - 1].get(), sorted[i].get(), type) == 0)
+        throw Error(Fault::refused,
+                    fmt::format("{} and {} share {} (clone(2))", trace::describe_process(sorted[i - 1]),
+                                trace::describe_process(sorted[i]), what),
+                    "this cannot be saved yet");
+  }
+}
+
+}  // namespace
+
+void look_at_tree(const DumpOptions& options, kinds::OpenFiles files) {
+  trace::refuse_unfreezable(options.tree);
+  refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", options.tree))), options);
+  const std::vector<HostPid> tree = trace::tree_of(options.tree);
+  refuse_family(tree, options);
+  std::vector<HostPid> views;
+  for (const HostPid pid : tree) views.push_back(trace::living_thread(pid));
+  files.begin(views);
+  for (const HostPid pid : tree) {
+    const Step step("process {}", trace::describe_process(pid));
+    try {
+      look_at_process(pid, files);
+    } catch (const Error&) {
+      if (pid == options.tree || !has_ended(pid)) throw;  // a child may end at any time
+    }
+  }
+}
+
+void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files) {
+  std::vector<HostPid> all, views;
+  for (const auto& process : tree.processes()) {
+    all.push_back(process->pid);
+    if (!process->zombie) views.push_back(process->view());
+  }
+  refuse_family(all, options);
+  if (views.size() > 1) refuse_shared_tables(views);
+  for (const HostPid view : views) {
+    const Step step("process {}", view);
+    files.look_at_descriptors(view);
+  }
 }
 
 }  // namespace mcr::engine

@@ -5,12 +5,15 @@
 #include "core/engine/options.h"
 #include "core/engine/thread_files.h"
 #include "core/kinds/open_files.h"
+#include "core/trace/frozen_tree.h"
 
 namespace mcr::engine {
 
 // Throws Error (refused) naming object, reason and remedy.
-void look_at_process(HostPid pid, const DumpOptions& options, const kinds::OpenFiles& files);
+void look_at_tree(const DumpOptions& options, kinds::OpenFiles files);
 
+// Once everything stands still, of what may have changed; and of what cannot be seen before.
+void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files);
 // The same of one thread; also asked of every thread once it stands still. `view`: a thread of the process that lives.
 void refuse_thread(HostPid view, const ThreadFiles& thread);
 

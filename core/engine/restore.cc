@@ -1,8 +1,14 @@
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/engine/create_tree.h"
 #include "core/engine/engine.h"
 #include "core/engine/restore_check.h"
 #include "core/engine/restore_process.h"
+#include "core/sys/file.h"
 
 namespace mcr::engine {
 namespace {
@@ -29,6 +35,79 @@ kinds::Validation validation_of(FileValidation wanted) {
   return kinds::Validation::buildid;
 }
 
+// Lets a parent not be told that its child is stopped: it was told before, or is to find the child as it was.
+class SilencedParent {
+ public:
+  SilencedParent(inject::NewProcess* parent, pid_t child) : parent_(parent), child_(child) {
+    if (!parent_) return;
+    inject::Batch batch = parent_->channel().batch();
+    const RemoteAddr old = batch.put_value(action_);
+    batch.add("rt_sigaction", SYS_rt_sigaction, {SIGCHLD, 0, old.get(), 8});
+    parent_->channel().run(batch);
+    action_ = batch.get<Action>(old);
+    Action silent = action_;
+    silent.flags |= SA_NOCLDSTOP;
+    set(silent);
+  }
+  // Afterwards: the action as it was. `collect`: and the stop as if waited for.
+  void end(bool collect) {
+    if (!parent_) return;
+    if (collect) {
+      inject::Batch batch = parent_->channel().batch();
+      batch.add("waitid", SYS_waitid, {P_PID, static_cast<uint64_t>(child_), 0, WSTOPPED | WNOHANG, 0});
+      parent_->channel().run(batch);
+    }
+    set(action_);
+  }
+
+ private:
+  struct Action {
+    uint64_t handler = 0, flags = 0, restorer = 0, mask = 0;
+  };
+  // The kernel does not announce to one who ignores (1); setting that again would discard what waits already.
+  void set(const Action& action) {
+    if (action_.handler == 1) return;
+    inject::Batch batch = parent_->channel().batch();
+    batch.add("rt_sigaction", SYS_rt_sigaction, {SIGCHLD, batch.put_value(action).get(), 0, 8});
+    parent_->channel().run(batch);
+  }
+
+  inject::NewProcess* parent_;
+  pid_t child_;
+  Action action_;
+};
+
+void finish_all(const std::vector<tree::ProcessImage>& images, NewProcesses& processes,
+                std::vector<std::unique_ptr<RestoringProcess>>& restoring, const RestoreOptions& options) {
+  for (size_t i = images.size(); i-- > 0;) {
+    const image::ProcessCore& core = images[i].core;
+    if (core.zombie()) continue;
+    const bool stopped = core.stopped() || options.leave_stopped;
+    const auto parent = i > 0 && stopped ? processes.find(core.ppid()) : processes.end();
+    SilencedParent silence(parent == processes.end() ? nullptr : parent->second.get(), core.pid());
+    restoring[i]->finish(stopped);
+    silence.end(core.stop_collected() || !core.stopped());
+  }
+}
+
+void fill_all(const std::vector<tree::ProcessImage>& images, NewProcesses& processes, RestoreContext& context) {
+  std::vector<std::unique_ptr<RestoringProcess>> restoring;
+  for (const auto& image : images)
+    restoring.push_back(image.core.zombie() ? nullptr : begin_process(image, *processes.at(image.core.pid()), context));
+  for (auto& process : restoring)
+    if (process) process->fill();
+  for (auto& process : restoring)
+    if (process) process->restore_state();
+  finish_all(images, processes, restoring, context.options);
+}
+
+// The commit. As long as one thread of a process has EXITKILL our death kills that process; none has run an instruction
+// of the program yet.
+void release_all(NewProcesses& processes) {
+  for (auto& [pid, process] : processes) process->commit();
+  for (auto& [pid, process] : processes) process->release();
+}
+
 }  // namespace
 
 Restored restore(const RestoreOptions& options, Damage& damage) {
@@ -40,8 +119,6 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation)});
   std::vector<tree::ProcessImage> images;
   for (const int32_t pid : reader.inventory().pids()) images.push_back(tree::read_process(pid, reader));
-  if (images.size() != 1)
-    throw Error(Fault::image, fmt::format("an image of {} processes is not known to this version", images.size()));
   std::vector<Problem> problems;
   check_host(reader.inventory(), images, files, options, problems);
   if (!problems.empty())
@@ -52,20 +129,26 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   result.statistics.check_us = since_us(start);
   call_hook(options.hook, "pre-restore", HostPid(0));
 
-  RestoreContext context{options, reader, files, result.statistics, damage};
-  std::vector<std::unique_ptr<inject::NewProcess>> processes;
-  for (const tree::ProcessImage& image : images) processes.push_back(restore_process(image, context));
-  call_hook(options.hook, "post-restore", processes.front()->pid());
+  const auto create_start = Clock::now();
+  const auto ours = procfs::parse_maps(sys::read_text("/proc/self/maps"));
+  const auto own = procfs::parse_status(sys::read_text("/proc/self/status"));
+  RestoreContext context{options, ours, own, reader, files, result.statistics, damage};
+  NewProcesses processes = create_tree(images, ours, options, damage);
+  result.statistics.create_us = since_us(create_start);
+  fill_all(images, processes, context);
+  inject::NewProcess& root = *processes.at(images.front().core.pid());
+  result.root = root.pid();
+  call_hook(options.hook, "post-restore", result.root);
   files.close_all();
-  call_hook(options.hook, "pre-resume", processes.front()->pid());
-  for (size_t i = 0; i < processes.size(); ++i) {
-    if (images[i].core.stopped() || options.leave_stopped) processes[i]->stop_by_job_control();
-    result.statistics.threads += static_cast<uint32_t>(processes[i]->threads().size());
-    processes[i]->release();
+  call_hook(options.hook, "pre-resume", result.root);
+  for (const tree::ProcessImage& image : images) {
+    ++result.statistics.processes;
+    if (image.core.zombie()) continue;
+    inject::NewProcess& process = *processes.at(image.core.pid());
+    result.statistics.threads += static_cast<uint32_t>(process.threads().size());
   }
-  result.statistics.processes = static_cast<uint32_t>(processes.size());
-  result.root = processes.front()->pid();
-  result.pidfd = processes.front()->take_pidfd();
+  result.pidfd = root.take_pidfd();
+  release_all(processes);
   result.statistics.total_us = since_us(start);
   call_hook(options.hook, "post-resume", result.root);
   return result;

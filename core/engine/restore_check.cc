@@ -10,6 +10,7 @@
 
 #include "core/arch/cpu_features.h"
 #include "core/arch/xstate.h"
+#include "core/engine/create_tree.h"
 #include "core/engine/extended_state.h"
 #include "core/mem/vdso.h"
 #include "core/sys/features.h"
@@ -43,7 +44,7 @@ void check_pid(pid_t wanted, std::vector<Problem>& problems) {
 
 // A session or group number that still exists cannot be given to a new process.
 void check_ids(const tree::ProcessImage& p, std::vector<Problem>& problems) {
-  std::set<pid_t> wanted;
+  std::set<pid_t> wanted{p.core.pid()};
   for (const auto& thread : p.threads) wanted.insert(thread.tid());
   const size_t before = problems.size();
   for (const pid_t pid : wanted) check_pid(pid, problems);
@@ -146,6 +147,7 @@ void check_session(const image::Inventory& inventory, const RestoreOptions& opti
 
 void check_host(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
                 const kinds::OpenedFiles& files, const RestoreOptions& options, std::vector<Problem>& problems) {
+  for (const pid_t helper : helper_pids(processes, options.shell_job)) check_pid(helper, problems);
   for (const tree::ProcessImage& p : processes) {
     check_ids(p, problems);
     check_limits(p, problems);

@@ -36,93 +36,37 @@ facets::TimerSignals timers_of(const tree::ProcessImage& process, bool real) {
   return facets::timer_signals_of(process.core.facets(), threads, real);
 }
 
-// Room for the calls and buffers that make timers and pending signals again: there can be many of both.
-size_t bytes_of_signals(const tree::ProcessImage& process) {
-  constexpr size_t kSignal = sizeof(siginfo_t) + sizeof(parasite::Call), kTimer = 1024;
-  size_t bytes = 0;
-  const auto add = [&](const facets::Facets& all) {
-    for (const auto& facet : all) {
-      image::PendingSignals signals;
-      image::PosixTimers timers;
-      if (facet.UnpackTo(&signals)) bytes += static_cast<size_t>(signals.siginfo_size()) * kSignal;
-      if (facet.UnpackTo(&timers)) bytes += static_cast<size_t>(timers.timers_size()) * kTimer;
-    }
-  };
-  add(process.core.facets());
-  for (const auto& thread : process.threads) add(thread.facets());
-  return bytes;
-}
-
-bool has_death_signal(const tree::ProcessImage& process) {
-  for (const auto& thread : process.threads)
-    for (const auto& facet : thread.facets()) {
-      image::ThreadControl message;
-      if (facet.UnpackTo(&message) && message.parent_death_signal() != 0) return true;
-    }
-  return false;
-}
-
-class ProcessRestorer {
+class ProcessRestorer : public RestoringProcess {
  public:
-  ProcessRestorer(const tree::ProcessImage& image, RestoreContext& context)
-      : image_(image),
-        context_(context),
-        own_(procfs::parse_status(sys::read_text("/proc/self/status"))),
-        ours_(procfs::parse_maps(sys::read_text("/proc/self/maps"))) {}
+  ProcessRestorer(const tree::ProcessImage& image, inject::NewProcess& process, RestoreContext& context)
+      : image_(image), process_(process), context_(context), own_(context.own), ours_(context.ours) {}
 
-  std::unique_ptr<inject::NewProcess> run() {
+  void fill() override {
+    const Step step("process {}", image_.core.pid());
     auto start = Clock::now();
-    create();
-    context_.statistics.create_us += since_us(start);
-    start = Clock::now();
     rebuild_memory();
     context_.statistics.memory_us += since_us(start);
     start = Clock::now();
     place_descriptors();
-    restore_state();
-    finish_threads();
     context_.statistics.threads_us += since_us(start);
-    return std::move(process_);
+  }
+
+  void restore_state() override {
+    const Step step("process {}", image_.core.pid()), state_step("state");
+    const auto start = Clock::now();
+    queue_state();
+    context_.statistics.threads_us += since_us(start);
+  }
+
+  void finish(bool stopped) override {
+    const Step step("process {}", image_.core.pid());
+    const auto start = Clock::now();
+    finish_threads(stopped);
+    context_.statistics.threads_us += since_us(start);
   }
 
  private:
-  inject::Channel& channel() { return process_->channel(); }
-
-  // A number for the parasite's socket that the program does not use.
-  int free_socket_number() const {
-    std::set<int> taken;
-    for (const auto& d : image_.descriptors) taken.insert(d.fd());
-    int number = std::max(taken.empty() ? 0 : *taken.rbegin() + 1, 100);
-    while (taken.contains(number) || sys::is_open(number)) ++number;
-    return number;
-  }
-
-  void create() {
-    inject::NewProcessPlan plan;
-    plan.pid = image_.core.pid();
-    plan.sibling = context_.options.sibling;
-    // Our end would be its parent's death.
-    plan.orphan = context_.options.detached && !plan.sibling && has_death_signal(image_);
-    plan.socket_number = free_socket_number();
-    plan.data_bytes = 512 * 1024 + image_.threads.size() * kBytesPerThread + bytes_of_signals(image_);
-    plan.data_bytes = (plan.data_bytes + 4095) / 4096 * 4096;
-    plan.blob_address = mem::find_hole(ours_, image_.vmas, inject::blob_bytes(plan.data_bytes));
-    process_ = std::make_unique<inject::NewProcess>(plan, context_.damage);
-    if (context_.options.timeout.count() > 0) channel().set_deadline(context_.options.timeout);
-    inject::Batch batch = channel().batch();
-    const auto socket = static_cast<uint64_t>(process_->control_socket());
-    if (socket > 0) batch.add("close_range", SYS_close_range, {0, socket - 1, 0});
-    batch.add("close_range", SYS_close_range, {socket + 1, 0xffffffff, 0});
-    if (!context_.options.shell_job) batch.add("setsid", SYS_setsid, {});
-    batch.add("personality", SYS_personality, {0});  // READ_IMPLIES_EXEC would change every mapping that is made
-    for (const auto& thread : image_.threads)
-      if (!thread.has_ended() && arch::uses_tiles(extended_state(thread, context_.reader.inventory().cpu()))) {
-        constexpr uint64_t kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, 5.16; of the process
-        batch.add("arch_prctl(ARCH_REQ_XCOMP_PERM)", SYS_arch_prctl, {kRequestPermission, arch::kTileData});
-        break;
-      }
-    channel().run(batch);
-  }
+  inject::Channel& channel() { return process_.channel(); }
 
   // Sends what is only needed to rebuild: mapped files, the executable, pages, working directory and root.
   void rebuild_memory() {
@@ -134,18 +78,26 @@ class ProcessRestorer {
       if (vma.file() != 0 && std::find(ids.begin(), ids.end(), vma.file()) == ids.end()) ids.push_back(vma.file());
     std::vector<int> fds{pages.get()};
     for (const uint32_t id : ids) fds.push_back(context_.files.open(id));
+    inject::Batch batch = channel().batch();
+    batch.add("personality", SYS_personality, {0});  // READ_IMPLIES_EXEC would change every mapping that is made
+    for (const auto& thread : image_.threads)
+      if (!thread.has_ended() && arch::uses_tiles(extended_state(thread, context_.reader.inventory().cpu()))) {
+        constexpr uint64_t kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, 5.16; of the process
+        batch.add("arch_prctl(ARCH_REQ_XCOMP_PERM)", SYS_arch_prctl, {kRequestPermission, arch::kTileData});
+        break;
+      }
+    channel().run(batch);
     const std::vector<int> remote = send_all(fds);
     memory.remote_pages_fd = remote[0];
     for (size_t i = 0; i < ids.size(); ++i) memory.files[ids[i]] = remote[i + 1];
 
-    mem::drop_inherited_mappings(*process_, ours_);
     const bool redirect = context_.options.redirect_vdso || !mem::is_same_vdso(context_.reader.inventory().vdso());
-    live_vdso_ = mem::place_vdso(*process_, ours_, image_.vmas, context_.reader.inventory().vdso(), redirect);
-    mem::map_all(*process_, memory);
-    if (redirect) mem::write_redirections(*process_, image_.vmas, context_.reader.inventory().vdso(), live_vdso_);
-    context_.statistics.pages_restored += mem::fill(*process_, memory, 0, 0);
-    mem::protect_all(*process_, memory);
-    mem::set_memory_map(*process_, image_.map, memory.files.at(image_.map.exe_file()));
+    live_vdso_ = mem::place_vdso(process_, ours_, image_.vmas, context_.reader.inventory().vdso(), redirect);
+    mem::map_all(process_, memory);
+    if (redirect) mem::write_redirections(process_, image_.vmas, context_.reader.inventory().vdso(), live_vdso_);
+    context_.statistics.pages_restored += mem::fill(process_, memory, 0, 0);
+    mem::protect_all(process_, memory);
+    mem::set_memory_map(process_, image_.map, memory.files.at(image_.map.exe_file()));
     enter_directories(memory.files.at(image_.fs.cwd_file()), memory.files.at(image_.fs.root_file()));
   }
 
@@ -168,7 +120,7 @@ class ProcessRestorer {
     batch.add("fchdir", SYS_fchdir, {static_cast<uint64_t>(cwd)});
     batch.add("umask", SYS_umask, {image_.fs.umask()});
     // Everything sent so far was for the rebuilding only.
-    const auto socket = static_cast<uint64_t>(process_->control_socket());
+    const auto socket = static_cast<uint64_t>(process_.control_socket());
     if (socket > 0) batch.add("close_range", SYS_close_range, {0, socket - 1, 0});
     batch.add("close_range", SYS_close_range, {socket + 1, 0xffffffff, 0});
     channel().run(batch);
@@ -225,8 +177,7 @@ class ProcessRestorer {
     channel().run(batch);
   }
 
-  void restore_state() {
-    const Step step("state");
+  void queue_state() {
     inject::Batch batch = channel().batch();
     facets::TimerSignals timers = timers_of(image_, context_.options.timers == Timers::real);
     std::vector<ThreadWork> threads = plan_threads(image_, own_, batch, timers);
@@ -252,11 +203,11 @@ class ProcessRestorer {
     thread_work_ = std::move(threads);
   }
 
-  void finish_threads() {
+  void finish_threads(bool stopped) {
     const Step step("threads");
     std::vector<HostTid> tids;
     for (size_t i = 1; i < image_.threads.size(); ++i) tids.emplace_back(image_.threads[i].tid());
-    process_->seize_threads(tids);
+    process_.seize_threads(tids);
     std::vector<sys::Registers> frames(image_.threads.size());
     for (size_t i = 0; i < frames.size(); ++i)
       if (!image_.threads[i].has_ended())
@@ -267,40 +218,45 @@ class ProcessRestorer {
       extended.emplace_back();
       if (image_.threads[i].has_ended()) continue;
       extended.back() = extended_state(image_.threads[i], context_.reader.inventory().cpu());
-      if (arch::uses_tiles(extended.back())) process_->make_room_for_tiles(*process_->threads()[i]);
+      if (arch::uses_tiles(extended.back())) process_.make_room_for_tiles(*process_.threads()[i]);
     }
-    prime_restarts(*process_, image_, gadget, channel().area().base, frames);
-    const int64_t result = process_->last_call(gadget, SYS_munmap,
-                                               {process_->blob_start(), process_->blob_end() - process_->blob_start()});
+    prime_restarts(process_, image_, gadget, channel().area().base, frames);
+    const int64_t result =
+        process_.last_call(gadget, SYS_munmap, {process_.blob_start(), process_.blob_end() - process_.blob_start()});
     if (result != 0) throw Error(Fault::internal, fmt::format("the parasite could not be unmapped: {}", result));
     // The socket is the parasite's last trace; closed from the same instruction.
-    process_->last_call(gadget, SYS_close, {static_cast<uint64_t>(process_->control_socket())});
+    process_.last_call(gadget, SYS_close, {static_cast<uint64_t>(process_.control_socket())});
     for (size_t i = 0; i < frames.size(); ++i) {
-      trace::Tracee& thread = *process_->threads()[i];
+      trace::Tracee& thread = *process_.threads()[i];
       const Step thread_step("thread {}", thread.tid());
       if (image_.threads[i].has_ended()) continue;
       arch::load_xstate(thread.tid(), extended[i]);
       sys::set_registers(thread.tid(), frames[i]);
+    }
+    if (stopped) process_.stop_by_job_control();
+    for (size_t i = 0; i < frames.size(); ++i) {
+      trace::Tracee& thread = *process_.threads()[i];
+      const Step thread_step("thread {}", thread.tid());
       for (const auto& action : thread_work_[i].plan.outside) action(thread);
     }
     if (image_.threads.front().has_ended())
-      process_->end_leader(gadget, static_cast<int>(image_.threads.front().ended().exit_code()));
+      process_.end_leader(gadget, static_cast<int>(image_.threads.front().ended().exit_code()));
   }
 
   const tree::ProcessImage& image_;
+  inject::NewProcess& process_;
   RestoreContext& context_;
-  procfs::Status own_;
-  std::vector<procfs::Mapping> ours_;
-  std::unique_ptr<inject::NewProcess> process_;
+  const procfs::Status& own_;
+  const std::vector<procfs::Mapping>& ours_;
   uint64_t live_vdso_ = 0;
   std::vector<ThreadWork> thread_work_;
 };
 
 }  // namespace
 
-std::unique_ptr<inject::NewProcess> restore_process(const tree::ProcessImage& image, RestoreContext& context) {
-  const Step step("process {}", image.core.pid());
-  return ProcessRestorer(image, context).run();
+std::unique_ptr<RestoringProcess> begin_process(const tree::ProcessImage& image, inject::NewProcess& process,
+                                                RestoreContext& context) {
+  return std::make_unique<ProcessRestorer>(image, process, context);
 }
 
 }  // namespace mcr::engine

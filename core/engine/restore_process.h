@@ -4,6 +4,8 @@
 #include "core/engine/engine.h"
 #include "core/inject/new_process.h"
 #include "core/kinds/opened_files.h"
+#include "core/procfs/maps.h"
+#include "core/procfs/status.h"
 #include "core/tree/process_image.h"
 #include "images/proto/inventory.pb.h"
 
@@ -11,12 +13,25 @@ namespace mcr::engine {
 
 struct RestoreContext {
   const RestoreOptions& options;
+  const std::vector<procfs::Mapping>& ours;  // what the engine had mapped when the processes were made
+  const procfs::Status& own;                 // its status then
   const images::ImageReader& reader;
   kinds::OpenedFiles& files;
   RestoreStatistics& statistics;
   Damage& damage;
 };
 
-std::unique_ptr<inject::NewProcess> restore_process(const tree::ProcessImage& image, RestoreContext& context);
+// One process that create_tree() made, being filled. In steps that each come for all processes before the next: memory
+// takes long, timers must not run meanwhile, and a parent has to act when its children are complete.
+class RestoringProcess {
+ public:
+  virtual ~RestoringProcess() = default;
+  virtual void fill() = 0;           // memory and descriptors
+  virtual void restore_state() = 0;  // facets and threads; timers run from here on
+  // The parasite goes, every thread gets its registers. Children before parents. `stopped`: by job control.
+  virtual void finish(bool stopped) = 0;
+};
+std::unique_ptr<RestoringProcess> begin_process(const tree::ProcessImage& image, inject::NewProcess& process,
+                                                RestoreContext& context);
 
 }  // namespace mcr::engine

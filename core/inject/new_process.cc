@@ -1,6 +1,7 @@
 #include "core/inject/new_process.h"
 
 #include <fcntl.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -71,6 +72,24 @@ NewProcess::NewProcess(const NewProcessPlan& plan, Damage& damage)
   request.socket = remote_socket_;
   request.close_fd = pair.ours.get();
   pid_ = sys::clone_into(request);
+  seize_leader();
+  channel_ = std::make_unique<Channel>(pid_, std::move(pair.ours), RemoteAddr(plan.blob_address), plan.data_bytes);
+  channel_->set_tracee(threads_.front().get());
+}
+
+NewProcess::NewProcess(Spawned spawned, const NewProcessPlan& plan, Damage& damage)
+    : plan_(plan),
+      damage_(damage),
+      total_(blob_bytes(plan.data_bytes)),
+      pid_(spawned.pid),
+      remote_socket_(plan.socket_number),
+      channel_(std::move(spawned.channel)) {
+  const Step step("process {}", pid_);
+  seize_leader();
+  channel_->set_tracee(threads_.front().get());
+}
+
+void NewProcess::seize_leader() {
   try {
     pidfd_ = sys::open_pidfd(pid_);
     auto leader = trace::Tracee::seize(HostTid(pid_.get()), kTraceSysGood | kExitKill, damage_);
@@ -85,8 +104,27 @@ NewProcess::NewProcess(const NewProcessPlan& plan, Damage& damage)
     sys::wait_stop(HostTid(pid_.get()), soon());
     throw;
   }
-  channel_ = std::make_unique<Channel>(pid_, std::move(pair.ours), RemoteAddr(plan.blob_address), plan.data_bytes);
-  channel_->set_tracee(threads_.front().get());
+}
+
+Spawned spawn(Channel& creator, const SpawnRequest& request, const NewProcessPlan& plan) {
+  const Step step("create process {}", request.pid);
+  sys::SocketPair pair = sys::make_socket_pair();
+  const int theirs = pair.theirs.get();
+  const auto number = static_cast<uint64_t>(creator.send(std::span(&theirs, 1)).front());
+  inject::Batch batch = creator.batch();
+  clone_args args{};
+  args.flags = request.sibling ? static_cast<uint64_t>(CLONE_PARENT) : 0;
+  args.exit_signal = request.sibling ? 0 : static_cast<uint64_t>(request.exit_signal);
+  if (request.pid != 0) {
+    args.set_tid = batch.put_value(uint64_t(request.pid)).get();
+    args.set_tid_size = 1;
+  }
+  const size_t clone = batch.add("clone3", SYS_clone3, {batch.put_value(args).get(), sizeof args, 0, 0, 0, number},
+                                 parasite::kSpawnProcess);
+  batch.add("close", SYS_close, {number});
+  creator.run(batch);
+  const HostPid pid(static_cast<pid_t>(batch.result(clone)));
+  return {pid, std::make_unique<Channel>(pid, std::move(pair.ours), RemoteAddr(plan.blob_address), plan.data_bytes)};
 }
 
 NewProcess::~NewProcess() {
@@ -183,31 +221,22 @@ void NewProcess::end_leader(RemoteAddr gadget, int exit_code) {
   }
 }
 
-// A signal with a lower number than SIGSTOP's would be delivered before it, and the program would be stopped at the
-// first instruction of its handler. So one thread takes the SIGSTOP with all others blocked. The group stop counts for
-// all threads (signal(7)): what a thread does first when it is detached is to stop.
+// Each thread reaches the stop on its way back to user mode, before it has run an instruction there.
 void NewProcess::stop_by_job_control() {
-  // The leader may have ended.
-  trace::Tracee& thread = **std::find_if(threads_.begin(), threads_.end(), [](const auto& t) { return !t->gone(); });
-  thread.stop_again(soon());
-  const uint64_t mask = sys::get_signal_mask(thread.tid());
-  sys::set_signal_mask(thread.tid(), ~uint64_t{0});
   sys::try_kill(pid_, SIGSTOP);
-  for (int stop = 0; !thread.group_stopped(); ++stop) {
-    if (stop == 10) throw Error(Fault::internal, fmt::format("process {} does not take its SIGSTOP", pid_));
-    thread.run();
-    if (!thread.wait_until_stopped(soon()))
-      throw Error(Fault::system, fmt::format("process {} was killed meanwhile", pid_));
-  }
-  sys::set_signal_mask(thread.tid(), mask);
+  for (auto& thread : threads_)
+    if (!thread->gone()) thread->run_into_group_stop(soon());
 }
 
 // While one thread still has EXITKILL, our death kills the whole group; taking it from the last one is the commit.
 // No thread has run an instruction of the program yet.
-void NewProcess::release() {
+void NewProcess::commit() {
   for (auto& thread : threads_)
     if (!thread->gone()) sys::set_options(thread->tid(), 0);
   released_ = true;
+}
+
+void NewProcess::release() {
   for (auto& thread : threads_)
     if (!thread->gone()) thread->detach();
 }

@@ -2,6 +2,8 @@
 // PTRACE_O_EXITKILL. Destroyed before release(), it is killed and reaped: nothing half-built outlives a failure.
 #pragma once
 
+#include <signal.h>
+
 #include <array>
 #include <memory>
 
@@ -18,9 +20,25 @@ struct NewProcessPlan {
   size_t data_bytes = 256 * 1024;  // batch area, control page and stack
 };
 
+// A process that a parasite makes of the one it lives in.
+struct SpawnRequest {
+  pid_t pid = 0;              // 0: any
+  bool sibling = false;       // CLONE_PARENT; the exit signal is that of the creator then
+  int exit_signal = SIGCHLD;  // to its parent; clone(2)
+};
+struct Spawned {
+  HostPid pid;
+  std::unique_ptr<Channel> channel;  // closed, the process ends
+};
+// `creator` has the memory layout and the socket number of `plan`, and so has what it makes.
+Spawned spawn(Channel& creator, const SpawnRequest& request, const NewProcessPlan& plan);
+
 class NewProcess {
  public:
+  // Cloned from the engine.
   NewProcess(const NewProcessPlan& plan, Damage& damage);
+  // Made by another new process.
+  NewProcess(Spawned spawned, const NewProcessPlan& plan, Damage& damage);
   ~NewProcess();
   NewProcess(const NewProcess&) = delete;
   NewProcess& operator=(const NewProcess&) = delete;
@@ -47,11 +65,14 @@ class NewProcess {
   int64_t last_call(RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
   // Lets the leader exit alone (_exit(2) by number 60) and waits until it is the zombie of its threads, which live on.
   void end_leader(RemoteAddr gadget, int exit_code);
-  // Once everything is restored: as after SIGSTOP, but before any signal that waits is delivered.
+  // Stops it as SIGSTOP does, so that it stays stopped when it is let go. All threads must stand still, all signals
+  // blocked, with the registers that they are to have.
   void stop_by_job_control();
-  void release();  // the commit: from here on it lives without us
+  void commit();   // from here on it outlives us, still standing
+  void release();  // lets it go
 
  private:
+  void seize_leader();
   void point_at_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
 
   NewProcessPlan plan_;

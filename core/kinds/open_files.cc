@@ -66,7 +66,14 @@ static std::vector<FileView> view_descriptors(HostPid pid) {
   return files;
 }
 
-void OpenFiles::note_pipe_ends(const std::vector<FileView>& files) const {
+void OpenFiles::begin(const std::vector<HostPid>& tree) {
+  for (const HostPid pid : tree) {
+    tree_.insert(pid);
+    note_pipe_ends(views_[pid] = view_descriptors(pid));
+  }
+}
+
+void OpenFiles::note_pipe_ends(const std::vector<FileView>& files) {
   for (const FileView& file : files) {
     if (!S_ISFIFO(file.status.st_mode)) continue;
     const unsigned access = file.info.flags & O_ACCMODE;
@@ -76,10 +83,7 @@ void OpenFiles::note_pipe_ends(const std::vector<FileView>& files) const {
 }
 
 void OpenFiles::look_at_descriptors(HostPid pid) const {
-  const std::vector<FileView> files = view_descriptors(pid);
-  looked_at_.insert(pid);
-  note_pipe_ends(files);
-  for (const FileView& file : files) {
+  for (const FileView& file : views_.at(pid)) {
     const Step step("{}", describe(file));
     const Kind* kind = kind_of(file);
     if (!kind) refuse_unclaimed(file);
@@ -99,10 +103,7 @@ void OpenFiles::look_at_path(HostPid pid, const std::string& door) const {
 std::vector<image::Descriptor> OpenFiles::enter_descriptors(HostPid pid, int pidfd, images::ImageWriter& writer) {
   writer_ = &writer;
   std::vector<image::Descriptor> descriptors;
-  std::vector<FileView> files = view_descriptors(pid);
-  looked_at_.insert(pid);
-  note_pipe_ends(files);
-  for (FileView& file : files) {
+  for (FileView& file : views_.at(pid)) {
     const Step step("{}", describe(file));
     // An O_PATH descriptor has nothing but its path, and pidfd_getfd refuses it on some kernels.
     UniqueFd copy;
@@ -115,6 +116,11 @@ std::vector<image::Descriptor> OpenFiles::enter_descriptors(HostPid pid, int pid
     descriptors.push_back(std::move(descriptor));
   }
   return descriptors;
+}
+
+unsigned OpenFiles::ends_of(const FileView& file) const {
+  const auto found = pipe_ends_.find(file.status.st_ino);
+  return found == pipe_ends_.end() ? 0 : found->second;
 }
 
 // One open file description may be reached by many descriptors. Those that could be one share inode, position and
@@ -233,7 +239,7 @@ uint32_t OpenFiles::enter_pipe(const FileView& file, const std::string& fifo_pat
       data.add_chunks(buffer.substr(0, n));
     }
   }
-  data.set_packets((pipe_ends_[file.status.st_ino] & kPackets) != 0 || data.chunks_size() > 1);
+  data.set_packets((ends_of(file) & kPackets) != 0 || data.chunks_size() > 1);
   entry->second = data.id();
   pipes_.push_back(std::move(data));
   return entry->second;

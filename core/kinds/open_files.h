@@ -23,6 +23,8 @@ class OpenFiles {
   explicit OpenFiles(DumpPolicy policy) : policy_(policy) {}
   const DumpPolicy& policy() const { return policy_; }
 
+  // The processes of the tree, before anything else: what one of them has open may be the other end of another's.
+  void begin(const std::vector<HostPid>& tree);
   // Before the freeze: refuses what no kind claims or a kind cannot keep.
   void look_at_descriptors(HostPid pid) const;
   // Frozen: enters all descriptors of the process. pidfd: of the process.
@@ -49,7 +51,8 @@ class OpenFiles {
     int fd;
     uint32_t id;
   };
-  void note_pipe_ends(const std::vector<FileView>& files) const;
+  void note_pipe_ends(const std::vector<FileView>& files);
+  unsigned ends_of(const FileView& file) const;
   uint32_t find_or_enter(FileView& file);
   uint32_t enter(FileView& file, const Kind& kind);
 
@@ -62,8 +65,9 @@ class OpenFiles {
   std::map<std::tuple<dev_t, ino_t, uint32_t>, uint32_t> paths_;
   std::map<std::pair<dev_t, ino_t>, uint32_t> ghost_ids_;
   std::map<ino_t, uint32_t> pipe_ids_;
-  mutable std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
-  mutable std::set<HostPid> looked_at_;
+  std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
+  std::map<HostPid, std::vector<FileView>> views_;
+  std::set<HostPid> tree_;
 };
 
 // Looks at one descriptor or door without opening it. nullopt when it is gone.

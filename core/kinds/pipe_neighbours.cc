@@ -39,7 +39,7 @@ std::optional<std::string> find_holder(const FileView& file, const std::set<Host
 }  // namespace
 
 void OpenFiles::require_closed_pipe(const FileView& file) const {
-  const unsigned ends = pipe_ends_[file.status.st_ino] & (kReader | kWriter);
+  const unsigned ends = ends_of(file) & (kReader | kWriter);
   if (ends == (kReader | kWriter)) return;
   if (file.link.starts_with("pipe:[")) {
     UniqueFd copy;
@@ -47,7 +47,7 @@ void OpenFiles::require_closed_pipe(const FileView& file) const {
     const short state = sys::poll_now(file.copy >= 0 ? file.copy : copy.get(), 0);
     if (state & (ends == kReader ? POLLHUP : POLLERR)) return;  // nobody holds the other end any more
   }
-  const auto holder = find_holder(file, looked_at_);
+  const auto holder = find_holder(file, tree_);
   if (!holder && !file.link.starts_with("pipe:[")) return;
   throw Error(Fault::refused,
               fmt::format("the other end of {} is held by {} outside of the tree", file.link,

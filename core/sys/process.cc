@@ -51,6 +51,12 @@ UniqueFd open_thread_pidfd(HostTid tid) {
       check(::syscall(SYS_pidfd_open, tid.get(), kThread), fmt::format("pidfd_open of thread {} (Linux 6.9)", tid))));
 }
 
+std::optional<UniqueFd> try_open_pidfd(HostPid pid) {
+  const long fd = ::syscall(SYS_pidfd_open, pid.get(), 0);
+  if (fd < 0 && errno == ESRCH) return std::nullopt;
+  return UniqueFd(static_cast<int>(check(fd, fmt::format("pidfd_open {}", pid))));
+}
+
 UniqueFd get_fd(int pidfd, int remote_fd) {
   return UniqueFd(static_cast<int>(check(::syscall(SYS_pidfd_getfd, pidfd, remote_fd, 0), "pidfd_getfd")));
 }
@@ -63,6 +69,10 @@ std::optional<bool> share_object(pid_t a, pid_t b, int type) {
   const long order = ::syscall(SYS_kcmp, a, b, type, 0, 0);
   if (order < 0 && errno == ESRCH) return std::nullopt;
   return check(order, "kcmp") == 0;
+}
+
+int compare_objects(pid_t a, pid_t b, int type) {
+  return static_cast<int>(check(::syscall(SYS_kcmp, a, b, type, 0, 0), "kcmp"));
 }
 
 bool try_read_memory(HostPid pid, RemoteAddr from, void* to, size_t size) {

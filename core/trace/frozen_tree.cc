@@ -142,24 +142,45 @@ FrozenTree::FrozenTree(HostPid root, const sys::Deadline& deadline, Damage& dama
       if (seize_new_threads(*processes_[i])) found = true;
     }
     wait_for_all(deadline);
-    for (size_t i = 0; i < processes_.size(); ++i) {
-      if (find_children(*processes_[i])) found = true;
-    }
+    if (find_children(root)) found = true;
     if (deadline && sys::Clock::now() > *deadline)
       throw Error(Fault::timeout, "the tree makes new processes or threads faster than they can be stopped");
   }
-  for (auto& p : processes_) {
-    std::erase_if(p->threads, [](const auto& thread) { return thread->gone(); });
-    if (p->threads.empty())
-      throw Error(Fault::refused, fmt::format("process {} ended while it was being frozen", p->pid));
-    std::stable_partition(p->threads.begin(), p->threads.end(),
-                          [&](const auto& thread) { return thread->tid().get() == p->pid.get(); });
-    for (auto& thread : p->threads) thread->remember();
-    if (p->leader_ended()) p->thread_pidfd = sys::open_thread_pidfd(p->threads.front()->tid());
-  }
+  settle();
 }
 
 FrozenTree::~FrozenTree() = default;
+
+void FrozenTree::settle() {
+  for (auto& p : processes_) {
+    std::erase_if(p->threads, [](const auto& thread) { return thread->gone(); });
+    // Its parent stands still and cannot collect it: a zombie stays one.
+    p->zombie = p->threads.empty();
+    std::stable_partition(p->threads.begin(), p->threads.end(),
+                          [&](const auto& thread) { return thread->tid().get() == p->pid.get(); });
+    for (auto& thread : p->threads) thread->remember();
+    if (!p->zombie && p->leader_ended()) p->thread_pidfd = sys::open_thread_pidfd(p->threads.front()->tid());
+  }
+  sort_by_descent();
+}
+
+// Orphans belong to whoever has adopted them: a subreaper of the tree, or nobody of ours; those go on.
+void FrozenTree::sort_by_descent() {
+  if (processes_.front()->zombie)
+    throw Error(Fault::refused, fmt::format("process {} ended while it was being frozen", processes_.front()->pid));
+  std::map<HostPid, std::vector<std::unique_ptr<FrozenProcess>>> children;
+  std::vector<std::unique_ptr<FrozenProcess>> sorted;
+  sorted.push_back(std::move(processes_.front()));
+  for (size_t i = 1; i < processes_.size(); ++i) {
+    const auto text = sys::try_read_text(proc_path(processes_[i]->pid, "stat"));
+    if (!text) continue;  // ended, and collected before its parent was stopped
+    processes_[i]->parent = HostPid(procfs::parse_stat(*text).ppid);
+    children[processes_[i]->parent].push_back(std::move(processes_[i]));
+  }
+  for (size_t i = 0; i < sorted.size(); ++i)
+    for (auto& child : children[sorted[i]->pid]) sorted.push_back(std::move(child));
+  processes_ = std::move(sorted);
+}
 
 bool FrozenTree::seize_new_threads(FrozenProcess& process) {
   std::set<HostTid> known;
@@ -193,20 +214,43 @@ void FrozenTree::wait_for_all(const sys::Deadline& deadline) {
       if (!thread->stopped() && !thread->gone()) thread->wait_until_stopped(deadline);
 }
 
-bool FrozenTree::find_children(FrozenProcess& process) {
+// Down to the last generation at once, so that a deep tree takes no more passes than a flat one.
+bool FrozenTree::find_children(HostPid pid) {
+  std::set<HostPid> known;
+  for (const auto& process : processes_) known.insert(process->pid);
   bool found = false;
-  for (const HostPid child : children_of(process.pid)) {
-    const bool known =
-        std::any_of(processes_.begin(), processes_.end(), [&](const auto& p) { return p->pid == child; });
-    if (known) continue;
-    auto added = std::make_unique<FrozenProcess>();
-    added->pid = child;
-    added->parent = process.pid;
-    added->pidfd = sys::open_pidfd(child);
-    processes_.push_back(std::move(added));
-    found = true;
+  std::vector<HostPid> parents{pid};
+  while (!parents.empty()) {
+    const HostPid parent = parents.back();
+    parents.pop_back();
+    for (const HostPid child : children_of(parent)) {
+      parents.push_back(child);
+      if (!known.insert(child).second) continue;
+      auto pidfd = sys::try_open_pidfd(child);
+      if (!pidfd) continue;
+      auto added = std::make_unique<FrozenProcess>();
+      added->pid = child;
+      added->parent = parent;
+      added->pidfd = std::move(*pidfd);
+      processes_.push_back(std::move(added));
+      found = true;
+    }
   }
   return found;
+}
+
+std::vector<HostPid> tree_of(HostPid root) {
+  std::vector<HostPid> tree{root};
+  std::set<HostPid> known{root};
+  for (size_t i = 0; i < tree.size(); ++i)
+    for (const HostPid child : children_of(tree[i])) {
+      const auto text = sys::try_read_text(proc_path(child, "status"));
+      if (!text || !known.insert(child).second) continue;
+      const auto status = procfs::parse_status(*text);
+      if (status.state == 'X' || (status.state == 'Z' && status.threads <= 1)) continue;
+      tree.push_back(child);
+    }
+  return tree;
 }
 
 void FrozenTree::thaw() {
@@ -217,6 +261,7 @@ void FrozenTree::thaw() {
 
 void FrozenTree::kill() {
   for (auto& process : processes_) {
+    if (process->zombie) continue;
     sys::try_kill(process->pid, SIGKILL);
     for (auto& thread : process->threads) thread->abandon();
   }
@@ -229,7 +274,8 @@ void FrozenTree::kill() {
 }
 
 void FrozenTree::leave_stopped() {
-  for (auto& process : processes_) sys::try_kill(process->pid, SIGSTOP);
+  for (auto& process : processes_)
+    if (!process->zombie) sys::try_kill(process->pid, SIGSTOP);
   thaw();
 }
 

@@ -18,13 +18,14 @@ struct FrozenProcess {
   HostPid pid;
   HostPid parent;
   UniqueFd pidfd;
-  std::vector<std::unique_ptr<Tracee>> threads;  // the leader first, unless it has ended
+  std::vector<std::unique_ptr<Tracee>> threads;  // the leader first, unless it has ended; none in a zombie
   // A thread that lives. Memory and descriptors of a process are reached through any of them, by /proc/TID and system
   // calls; through the pid only while the leader lives.
   HostPid view() const { return HostPid(threads.front()->tid().get()); }
   bool leader_ended() const { return view() != pid; }
   UniqueFd thread_pidfd;  // of the viewed thread, when the leader has ended
   int descriptors_pidfd() const { return leader_ended() ? thread_pidfd.get() : pidfd.get(); }
+  bool zombie = false;  // it has ended, its parent has not collected it
   bool stopped_by_job_control() const { return !threads.empty() && threads.front()->group_stopped(); }
   int stop_signal() const { return threads.empty() ? 0 : threads.front()->stop_signal(); }
 };
@@ -36,6 +37,7 @@ class FrozenTree {
   ~FrozenTree();
 
   std::vector<std::unique_ptr<FrozenProcess>>& processes() { return processes_; }
+  const std::vector<std::unique_ptr<FrozenProcess>>& processes() const { return processes_; }
   sys::Clock::time_point first_stop() const { return first_stop_; }
 
   void thaw();           // lets every thread go, with errors
@@ -44,8 +46,10 @@ class FrozenTree {
 
  private:
   bool seize_new_threads(FrozenProcess& process);  // true: found some
-  bool find_children(FrozenProcess& process);      // true: found some
+  bool find_children(HostPid pid);                 // of it and of all below; true: found some
   void wait_for_all(const sys::Deadline& deadline);
+  void settle();  // what has ended meanwhile, what has left the tree, parents before children
+  void sort_by_descent();
 
   Damage& damage_;
   sys::Clock::time_point first_stop_;
@@ -58,6 +62,8 @@ void refuse_unfreezable(HostPid pid);
 // Throws Error (refused) naming the tracer when the thread has one.
 void refuse_traced(HostTid tid, const procfs::Status& status);
 
+// The process and everything below it, parents before children, zombies left out. For a look before the freeze.
+std::vector<HostPid> tree_of(HostPid root);
 // Pids of the children of all threads of a process (/proc/PID/task/*/children).
 std::vector<HostPid> children_of(HostPid pid);
 std::vector<HostTid> threads_of(HostPid pid);  // empty when the process is gone

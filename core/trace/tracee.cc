@@ -1,5 +1,7 @@
 #include "core/trace/tracee.h"
 
+#include <signal.h>
+
 #include "core/base/error.h"
 #include "core/base/log.h"
 
@@ -89,6 +91,18 @@ void Tracee::run() {
   if (!sys::resume(tid_)) {
     gone_ = true;
     throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
+  }
+}
+
+void Tracee::run_into_group_stop(const sys::Deadline& deadline) {
+  for (int signal = 0;;) {
+    stopped_ = false;
+    if (!sys::resume(tid_, signal)) gone_ = true;
+    const auto event = gone_ ? std::nullopt : await(deadline);
+    if (gone_) throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
+    if (!event) throw Error(Fault::timeout, fmt::format("thread {} was not stopped in time", tid_));
+    if (event->kind == StopEvent::Kind::group_stop) return;
+    signal = event->kind == StopEvent::Kind::signal && event->signal == SIGSTOP ? SIGSTOP : 0;
   }
 }
 

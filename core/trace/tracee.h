@@ -33,6 +33,8 @@ class Tracee {
   // Runs to the next system call border. Throws when the thread ends or the deadline passes.
   void run_to_syscall_border(const sys::Deadline& deadline);
   void run();  // lets it run; still traced
+  // Runs until job control has stopped it; of the signals that come before only SIGSTOP is delivered.
+  void run_into_group_stop(const sys::Deadline& deadline);
   // True when it has stopped to be given this signal, which it will not get. Other events are passed over.
   bool poll_for_signal(int signal);
   void stop_again(const sys::Deadline& deadline);  // request_stop + wait; must not be gone

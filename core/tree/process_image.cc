@@ -1,5 +1,7 @@
 #include "core/tree/process_image.h"
 
+#include <sys/wait.h>
+
 #include <algorithm>
 
 #include "core/base/error.h"
@@ -59,6 +61,13 @@ void check_vmas(const ProcessImage& p, const std::string& file) {
       bad(file, "shared memory of an impossible size");
 }
 
+void check_zombie(const image::ProcessCore& core, const std::string& file, int32_t pid, bool has_more) {
+  const int status = core.exit_status();
+  const bool is_end = WIFEXITED(status) ? (status & ~0xff00) == 0 : WIFSIGNALED(status) && (status & ~0xff) == 0;
+  if (core.pid() != pid || has_more || core.thread_count() != 0) bad(file, "it is no zombie's");
+  if (!is_end || WTERMSIG(status) > 64) bad(file, fmt::format("a process cannot end with status {:#x}", status));
+}
+
 }  // namespace
 
 void write_process(const ProcessImage& p, images::ImageWriter& writer) {
@@ -67,6 +76,7 @@ void write_process(const ProcessImage& p, images::ImageWriter& writer) {
   core.append(p.core);
   append_all(core, p.threads);
   finish(std::move(core), writer);
+  if (p.core.zombie()) return;
   auto mm = writer.records(fmt::format("mm-{}.img", pid));
   mm.append(p.map);
   append_all(mm, p.shared);
@@ -87,6 +97,10 @@ ProcessImage read_process(int32_t pid, const images::ImageReader& reader) {
   auto core = reader.records(core_file);
   if (!core.at<image::ProcessCore>()) bad(core_file, "it does not begin with a process");
   core.read_into(p.core);
+  if (p.core.zombie()) {
+    check_zombie(p.core, core_file, pid, core.next_type().has_value());
+    return p;
+  }
   while (core.next_type()) p.threads.push_back(core.read<image::ThreadCore>());
   if (p.core.pid() != pid || p.threads.empty() || p.threads.size() != p.core.thread_count() ||
       p.threads.front().tid() != pid)

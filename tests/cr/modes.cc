@@ -73,7 +73,7 @@ void Scenario::restored(int rounds) {
 void Scenario::stopped() {
   kill(pid_, SIGSTOP);
   is_stopped_ = true;
-  if (!wait_until(2 * kSecond, [&] { return capture(pid_, true).trouble.empty(); }))
+  if (!wait_until(2 * kSecond, [&] { return capture_tree(pid_, true).trouble.empty(); }))
     throw Failure("SIGSTOP did not stop the program");
   remember();
   expect_success(dump(directory_ + "/images", true, false));
@@ -83,7 +83,7 @@ void Scenario::stopped() {
   expect_unharmed("restore of the stopped program and 100 ms");
   kill(pid_, SIGCONT);
   is_stopped_ = false;
-  if (!wait_until(2 * kSecond, [&] { return capture(pid_, false).trouble.empty(); }))
+  if (!wait_until(2 * kSecond, [&] { return capture_tree(pid_, false).trouble.empty(); }))
     throw Failure("SIGCONT did not wake the program");
   finish();
 }
@@ -157,12 +157,7 @@ void Scenario::killed_restore() {
   expect_unharmed("restore");
   for (int i = 0; i <= 3 * kMomentsPerPart; ++i) {
     // What the previous restore brought back, if it came that far, makes room for the next.
-    kill(pid_, SIGKILL);
-    if (!wait_until(5 * kSecond, [&] {
-          reap(pid_);
-          return !exists(pid_);
-        }))
-      throw Failure("SIGKILL did not end the program");
+    kill_all();
     if (i == 3 * kMomentsPerPart) break;
     int64_t when = moment(i / kMomentsPerPart, 3, whole.took());
     restore(images, when);
@@ -171,9 +166,8 @@ void Scenario::killed_restore() {
     expect_no_helpers(what);
     std::string found;
     bool settled = wait_until(5 * kSecond, [&] {
-      reap(pid_);
-      if (!exists(pid_)) return true;
-      found = difference(before_, capture(pid_, false), loose_);
+      if (is_all_gone()) return true;
+      found = difference(before_, capture_tree(pid_, false), loose_);
       return found.empty();
     });
     if (!settled) throw Failure("something half-built is left when " + what + ":\n" + found);

@@ -329,7 +329,9 @@ std::string difference(const ProcessState& before, const ProcessState& after, co
   auto maps = after.sections.find("maps");
   bool ended = maps == after.sections.end() || maps->second.empty();
   if (ended) text += "  it has ended\n";
-  for (const auto& [name, lines] : before.sections) {
+  std::map<std::string, std::vector<std::string>> all = before.sections;
+  for (const auto& [name, lines] : after.sections) all.try_emplace(name);
+  for (const auto& [name, lines] : all) {
     if (ended || loose.count(name)) continue;
     auto other = after.sections.find(name);
     std::vector<std::string> now = other == after.sections.end() ? std::vector<std::string>{} : other->second;

@@ -22,6 +22,9 @@ struct ProcessState {
 
 // `stopped`: the program is expected to be stopped by SIGSTOP.
 ProcessState capture(pid_t pid, bool stopped);
+// The same of the process and all below it, with who belongs to whom (tree_state.cc).
+ProcessState capture_tree(pid_t root, bool stopped);
+std::vector<pid_t> tree_of(pid_t root);  // parents first
 
 // Readable difference, empty when there is none; `loose` names sections to leave out.
 std::string difference(const ProcessState& before, const ProcessState& after, const std::set<std::string>& loose);

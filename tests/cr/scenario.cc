@@ -94,16 +94,19 @@ void Scenario::start() {
 void Scenario::settle() {
   sleep_ns(settle_ns_);
   wait_until(kSecond * 60 / 1000, [&] {
-    std::string base = "/proc/" + std::to_string(pid_) + "/task/";
-    for (const auto& tid : list_directory(base))
-      if (read_file(base + tid + "/stat").find(") R ") != std::string::npos) return false;
+    for (pid_t pid : tree_of(pid_)) {
+      std::string base = "/proc/" + std::to_string(pid) + "/task/";
+      for (const auto& tid : list_directory(base))
+        if (read_file(base + tid + "/stat").find(") R ") != std::string::npos) return false;
+    }
     return true;
   });
 }
 
 void Scenario::remember() {
+  tree_ = tree_of(pid_);
   wait_until(kSecond, [&] {  // a thread may be ending this moment
-    before_ = capture(pid_, is_stopped_);
+    before_ = capture_tree(pid_, is_stopped_);
     return before_.trouble.empty();
   });
   if (!before_.trouble.empty()) throw Failure("before anything was done: " + before_.trouble.front());
@@ -112,7 +115,7 @@ void Scenario::remember() {
 void Scenario::expect_unharmed(const std::string& after_what) {
   std::string found;
   bool same = wait_until(3 * kSecond, [&] {
-    found = difference(before_, capture(pid_, is_stopped_), loose_);
+    found = difference(before_, capture_tree(pid_, is_stopped_), loose_);
     return found.empty();
   });
   if (!same) {
@@ -139,12 +142,25 @@ void Scenario::expect_no_helpers(const std::string& after_what) {
   throw Failure(text);
 }
 
+bool Scenario::is_all_gone() {
+  return std::none_of(tree_.begin(), tree_.end(), [](pid_t pid) {
+    reap(pid);
+    return exists(pid);
+  });
+}
+
+void Scenario::kill_all() {
+  for (pid_t pid : tree_of(pid_)) kill(pid, SIGKILL);
+  if (!wait_until(5 * kSecond, [&] { return is_all_gone(); })) throw Failure("SIGKILL did not end the program");
+}
+
 void Scenario::expect_gone() {
   std::optional<int> status;
   if (!wait_until(5 * kSecond, [&] { return (status = reap(pid_)).has_value(); }))
     throw Failure("the dump succeeded, but the program was not killed");
   if (!WIFSIGNALED(*status) || WTERMSIG(*status) != SIGKILL)
     throw Failure("the program ended otherwise than by SIGKILL: " + read_file(prefix_ + ".result"));
+  if (!wait_until(5 * kSecond, [&] { return is_all_gone(); })) throw Failure("a process of the tree was not killed");
 }
 
 // What an engine that was killed had put there, the next one has taken away.

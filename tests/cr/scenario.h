@@ -59,6 +59,8 @@ class Scenario {
   void expect_unharmed(const std::string& after_what);
   void expect_no_helpers(const std::string& after_what);
   void expect_gone();  // the program was killed; reaps it
+  bool is_all_gone();  // no process of the tree is there, not even as a zombie
+  void kill_all();
   void expect_no_new_files() const;
   void rewind_files() const;  // to the size that they had at the dump
 
@@ -88,6 +90,7 @@ class Scenario {
   std::set<std::string> loose_;
   std::vector<std::pair<std::string, off_t>> rewind_;
   ProcessState before_;
+  std::vector<pid_t> tree_;                // its processes
   std::vector<std::string> files_before_;  // in the program's folder, at READY
   std::string gone_;                       // lines of PREFIX.pauses
   std::vector<std::string> commands_;

@@ -15,11 +15,13 @@ def files(suffixes=None):
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [name for name in folders if name not in SKIPPED_FOLDERS]
         for name in names:
+            if name == ".git":  # of a linked worktree
+                continue
             path = os.path.relpath(os.path.join(folder, name), ROOT)
             if suffixes is None or path.endswith(suffixes):
                 found.append(path)
     ignored = set()
-    if os.path.isdir(os.path.join(ROOT, ".git")) and found:
+    if os.path.exists(os.path.join(ROOT, ".git")) and found:
         done = subprocess.run(["git", "-C", ROOT, "-c", f"safe.directory={ROOT}", "check-ignore", "--stdin"],
                               input="\n".join(found), capture_output=True, text=True)
         ignored = set(done.stdout.splitlines())

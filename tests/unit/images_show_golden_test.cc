@@ -20,6 +20,9 @@ constexpr char kGolden[] = R"json([
    "stop_signal": 19,
    "thread_count": 1,
    "personality": 0,
+   "zombie": false,
+   "exit_status": 0,
+   "stop_collected": false,
    "facets": [
     {
      "type": "mcr.image.SignalActions",

@@ -1,0 +1,260 @@
+#include "core/engine/create_tree.h"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/engine/spawn_threads.h"
+#include "core/facets/timer_calls.h"
+#include "core/mem/address_space.h"
+#include "core/sys/file.h"
+#include "core/sys/process.h"
+#include "core/tree/creation_plan.h"
+#include "images/proto/facets.pb.h"
+
+namespace mcr::engine {
+namespace {
+
+using What = tree::CreationStep::What;
+
+bool has_death_signal(const tree::ProcessImage& process) {
+  for (const auto& thread : process.threads)
+    for (const auto& facet : thread.facets()) {
+      image::ThreadControl message;
+      if (facet.UnpackTo(&message) && message.parent_death_signal() != 0) return true;
+    }
+  return false;
+}
+
+std::vector<tree::Member> members_of(const std::vector<tree::ProcessImage>& images) {
+  std::vector<tree::Member> members;
+  for (const auto& image : images)
+    members.push_back({image.core.pid(), image.core.ppid(), image.core.pgid(), image.core.sid()});
+  return members;
+}
+
+// A number for the parasites' sockets that no process of the tree uses.
+int free_socket_number(const std::vector<tree::ProcessImage>& images) {
+  int number = 100;
+  for (const auto& image : images)
+    for (const auto& d : image.descriptors) number = std::max(number, d.fd() + 1);
+  while (sys::is_open(number)) ++number;
+  return number;
+}
+
+// Room for the calls and buffers that make timers and pending signals again: there can be many of both.
+size_t bytes_of_signals(const tree::ProcessImage& process) {
+  constexpr size_t kSignal = sizeof(siginfo_t) + sizeof(parasite::Call), kTimer = 1024;
+  size_t bytes = 0;
+  const auto add = [&](const facets::Facets& all) {
+    for (const auto& facet : all) {
+      image::PendingSignals signals;
+      image::PosixTimers timers;
+      if (facet.UnpackTo(&signals)) bytes += static_cast<size_t>(signals.siginfo_size()) * kSignal;
+      if (facet.UnpackTo(&timers)) bytes += static_cast<size_t>(timers.timers_size()) * kTimer;
+    }
+  };
+  add(process.core.facets());
+  for (const auto& thread : process.threads) add(thread.facets());
+  return bytes;
+}
+
+class TreeCreator {
+ public:
+  TreeCreator(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
+              const RestoreOptions& options, Damage& damage)
+      : images_(images), ours_(ours), options_(options), damage_(damage) {
+    for (const auto& image : images) by_pid_[image.core.pid()] = &image;
+    lay_out();
+  }
+
+  NewProcesses run() {
+    const tree::CreationPlan plan = tree::plan_creation(members_of(images_), options_.shell_job);
+    for (const tree::CreationStep& step : plan.steps) {
+      log::debug("restore", "{}", tree::describe(step));
+      execute(step);
+    }
+    end_zombies();
+    for (auto& [pid, process] : processes_)
+      if (process) forget_signals(*process);
+    return std::move(processes_);
+  }
+
+ private:
+  // One layout for all: what is cloned has the parasite where its creator has it.
+  void lay_out() {
+    layout_.sibling = options_.sibling;
+    // Our end would be its parent's death.
+    layout_.orphan = options_.detached && !options_.sibling && has_death_signal(images_.front());
+    layout_.socket_number = free_socket_number(images_);
+    size_t most = 0;
+    std::vector<image::Vma> all;
+    for (const auto& image : images_) {
+      most = std::max(most, image.threads.size() * kBytesPerThread + bytes_of_signals(image));
+      for (const auto& vma : image.vmas) {
+        image::Vma& place = all.emplace_back();
+        place.set_start(vma.start()), place.set_end(vma.end());
+      }
+    }
+    layout_.data_bytes = (512 * 1024 + most + 4095) / 4096 * 4096;
+    layout_.blob_address = mem::find_hole(ours_, all, inject::blob_bytes(layout_.data_bytes));
+  }
+
+  void execute(const tree::CreationStep& step) {
+    switch (step.what) {
+      case What::create:
+        return step.actor == 0 ? create_root(step.pid) : create(step);
+      case What::create_helper:
+        return create_helper(step);
+      case What::new_session:
+        return call(step.actor, "setsid", SYS_setsid, {});
+      case What::join_group:
+        return join_group(step);
+      case What::adopt:
+        return call(step.actor, "prctl(PR_SET_CHILD_SUBREAPER)", SYS_prctl, {PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0});
+      case What::stop_adopting:
+        return call(step.actor, "prctl(PR_SET_CHILD_SUBREAPER)", SYS_prctl, {PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0});
+      case What::end_helper:
+        helpers_.erase(step.pid);  // its socket is at its end, and so is it
+        return collect(step.actor, helper_pids_.at(step.pid));
+    }
+  }
+
+  inject::Channel& channel(pid_t pid) {
+    if (const auto helper = helpers_.find(pid); helper != helpers_.end()) return *helper->second.channel;
+    return processes_.at(pid)->channel();
+  }
+
+  void call(pid_t actor, const char* what, long number, std::initializer_list<uint64_t> args) {
+    inject::Batch batch = channel(actor).batch();
+    batch.add(what, number, args);
+    channel(actor).run(batch);
+  }
+
+  void create_root(pid_t pid) {
+    inject::NewProcessPlan plan = layout_;
+    plan.pid = pid;
+    auto process = std::make_unique<inject::NewProcess>(plan, damage_);
+    if (options_.timeout.count() > 0) process->channel().set_deadline(options_.timeout);
+    inject::Batch batch = process->channel().batch();
+    const auto socket = static_cast<uint64_t>(process->control_socket());
+    if (socket > 0) batch.add("close_range", SYS_close_range, {0, socket - 1, 0});
+    batch.add("close_range", SYS_close_range, {socket + 1, 0xffffffff, 0});
+    process->channel().run(batch);
+    mem::drop_inherited_mappings(*process, ours_);  // what is cloned from it has less to copy
+    processes_[pid] = std::move(process);
+  }
+
+  void create(const tree::CreationStep& step) {
+    const image::ProcessCore& core = by_pid_.at(step.pid)->core;
+    inject::SpawnRequest request{step.pid, step.sibling, SIGCHLD};
+    if (core.has_exit_signal()) request.exit_signal = core.exit_signal();
+    inject::Spawned spawned = inject::spawn(channel(step.actor), request, layout_);
+    if (core.zombie()) {
+      helpers_[step.pid] = std::move(spawned);
+      return;
+    }
+    inject::NewProcessPlan plan = layout_;
+    plan.pid = step.pid;
+    auto process = std::make_unique<inject::NewProcess>(std::move(spawned), plan, damage_);
+    if (options_.timeout.count() > 0) process->channel().set_deadline(options_.timeout);
+    processes_[step.pid] = std::move(process);
+  }
+
+  void create_helper(const tree::CreationStep& step) {
+    inject::Spawned spawned = inject::spawn(channel(step.actor), {std::max(step.pid, 0), false, SIGCHLD}, layout_);
+    helper_pids_[step.pid] = spawned.pid.get();
+    helpers_[step.pid] = std::move(spawned);
+  }
+
+  void join_group(const tree::CreationStep& step) {
+    const pid_t group = step.pid == 0 ? sys::group_of(0) : step.pid;
+    call(step.actor, "setpgid", SYS_setpgid, {0, static_cast<uint64_t>(group)});
+  }
+
+  void collect(pid_t parent, pid_t child) {
+    call(parent, "wait4", SYS_wait4, {static_cast<uint64_t>(child), 0, __WALL, 0});
+  }
+
+  // They end as they had ended, without a core file, and stay for their parents.
+  void end_zombies() {
+    for (const auto& image : images_) {
+      if (!image.core.zombie()) continue;
+      const pid_t pid = image.core.pid();
+      const Step step("zombie {}", pid);
+      inject::Spawned& zombie = helpers_.at(pid);
+      const UniqueFd pidfd = sys::open_pidfd(zombie.pid);
+      inject::Batch batch = zombie.channel->batch();
+      batch.add("prctl(PR_SET_NAME)", SYS_prctl, {PR_SET_NAME, batch.put_string(image.core.command()).get()});
+      batch.add("setrlimit", SYS_setrlimit, {RLIMIT_CORE, batch.put_value(rlimit{0, 0}).get()});
+      add_end(batch, pid, image.core.exit_status());
+      zombie.channel->start(batch);
+      if (!sys::wait_readable(pidfd.get(), 10'000)) throw Error(Fault::timeout, "it did not end");
+      helpers_.erase(pid);
+    }
+  }
+
+  static void add_end(inject::Batch& batch, pid_t pid, int status) {
+    const int signal = WTERMSIG(status);
+    if (WIFEXITED(status)) {
+      batch.add("exit_group", SYS_exit_group, {static_cast<uint64_t>(WEXITSTATUS(status))});
+      return;
+    }
+    constexpr uint64_t kUnblock = 1, kSetBytes = 8;  // SIG_UNBLOCK
+    const uint64_t set = uint64_t{1} << (signal - 1);
+    batch.add("kill", SYS_kill, {static_cast<uint64_t>(pid), static_cast<uint64_t>(signal)});
+    batch.add("rt_sigprocmask", SYS_rt_sigprocmask, {kUnblock, batch.put_value(set).get(), 0, kSetBytes});
+  }
+
+  // The ends of helpers and zombies were announced to their parents, who had been told before. An action that
+  // discards a signal discards those that wait (sigaction(2)).
+  void forget_signals(inject::NewProcess& process) {
+    if (!has_ended_child(process.pid().get())) return;
+    inject::Batch batch = process.channel().batch();
+    for (uint64_t signal = 1; signal <= 64; ++signal) {
+      struct {
+        uint64_t handler = 1, flags = 0, restorer = 0, mask = 0;  // SIG_IGN
+      } action;
+      if (signal == SIGKILL || signal == SIGSTOP) continue;
+      batch.add("rt_sigaction", SYS_rt_sigaction, {signal, batch.put_value(action).get(), 0, 8});
+      action.handler = 0;
+      batch.add("rt_sigaction", SYS_rt_sigaction, {signal, batch.put_value(action).get(), 0, 8});
+    }
+    process.channel().run(batch);
+  }
+
+  bool has_ended_child(pid_t pid) const {
+    return !helper_pids_.empty() || std::any_of(images_.begin(), images_.end(), [&](const auto& image) {
+      return image.core.zombie() && image.core.ppid() == pid;
+    });
+  }
+
+  const std::vector<tree::ProcessImage>& images_;
+  const std::vector<procfs::Mapping>& ours_;
+  const RestoreOptions& options_;
+  Damage& damage_;
+  std::map<pid_t, const tree::ProcessImage*> by_pid_;
+  inject::NewProcessPlan layout_;
+  std::map<pid_t, inject::Spawned> helpers_;  // by the number in the plan; zombies-to-be too
+  std::map<pid_t, pid_t> helper_pids_;        // what numbers they really have
+  NewProcesses processes_;
+};
+
+}  // namespace
+
+NewProcesses create_tree(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
+                         const RestoreOptions& options, Damage& damage) {
+  const Step step("create the processes");
+  return TreeCreator(images, ours, options, damage).run();
+}
+
+std::vector<pid_t> helper_pids(const std::vector<tree::ProcessImage>& images, bool inherits_session) {
+  return tree::plan_creation(members_of(images), inherits_session).helpers;
+}
+
+}  // namespace mcr::engine

@@ -1,0 +1,24 @@
+// The processes of a tree, created: parents, sessions and groups as in the image, each standing inside its parasite,
+// with nothing else of its own yet. Zombies have ended already.
+#pragma once
+
+#include <map>
+#include <memory>
+
+#include "core/engine/options.h"
+#include "core/inject/new_process.h"
+#include "core/procfs/maps.h"
+#include "core/tree/process_image.h"
+
+namespace mcr::engine {
+
+using NewProcesses = std::map<int32_t, std::unique_ptr<inject::NewProcess>>;  // by pid, without zombies
+
+// `ours`: the mappings of the engine, which all of them begin with and lose here. Throws; nothing is left then.
+NewProcesses create_tree(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
+                         const RestoreOptions& options, Damage& damage);
+
+// Numbers that must be free for as long as the tree is being created, besides those of its processes and threads.
+std::vector<pid_t> helper_pids(const std::vector<tree::ProcessImage>& images, bool inherits_session);
+
+}  // namespace mcr::engine
