@@ -82,6 +82,7 @@ int PageFiles::open(const std::string& name) {
 
 std::string read_content(const Content& content, uint64_t at, size_t bytes) {
   std::string result(bytes, '\0');
+  if (at > ~0ULL - bytes) return result;
   Side side(content);
   for (size_t done = 0; done < bytes;) {
     const Stretch* stretch = side.at(at + done);

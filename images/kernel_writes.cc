@@ -47,7 +47,8 @@ uint64_t time_at(std::string_view bytes, size_t at, uint64_t unit_ns) {
 
 bool is_plausible(const KernelWrite& write, uint64_t at, std::string_view a, std::string_view b, uint64_t elapsed_ns) {
   if (write.what == KernelWrite::What::anything) return true;
-  if (write.start < at || write.start + write.bytes > at + a.size()) return false;  // it lies across two pages
+  // The numbers are the image's: no sum is formed. A place may lie across two pages, of which this is one.
+  if (write.start < at || a.size() < write.bytes || write.start - at > a.size() - write.bytes) return false;
   const size_t offset = write.start - at;
   if (write.what == KernelWrite::What::zero) return number_at<uint64_t>(b, offset) == 0;
   return is_time_left(time_at(a, offset, write.unit_ns), time_at(b, offset, write.unit_ns), 0, elapsed_ns);

@@ -1,5 +1,9 @@
 // What is told of two images that differ, and what is not. No engine: the images are written here.
+#include <linux/futex.h>
 #include <signal.h>
+#include <sys/syscall.h>
+
+#include <cerrno>
 
 #include "images/diff.h"
 #include "images/proto/stats.pb.h"
@@ -26,6 +30,7 @@ struct Sample {
   int32_t ppid = 1;
   uint64_t boot_time_ns = 1'000'000'000;
   uint64_t rseq_address = 0;
+  image::SyscallRestart restart;
 
   void write(const std::string& directory) const;
   std::string path(const Folder& folder, const std::string& name) const {
@@ -53,6 +58,7 @@ void Sample::write(const std::string& directory) const {
   core.add_facets()->PackFrom(signals);
   image::ThreadCore thread;
   thread.set_tid(12), thread.set_registers(registers);
+  *thread.mutable_restart() = restart;
   thread.add_facets()->PackFrom(credentials);
   image::ThreadPointers pointers;
   pointers.set_rseq_address(rseq_address);
@@ -222,6 +228,41 @@ TEST(ImageDiff, WhatTheKernelWrites) {
   EXPECT_NE(told(a, b).second, "");
   b.pages[0].second[64 + 16] = 'b';  // flags
   EXPECT_NE(told(a, b).first, "");
+}
+
+// Addresses of an image may be anything.
+TEST(ImageDiff, ImpossibleAddresses) {
+  Sample a, b;
+  a.mappings = b.mappings = {{0, 16 * kPageBytes}};
+  a.pages = {{0, page_of('a')}};
+  b.pages = {{0, page_of('b')}};
+  for (const uint64_t address : {~uint64_t{0}, ~uint64_t{7}, ~uint64_t{0} - 19, uint64_t{4090}}) {
+    a.rseq_address = b.rseq_address = address;
+    EXPECT_EQ(told(a, b).first, "process 12 > memory 0x0-0x10000: 1 page differs (first byte at 0x0)\n");
+  }
+}
+
+// A futex wait for a moment that has come, at every address that its argument may have.
+TEST(ImageDiff, TimeOutsThatAreOver) {
+  const auto set = [](Sample& sample, size_t index, uint64_t value) {
+    sample.registers.replace(index * 8, 8, std::string(reinterpret_cast<const char*>(&value), 8));
+  };
+  constexpr size_t kR10 = 7, kRax = 10, kRsi = 13;  // places in struct user_regs_struct
+  Sample a, b;
+  a.pages = b.pages = {{kBase, page_of('\0')}};
+  a.restart.set_present(true), a.restart.set_number(SYS_futex);
+  for (const uint64_t address : {kBase, kBase + 2 * kPageBytes, ~uint64_t{0}, ~uint64_t{0} - 8}) {
+    for (Sample* sample : {&a, &b}) set(*sample, kRsi, FUTEX_WAIT_BITSET), set(*sample, kR10, address);
+    set(a, kRax, static_cast<uint64_t>(-516)), set(b, kRax, static_cast<uint64_t>(-ETIMEDOUT));
+    EXPECT_EQ(told(a, b).first, "") << address;
+    EXPECT_NE(told(a, b).second, "") << address;
+  }
+  for (Sample* sample : {&a, &b}) set(*sample, kR10, kBase);
+  a.pages = b.pages = {{kBase, page_of('\1')}};  // a moment far away
+  EXPECT_NE(told(a, b).first, "");
+  a.pages = b.pages = {{kBase, page_of('\0')}};
+  set(b, kRax, 0);
+  EXPECT_NE(told(a, b).first, "") << "another result";
 }
 
 TEST(ImageDiff, ParentsOutside) {
