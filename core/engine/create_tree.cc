@@ -9,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/engine/install_seccomp.h"
 #include "core/engine/spawn_threads.h"
 #include "core/facets/timer_calls.h"
 #include "core/mem/address_space.h"
@@ -95,7 +96,8 @@ class TreeCreator {
     size_t most = 0;
     std::vector<image::Vma> all;
     for (const auto& image : images_) {
-      most = std::max(most, image.threads.size() * kBytesPerThread + bytes_of_signals(image));
+      most = std::max(
+          most, image.threads.size() * kBytesPerThread + bytes_of_signals(image) + SeccompInstallation(image).bytes());
       for (const auto& vma : image.vmas) {
         image::Vma& place = all.emplace_back();
         place.set_start(vma.start()), place.set_end(vma.end());

@@ -12,6 +12,7 @@
 #include "core/engine/confinement.h"
 #include "core/engine/extended_state.h"
 #include "core/engine/look.h"
+#include "core/engine/seccomp_state.h"
 #include "core/engine/thread_files.h"
 #include "core/engine/timer_clocks.h"
 #include "core/facets/facet.h"
@@ -38,7 +39,6 @@ class ProcessDumper {
       : process_(process),
         context_(context),
         pid_(process.view()),
-        host_(*process.threads.front()),
         leader_status_(procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", process.pid)))),
         status_(procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", pid_)))),
         stat_(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", pid_)))) {}
@@ -48,6 +48,7 @@ class ProcessDumper {
     std::vector<HostTid> tids;
     for (const auto& thread : process_.threads) tids.push_back(thread->tid());
     auto thread_files = begin_thread_files(pid_, std::move(tids));
+    collect_filters();
     settle_threads();
     log::debug("dump", "threads settled after {} us", since_us(start));
     mappings_ = procfs::parse_smaps(sys::read_text(fmt::format("/proc/{}/smaps", pid_)));
@@ -57,7 +58,10 @@ class ProcessDumper {
     collect_files();  // before the parasite has descriptors of its own
     log::debug("dump", "{} descriptors collected after {} us", image_.descriptors.size(), since_us(start));
     {
-      inject::ParasiteSession parasite(process_, mappings_, context_.damage);
+      inject::ParasiteSession parasite(process_, host(), mappings_, context_.damage);
+      parasite.channel().set_guard([this](const char* name, const parasite::Call& call) {
+        refuse_harmful_call(host().tid(), filters_[host_index_], name, call.number, std::to_array(call.args));
+      });
       refuse_confined(parasite, context_.bystander);
       collect_facets(parasite);
       log::debug("dump", "infected and asked after {} us", since_us(start));
@@ -77,6 +81,17 @@ class ProcessDumper {
   }
 
  private:
+  // Also while nothing of ours runs in a thread yet: its filters are out of force as long as we trace it.
+  void collect_filters() {
+    filters_ = seccomp_chains(process_);
+    host_index_ = safe_host(process_, filters_);
+    const auto text = sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, host().tid()));
+    refuse_thread(pid_,
+                  {host().tid(), procfs::parse_status(text), 0});  // the others are asked before they are borrowed
+  }
+
+  trace::Tracee& host() { return *process_.threads[host_index_]; }
+
   // Brings every thread to a point from where it can go on elsewhere.
   void settle_threads() {
     sleeping_.resize(process_.threads.size());
@@ -139,7 +154,7 @@ class ProcessDumper {
 
   void collect_facets(inject::ParasiteSession& parasite) {
     const Step step("state");
-    const facets::ProcessView view{pid_, host_, status_};
+    const facets::ProcessView view{pid_, host(), status_};
     auto all = facets::process_facets();
     inject::Batch batch = parasite.channel().batch();
     const size_t brk = batch.add("brk", SYS_brk, {0});
@@ -149,9 +164,9 @@ class ProcessDumper {
     image_.map.set_brk(static_cast<uint64_t>(batch.result(brk)));
     securebits_ = static_cast<uint32_t>(batch.result(securebits));
     // Pending signals are read through ptrace, for which the host has to stand still.
-    host_.stop_again(sys::Clock::now() + std::chrono::seconds(10));
+    host().stop_again(sys::Clock::now() + std::chrono::seconds(10));
     for (auto& facet : all) facet->collect(batch, view, *image_.core.add_facets());
-    host_.run();
+    host().run();
   }
 
   // A leader that has ended stays a zombie as long as other threads live; its number, name and rights are still seen.
@@ -170,24 +185,28 @@ class ProcessDumper {
   // While one thread wakes up to answer, the one before is written down.
   void collect_threads(inject::ParasiteSession& parasite) {
     if (process_.leader_ended()) record_ended_leader();
-    record_host(parasite);
+    std::optional<size_t> asked;
     inject::ThreadProbe last;
-    for (size_t i = 1; i < process_.threads.size(); ++i) {
+    for (size_t i = 0; i < process_.threads.size(); ++i) {
       trace::Tracee& thread = *process_.threads[i];
       const Step step("thread {}", thread.tid());
-      parasite.begin_probe(thread, thread_files_.at(i).status);
-      if (i > 1) record_thread(i - 1, last);
-      last = parasite.end_probe(thread);
+      if (i != host_index_) parasite.begin_probe(thread, thread_files_.at(i).status);
+      if (asked) record_thread(*asked, last);
+      asked.reset();
+      if (i == host_index_)
+        record_host(parasite);
+      else
+        last = parasite.end_probe(thread), asked = i;
     }
-    if (process_.threads.size() > 1) record_thread(process_.threads.size() - 1, last);
+    if (asked) record_thread(*asked, last);
   }
 
   // It waits inside the parasite, which touches no more of it than its general registers.
   void record_host(inject::ParasiteSession& parasite) {
     const auto probe = parasite.probe_host();
-    host_.stop_again(sys::Clock::now() + std::chrono::seconds(10));
-    record_thread(0, probe);
-    host_.run();
+    host().stop_again(sys::Clock::now() + std::chrono::seconds(10));
+    record_thread(host_index_, probe);
+    host().run();
   }
 
   void record_thread(size_t index, const inject::ThreadProbe& probe) {
@@ -198,6 +217,7 @@ class ProcessDumper {
     core.set_name(files.status.name);
     core.set_registers(&thread.frame(), sizeof(sys::Registers));
     *core.mutable_extended() = extended_message(arch::save_xstate(thread.tid()));
+    record_filters(index, core);
     if (const auto& sleep = sleeping_[index]) {
       core.mutable_restart()->set_present(true);
       core.mutable_restart()->set_number(sleep->number);
@@ -206,6 +226,17 @@ class ProcessDumper {
     const facets::ThreadView view{pid_, thread, files.status, probe, securebits_, files.timer_slack_ns, rseq_[index]};
     for (const auto& facet : thread_facets_) facet->dump(view, *core.add_facets());
     image_.threads.push_back(std::move(core));
+  }
+
+  // Each chain once.
+  void record_filters(size_t index, image::ThreadCore& core) const {
+    const trace::SeccompChain& chain = filters_[index];
+    if (chain.empty()) return;
+    const auto first =
+        std::ranges::find_if(filters_, [&](const trace::SeccompChain& other) { return trace::is_same(chain, other); });
+    const auto number = static_cast<size_t>(first - filters_.begin());
+    core.mutable_seccomp()->set_chain(static_cast<uint32_t>(number + 1));
+    if (number == index) *core.mutable_seccomp()->mutable_filters() = filters_message(chain);
   }
 
   void collect_files() {
@@ -265,14 +296,15 @@ class ProcessDumper {
 
   trace::FrozenProcess& process_;
   DumpContext& context_;
-  HostPid pid_;          // of the leader, or of another thread when it has ended: all of /proc is read through it
-  trace::Tracee& host_;  // of the parasite: the same thread
+  HostPid pid_;            // of the leader, or of another thread when it has ended: all of /proc is read through it
+  size_t host_index_ = 0;  // of the thread that hosts the parasite
   procfs::Status leader_status_, status_;
   procfs::Stat stat_;
   std::vector<procfs::Mapping> mappings_;
   mem::AddressSpace space_;
   uint32_t securebits_ = 0;
   const std::vector<std::unique_ptr<facets::ThreadFacet>> thread_facets_ = facets::thread_facets();
+  std::vector<trace::SeccompChain> filters_;                  // by thread
   std::vector<sys::RseqConfiguration> rseq_;                  // by thread
   std::vector<ThreadFiles> thread_files_;                     // by thread
   std::vector<std::optional<trace::SleepingCall>> sleeping_;  // by thread

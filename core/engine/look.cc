@@ -1,6 +1,8 @@
 #include "core/engine/look.h"
 
+#include <linux/capability.h>
 #include <linux/kcmp.h>
+#include <linux/seccomp.h>
 
 #include <algorithm>
 
@@ -80,9 +82,11 @@ void look_at_memory(HostPid pid, const kinds::OpenFiles& files) {
 void refuse_thread(HostPid view, const ThreadFiles& thread) {
   const procfs::Status& status = thread.status;
   const Step step("thread {} {}", thread.tid, status.name);
-  if (status.seccomp != 0)
-    throw Error(Fault::refused, status.seccomp == 1 ? "it is in seccomp strict mode" : "it has seccomp filters",
-                "seccomp cannot be saved yet");
+  if (status.seccomp == SECCOMP_MODE_STRICT)
+    throw Error(Fault::refused, "it is in seccomp strict mode, which kills it for every system call that saving needs",
+                "nothing can be asked of such a thread; dump the program before it enters that mode");
+  if (status.seccomp != 0 && !sys::has_capability(CAP_SYS_ADMIN))
+    throw Error(Fault::refused, "it has seccomp filters, which only CAP_SYS_ADMIN may read", "run mini-criu as root");
   if (status.state == 'Z' || status.state == 'X' || thread.tid.get() == view.get()) return;
   for (const auto& [type, what] : {std::pair{KCMP_FILES, "descriptors"}, std::pair{KCMP_FS, "a working directory"}})
     if (!sys::share_object(view.get(), thread.tid.get(), type).value_or(true))

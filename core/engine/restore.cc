@@ -40,7 +40,7 @@ class SilencedParent {
  public:
   SilencedParent(inject::NewProcess* parent, pid_t child) : parent_(parent), child_(child) {
     if (!parent_) return;
-    inject::Batch batch = parent_->channel().batch();
+    inject::Batch batch = parent_->channel().small_batch();
     const RemoteAddr old = batch.put_value(action_);
     batch.add("rt_sigaction", SYS_rt_sigaction, {SIGCHLD, 0, old.get(), 8});
     parent_->channel().run(batch);
@@ -53,7 +53,7 @@ class SilencedParent {
   void end(bool collect) {
     if (!parent_) return;
     if (collect) {
-      inject::Batch batch = parent_->channel().batch();
+      inject::Batch batch = parent_->channel().small_batch();
       batch.add("waitid", SYS_waitid, {P_PID, static_cast<uint64_t>(child_), 0, WSTOPPED | WNOHANG, 0});
       parent_->channel().run(batch);
     }
@@ -67,7 +67,7 @@ class SilencedParent {
   // The kernel does not announce to one who ignores (1); setting that again would discard what waits already.
   void set(const Action& action) {
     if (action_.handler == 1) return;
-    inject::Batch batch = parent_->channel().batch();
+    inject::Batch batch = parent_->channel().small_batch();
     batch.add("rt_sigaction", SYS_rt_sigaction, {SIGCHLD, batch.put_value(action).get(), 0, 8});
     parent_->channel().run(batch);
   }

@@ -12,6 +12,7 @@
 #include "core/arch/xstate.h"
 #include "core/engine/create_tree.h"
 #include "core/engine/extended_state.h"
+#include "core/engine/install_seccomp.h"
 #include "core/mem/vdso.h"
 #include "core/sys/features.h"
 #include "core/sys/file.h"
@@ -97,6 +98,16 @@ void check_registers(const image::Inventory& inventory, const tree::ProcessImage
   }
 }
 
+void check_seccomp(const tree::ProcessImage& p, std::vector<Problem>& problems) {
+  if (SeccompInstallation(p).empty()) return;  // throws when the image is none
+  if (!sys::has_capability(CAP_SYS_ADMIN))
+    problems.push_back({"seccomp", "cannot be restored without CAP_SYS_ADMIN", "run mini-criu as root"});
+  const auto own = procfs::parse_status(sys::read_text("/proc/self/status"));
+  if (own.seccomp != 0)
+    problems.push_back({"seccomp", "mini-criu is under a filter itself, which the program would inherit",
+                        "run mini-criu outside of that sandbox"});
+}
+
 void check_limits(const tree::ProcessImage& p, std::vector<Problem>& problems) {
   if (sys::has_capability(CAP_SYS_RESOURCE)) return;
   for (const auto& facet : p.core.facets()) {
@@ -153,6 +164,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
     check_limits(p, problems);
     check_timers(p, problems);
     check_registers(inventory, p, problems);
+    check_seccomp(p, problems);
   }
   check_cpu(inventory, options, problems);
   check_vdso(inventory, processes, options, problems);

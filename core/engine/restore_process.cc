@@ -12,6 +12,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/engine/extended_state.h"
+#include "core/engine/install_seccomp.h"
 #include "core/engine/spawn_threads.h"
 #include "core/facets/facet.h"
 #include "core/facets/timer_calls.h"
@@ -39,7 +40,7 @@ facets::TimerSignals timers_of(const tree::ProcessImage& process, bool real) {
 class ProcessRestorer : public RestoringProcess {
  public:
   ProcessRestorer(const tree::ProcessImage& image, inject::NewProcess& process, RestoreContext& context)
-      : image_(image), process_(process), context_(context), own_(context.own), ours_(context.ours) {}
+      : image_(image), process_(process), context_(context), own_(context.own), ours_(context.ours), filters_(image) {}
 
   void fill() override {
     const Step step("process {}", image_.core.pid());
@@ -178,7 +179,7 @@ class ProcessRestorer : public RestoringProcess {
   }
 
   void queue_state() {
-    inject::Batch batch = channel().batch();
+    inject::Batch& batch = state_batch_.emplace(channel().batch());
     facets::TimerSignals timers = timers_of(image_, context_.options.timers == Timers::real);
     std::vector<ThreadWork> threads = plan_threads(image_, own_, batch, timers);
     facets::ProcessPlan plan{image_.core.pid(), own_, batch, timers, {}, {}, {}, {}};
@@ -188,6 +189,7 @@ class ProcessRestorer : public RestoringProcess {
       if (!known)
         throw Error(Fault::image, fmt::format("state of type {} is not known to this version", any.type_url()));
     }
+    for (size_t i = 0; i < threads.size(); ++i) threads[i].last_is_later = filters_.needs_rights(i);
     batch.add("personality", SYS_personality, {image_.core.personality()});
     batch.append(plan.early);
     add_thread_creation(batch, threads, image_.core.pid());
@@ -197,8 +199,12 @@ class ProcessRestorer : public RestoringProcess {
     batch.append(threads.front().plan.calls);
     batch.append(plan.late);
     batch.append(plan.signals);
-    batch.append(threads.front().plan.last);
-    batch.append(plan.last);
+    if (filters_.needs_rights(0)) {
+      process_last_ = plan.last;
+    } else {
+      batch.append(threads.front().plan.last);
+      batch.append(plan.last);
+    }
     channel().run(batch);
     thread_work_ = std::move(threads);
   }
@@ -213,6 +219,7 @@ class ProcessRestorer : public RestoringProcess {
       if (!image_.threads[i].has_ended())
         std::memcpy(&frames[i], image_.threads[i].registers().data(), sizeof frames[i]);
     const RemoteAddr gadget = mem::find_syscall_gadget(live_vdso_);
+    filters_.install(process_, *state_batch_, gadget, thread_work_, process_last_);
     std::vector<arch::ExtendedState> extended;
     for (size_t i = 0; i < frames.size(); ++i) {
       extended.emplace_back();
@@ -250,6 +257,9 @@ class ProcessRestorer : public RestoringProcess {
   const std::vector<procfs::Mapping>& ours_;
   uint64_t live_vdso_ = 0;
   std::vector<ThreadWork> thread_work_;
+  SeccompInstallation filters_;
+  std::optional<inject::Batch> state_batch_;  // its buffers hold what is still to be done
+  inject::CallList process_last_;
 };
 
 }  // namespace

@@ -69,7 +69,7 @@ void add_thread_creation(inject::Batch& batch, std::vector<ThreadWork>& threads,
   for (size_t i = 1; i < threads.size(); ++i) {
     ThreadWork& work = threads[i];
     std::vector<parasite::Call> calls = work.plan.calls.calls();
-    calls.insert(calls.end(), work.plan.last.calls().begin(), work.plan.last.calls().end());
+    if (!work.last_is_later) calls.insert(calls.end(), work.plan.last.calls().begin(), work.plan.last.calls().end());
     work.count = calls.size();
     work.calls = batch.put(std::as_bytes(std::span(calls)));
     const parasite::ThreadBatch thread_batch{work.calls.get(), calls.size(), done_counter(threads).get()};

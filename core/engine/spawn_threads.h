@@ -14,6 +14,7 @@ struct ThreadWork {
   facets::ThreadPlan plan;
   RemoteAddr calls;  // where its own calls lie
   size_t count = 0;
+  bool last_is_later = false;  // plan.last is made only when its seccomp filters are in place
 };
 
 std::vector<ThreadWork> plan_threads(const tree::ProcessImage& image, const procfs::Status& own, inject::Batch& batch,

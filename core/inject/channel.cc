@@ -47,8 +47,9 @@ Reply Channel::await_reply() {
 void Channel::start(Batch& batch) {
   if (!batch.has_room_for(0))
     throw Error(Fault::internal, fmt::format("a batch of {} bytes exceeds its area", batch.bytes()));
-  if (!batch.data_.empty()) sys::write_memory(pid_, area_.base, batch.data_.data(), batch.data_.size());
-  const RemoteAddr calls = area_.base + batch.data_.size();
+  for (size_t i = 0; guard_ && i < batch.calls_.size(); ++i) guard_(batch.names_[i], batch.calls_[i]);
+  if (!batch.data_.empty()) sys::write_memory(pid_, batch.area_.base, batch.data_.data(), batch.data_.size());
+  const RemoteAddr calls = batch.area_.base + batch.data_.size();
   sys::write_memory(pid_, calls, batch.calls_.data(), batch.calls_.size() * sizeof(Call));
   const Doorbell bell{parasite::kRun, static_cast<uint32_t>(batch.calls_.size()), calls.get()};
   sys::send_message(socket_.get(), &bell, sizeof bell);
@@ -56,8 +57,8 @@ void Channel::start(Batch& batch) {
 
 void Channel::finish(Batch& batch) {
   const Reply reply = await_reply();
-  if (!batch.data_.empty()) sys::read_memory(pid_, area_.base, batch.data_.data(), batch.data_.size());
-  const RemoteAddr calls = area_.base + batch.data_.size();
+  if (!batch.data_.empty()) sys::read_memory(pid_, batch.area_.base, batch.data_.data(), batch.data_.size());
+  const RemoteAddr calls = batch.area_.base + batch.data_.size();
   sys::read_memory(pid_, calls, batch.calls_.data(), batch.calls_.size() * sizeof(Call));
   if (reply.executed == 0 || reply.executed > batch.calls_.size())
     throw Error(Fault::internal, fmt::format("{} of {} calls were executed", reply.executed, batch.calls_.size()));

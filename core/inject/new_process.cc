@@ -162,8 +162,7 @@ void NewProcess::point_at_call(trace::Tracee& thread, RemoteAddr gadget, long nu
   sys::set_registers(thread.tid(), r);
 }
 
-int64_t NewProcess::last_call(RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args) {
-  trace::Tracee& thread = leader();
+int64_t NewProcess::call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args) {
   point_at_call(thread, gadget, number, args);
   thread.run_to_syscall_border(soon());
   thread.run_to_syscall_border(soon());
@@ -226,6 +225,13 @@ void NewProcess::stop_by_job_control() {
   sys::try_kill(pid_, SIGSTOP);
   for (auto& thread : threads_)
     if (!thread->gone()) thread->run_into_group_stop(soon());
+}
+
+void NewProcess::suspend_seccomp(trace::Tracee& thread) {
+  const bool was_running = !thread.stopped();
+  thread.stop_again(soon());
+  sys::set_options(thread.tid(), kTraceSysGood | kExitKill | sys::kSuspendSeccomp);
+  if (was_running) thread.run();
 }
 
 // While one thread still has EXITKILL, our death kills the whole group; taking it from the last one is the commit.

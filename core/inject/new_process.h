@@ -61,8 +61,13 @@ class NewProcess {
   // The kernel gives a thread room for AMX tiles at its first instruction that touches them (5.16): makes the stopped
   // thread execute one. Its process must have the permission (arch_prctl ARCH_REQ_XCOMP_PERM). Its registers change.
   void make_room_for_tiles(trace::Tracee& thread);
-  // Runs one last system call in the stopped leader from a `syscall` instruction at `gadget`; the result.
-  int64_t last_call(RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
+  // Runs one system call in a stopped thread from a `syscall` instruction at `gadget`; the result.
+  int64_t call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
+  int64_t last_call(RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args) {
+    return call(leader(), gadget, number, args);
+  }
+  // From now on until release() its seccomp filters are not asked.
+  void suspend_seccomp(trace::Tracee& thread);
   // Lets the leader exit alone (_exit(2) by number 60) and waits until it is the zombie of its threads, which live on.
   void end_leader(RemoteAddr gadget, int exit_code);
   // Stops it as SIGSTOP does, so that it stays stopped when it is let go. All threads must stand still, all signals

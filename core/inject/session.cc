@@ -27,11 +27,11 @@ bool failed(uint64_t result) {
 
 }  // namespace
 
-ParasiteSession::ParasiteSession(trace::FrozenProcess& process, const std::vector<procfs::Mapping>& mappings,
-                                 Damage& damage)
+ParasiteSession::ParasiteSession(trace::FrozenProcess& process, trace::Tracee& host,
+                                 const std::vector<procfs::Mapping>& mappings, Damage& damage)
     : process_(process),
       pid_(process.view()),
-      host_(*process.threads.front()),
+      host_(host),
       damage_(damage),
       memory_(process.view()),
       mappings_(mappings),

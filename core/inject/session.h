@@ -26,8 +26,9 @@ class ParasiteSession {
  public:
   static constexpr size_t kDataBytes = 256 * 1024;
 
-  // The first thread of the process becomes the host.
-  ParasiteSession(trace::FrozenProcess& process, const std::vector<procfs::Mapping>& mappings, Damage& damage);
+  // `host`: a thread of the process. While it hosts the parasite it makes system calls; see safe_host() of the engine.
+  ParasiteSession(trace::FrozenProcess& process, trace::Tracee& host, const std::vector<procfs::Mapping>& mappings,
+                  Damage& damage);
   ~ParasiteSession();  // cures; what fails is recorded as damage
   ParasiteSession(const ParasiteSession&) = delete;
   ParasiteSession& operator=(const ParasiteSession&) = delete;

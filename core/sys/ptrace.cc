@@ -128,6 +128,26 @@ RseqConfiguration get_rseq(HostTid tid) {
   return configuration;
 }
 
+std::optional<std::vector<sock_filter>> get_seccomp_filter(HostTid tid, uint64_t number) {
+  constexpr int kGetFilter = 0x420c;
+  const long count = request(kGetFilter, tid, number, 0);
+  // EINVAL: it is in no filter mode. EACCES: we may not ask, which shows by the mode in its status.
+  if (count == -ENOENT || (number == 0 && (count == -EINVAL || count == -EACCES))) return std::nullopt;
+  must(count, tid, "SECCOMP_GET_FILTER");
+  std::vector<sock_filter> program(static_cast<size_t>(count));
+  must(request(kGetFilter, tid, number, reinterpret_cast<uint64_t>(program.data())), tid, "SECCOMP_GET_FILTER");
+  return program;
+}
+
+uint64_t get_seccomp_flags(HostTid tid, uint64_t number) {
+  constexpr int kGetMetadata = 0x420d;
+  uint64_t metadata[2] = {number, 0};
+  const long result = request(kGetMetadata, tid, sizeof metadata, reinterpret_cast<uint64_t>(metadata));
+  if (result == -EIO) return 0;  // an older kernel
+  must(result, tid, "SECCOMP_GET_METADATA");
+  return metadata[1];
+}
+
 bool dispatches_syscalls(HostTid tid) {
   constexpr int kGetUserDispatch = 0x4211;
   uint64_t configuration[4] = {};  // mode, selector, offset, length

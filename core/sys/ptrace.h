@@ -2,6 +2,7 @@
 // comment names an expected outcome; "gone" is a tracee that was killed or ended (ESRCH).
 #pragma once
 
+#include <linux/filter.h>
 #include <signal.h>
 #include <sys/types.h>
 #include <sys/user.h>
@@ -39,6 +40,12 @@ struct RseqConfiguration {  // PTRACE_GET_RSEQ_CONFIGURATION, 5.13
   uint32_t size, signature, flags, pad;
 };
 RseqConfiguration get_rseq(HostTid tid);
+
+// The filter with this number, 0 being the oldest; nullopt: there are no more. Needs CAP_SYS_ADMIN, and that we are
+// under no seccomp ourselves (PTRACE_SECCOMP_GET_FILTER, 4.4).
+std::optional<std::vector<sock_filter>> get_seccomp_filter(HostTid tid, uint64_t number);
+uint64_t get_seccomp_flags(HostTid tid, uint64_t number);  // PTRACE_SECCOMP_GET_METADATA, 4.16; 0 before
+inline constexpr uint64_t kSuspendSeccomp = 1 << 21;       // PTRACE_O_SUSPEND_SECCOMP (4.3): while we trace it
 
 // Syscall user dispatch is on (PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, 6.4). false where it cannot be asked.
 bool dispatches_syscalls(HostTid tid);

@@ -77,7 +77,8 @@ class ParasiteTest : public testing::Test {
 TEST_F(ParasiteTest, ExecutesCallsInTheProgram) {
   const Victim victim;
   Frozen frozen(victim.pid());
-  inject::ParasiteSession session(frozen.process(), mappings_of(victim.pid()), frozen.damage);
+  inject::ParasiteSession session(frozen.process(), *frozen.process().threads.front(), mappings_of(victim.pid()),
+                                  frozen.damage);
   inject::Batch batch = session.channel().batch();
   const size_t pid = batch.add("getpid", SYS_getpid, {});
   const size_t bad = batch.try_add("close", SYS_close, {12345});
@@ -92,7 +93,8 @@ TEST_F(ParasiteTest, ExecutesCallsInTheProgram) {
 TEST_F(ParasiteTest, NamesTheCallThatFailed) {
   const Victim victim;
   Frozen frozen(victim.pid());
-  inject::ParasiteSession session(frozen.process(), mappings_of(victim.pid()), frozen.damage);
+  inject::ParasiteSession session(frozen.process(), *frozen.process().threads.front(), mappings_of(victim.pid()),
+                                  frozen.damage);
   inject::Batch batch = session.channel().batch();
   batch.add("getpid", SYS_getpid, {});
   batch.add("close", SYS_close, {12345});
@@ -114,7 +116,8 @@ TEST_F(ParasiteTest, LeavesNothing) {
   Damage damage;
   {
     Frozen frozen(victim.pid());
-    inject::ParasiteSession session(frozen.process(), mappings_of(victim.pid()), frozen.damage);
+    inject::ParasiteSession session(frozen.process(), *frozen.process().threads.front(), mappings_of(victim.pid()),
+                                    frozen.damage);
     const sys::Pipe pipe = sys::make_pipe(O_CLOEXEC);
     const int lent = session.channel().lend(pipe.write_end.get());
     inject::Batch batch = session.channel().batch();
@@ -141,7 +144,8 @@ TEST_F(ParasiteTest, HealsWhenTheEngineIsKilled20Times) {
     const pid_t engine = ::fork();
     if (engine == 0) {
       Frozen frozen(victim.pid());
-      inject::ParasiteSession session(frozen.process(), mappings_of(victim.pid()), frozen.damage);
+      inject::ParasiteSession session(frozen.process(), *frozen.process().threads.front(), mappings_of(victim.pid()),
+                                      frozen.damage);
       if (round % 2 == 0) session.channel().lend(0);
       ::kill(::getpid(), SIGKILL);
     }
