@@ -17,6 +17,7 @@
 #include "core/engine/timer_clocks.h"
 #include "core/facets/facet.h"
 #include "core/mem/address_space.h"
+#include "core/mem/ask_program.h"
 #include "core/mem/page_writer.h"
 #include "core/mem/vdso.h"
 #include "core/procfs/status.h"
@@ -67,6 +68,7 @@ class ProcessDumper {
       log::debug("dump", "infected and asked after {} us", since_us(start));
       thread_files_ = thread_files.get();
       for (const ThreadFiles& thread : thread_files_) refuse_thread(pid_, thread);
+      ask_about_memory(parasite);
       collect_threads(parasite);
       name_timer_clocks(parasite, process_, thread_files_, image_.core);
       log::debug("dump", "{} threads collected after {} us", image_.threads.size(), since_us(start));
@@ -180,6 +182,13 @@ class ProcessDumper {
     core.mutable_ended()->set_exit_code(static_cast<uint32_t>(stat.exit_code >> 8 & 0xff));
     facets::dump_ended_thread(HostTid(process_.pid.get()), leader_status_, securebits_, *core.mutable_facets());
     image_.threads.push_back(std::move(core));
+  }
+
+  void ask_about_memory(inject::ParasiteSession& parasite) {
+    const Step step("memory");
+    mem::ask_defaults(parasite.channel(), image_.map);
+    mem::ask_policies(parasite.channel(), space_.vmas);
+    mem::find_future_locks(parasite, status_.locked_kb, image_.map);
   }
 
   // While one thread wakes up to answer, the one before is written down.

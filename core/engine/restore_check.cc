@@ -14,6 +14,7 @@
 #include "core/engine/extended_state.h"
 #include "core/engine/install_seccomp.h"
 #include "core/mem/vdso.h"
+#include "core/mem/vma_flags.h"
 #include "core/sys/features.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
@@ -123,6 +124,18 @@ void check_limits(const tree::ProcessImage& p, std::vector<Problem>& problems) {
   }
 }
 
+// While memory is locked the new process has our rights and our limit.
+void check_locks(const tree::ProcessImage& p, std::vector<Problem>& problems) {
+  uint64_t bytes = 0;
+  for (const auto& vma : p.vmas)
+    if (mem::has_vm_flag(vma, "lo")) bytes += vma.end() - vma.start();
+  if ((bytes == 0 && p.map.lock_future() == 0) || sys::has_capability(CAP_IPC_LOCK)) return;
+  const uint64_t limit = sys::limit_of_self(RLIMIT_MEMLOCK).rlim_cur;
+  if (limit >= std::max<uint64_t>(bytes, 1)) return;
+  problems.push_back({"locked memory", fmt::format("{} bytes, this shell may lock {}", bytes, limit),
+                      "raise the limit before the restore (ulimit -l), or give CAP_IPC_LOCK"});
+}
+
 // Their ids can be chosen since 6.15.
 void check_timers(const tree::ProcessImage& p, std::vector<Problem>& problems) {
   for (const auto& facet : p.core.facets()) {
@@ -162,6 +175,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
   for (const tree::ProcessImage& p : processes) {
     check_ids(p, problems);
     check_limits(p, problems);
+    check_locks(p, problems);
     check_timers(p, problems);
     check_registers(inventory, p, problems);
     check_seccomp(p, problems);

@@ -34,6 +34,7 @@ class ParasiteSession {
   ParasiteSession& operator=(const ParasiteSession&) = delete;
 
   Channel& channel() { return *channel_; }
+  HostPid pid() const { return pid_; }
   // Where the parasite is mapped: not part of the program.
   uint64_t start() const { return base_.get(); }
   uint64_t end() const { return base_.get() + total_; }

@@ -50,6 +50,7 @@ struct RestoreMemory {
 
 void drop_inherited_mappings(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours);
 void map_all(inject::NewProcess& process, const RestoreMemory& memory);
+// After filling: what keeps neighbours apart, protections, advice, guard pages, locks; seals last of all.
 void protect_all(inject::NewProcess& process, const RestoreMemory& memory);
 // PR_SET_MM_MAP: code, data, heap, stack, arguments, environment, auxiliary vector, exe link.
 void set_memory_map(inject::NewProcess& process, const mcr::image::MemoryMap& map, int remote_exe_fd);

@@ -22,9 +22,7 @@ void refuse_unsupported(const procfs::Mapping& m) {
   if (m.has_flag("um") || m.has_flag("uw") || m.has_flag("ui"))
     refuse("it is watched by a userfaultfd, whose handler cannot be saved", "end the userfaultfd first");
   if (m.has_flag("io") || m.has_flag("pf")) refuse("memory of a device cannot be saved", "close the device first");
-  if (m.protection_key != 0) refuse("protection keys cannot be saved yet", "run the program without pkey_mprotect()");
   if (m.has_flag("ss")) refuse("shadow stacks are not supported yet", "run the program without them");
-  if (m.has_flag("sl")) refuse("sealed mappings are not supported yet", "run the program without mseal()");
   if (m.path.starts_with("/memfd:")) refuse("memfd memory is not supported yet", "use a file or anonymous memory");
   if (m.path.starts_with("/SYSV")) refuse("System V shared memory is not supported yet", "use mmap() instead");
   if (m.path.starts_with("anon_inode:") || m.path.starts_with("socket:"))
@@ -33,7 +31,7 @@ void refuse_unsupported(const procfs::Mapping& m) {
 }
 
 bool is_shared_anonymous(const procfs::Mapping& m) {
-  return m.shared && m.path == "/dev/zero" && m.deleted;
+  return m.shared && m.inode != 0 && ((m.path == "/dev/zero" && m.deleted) || m.path.starts_with("[anon_shmem:"));
 }
 
 uint32_t shared_object_of(const procfs::Mapping& m, AddressSpace& space) {
@@ -82,6 +80,9 @@ AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings,
     if (m.path.starts_with("[")) vma.set_name(m.path);
     for (const std::string& flag : m.vm_flags) vma.add_vm_flags(flag);
     vma.set_protection_key(m.protection_key);
+    // All of them, or it cannot be told which: then they are saved as ordinary pages.
+    vma.set_lazily_freed(vma.kind() == Vma::PRIVATE_ANONYMOUS && m.lazy_free_kb != 0 &&
+                         m.lazy_free_kb == m.anonymous_kb && !m.has_flag("dp"));
     space.vmas.push_back(std::move(vma));
   }
   return space;

@@ -6,7 +6,9 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/mem/filling.h"
 #include "core/sys/file.h"
+#include "core/trace/remote_memory.h"
 #include "images/store.h"
 
 namespace mcr::mem {
@@ -53,18 +55,35 @@ void check_piece(const PageRun& run, const Piece& piece, std::span<const std::by
   }
 }
 
-// Pieces are small enough for one system call (2 GiB less a page) and for reading and checking to overlap.
-std::vector<Piece> cut(const std::vector<PageRun>& runs, uint32_t shared) {
-  std::vector<Piece> pieces;
+// Pieces are small enough for one system call (2 GiB less a page) and for reading and checking to overlap. `foreign`
+// gets those that the process cannot write to itself.
+std::vector<Piece> cut(const RestoreMemory& memory, uint32_t shared, std::vector<Piece>& foreign) {
+  std::vector<Piece> own;
+  const auto& runs = memory.runs;
   for (size_t i = 0; i < runs.size(); ++i) {
     const PageRun& run = runs[i];
     if (run.shared() != shared) continue;
+    std::vector<Piece>& pieces = is_filled_from_outside(memory, run) ? foreign : own;
     const uint64_t most = std::max<uint64_t>(kPieceBytes / run.chunk_bytes(), 1) * run.chunk_bytes();
     for (uint64_t done = 0; done < run.bytes(); done += most)
       pieces.push_back({run.start() + done, std::min(most, run.bytes() - done), run.offset() + done, i,
                         static_cast<int>(done / run.chunk_bytes())});
   }
-  return pieces;
+  return own;
+}
+
+// Pages of a mapping that was never writable: made by a debugger, and by us as by one.
+uint64_t fill_from_outside(inject::NewProcess& process, const RestoreMemory& memory, const std::vector<Piece>& pieces,
+                           std::span<const std::byte> file) {
+  if (pieces.empty()) return 0;
+  const trace::RemoteMemory target(process.pid());
+  uint64_t pages = 0;
+  for (const Piece& piece : pieces) {
+    check_piece(memory.runs[piece.run], piece, file, memory.pages_name);
+    target.write(RemoteAddr(piece.address), file.subspan(piece.offset, piece.bytes));
+    pages += piece.bytes / 4096;
+  }
+  return pages;
 }
 
 std::vector<Group> group(const std::vector<Piece>& pieces) {
@@ -102,9 +121,10 @@ uint64_t fill(inject::NewProcess& process, const RestoreMemory& memory, uint32_t
   const sys::FileMapping file(memory.pages_fd, static_cast<size_t>(sys::stat_fd(memory.pages_fd).st_size));
   for (const PageRun& run : memory.runs)
     if (run.shared() == shared) check_shape(run, file.bytes().size(), memory.pages_name);
-  const std::vector<Piece> pieces = cut(memory.runs, shared);
+  std::vector<Piece> foreign;
+  const std::vector<Piece> pieces = cut(memory, shared, foreign);
   const std::vector<Group> groups = group(pieces);
-  uint64_t pages = 0;
+  uint64_t pages = fill_from_outside(process, memory, foreign, file.bytes());
   for (size_t next = 0; next < groups.size();) {
     inject::Batch batch = process.channel().batch();
     const size_t first = next;

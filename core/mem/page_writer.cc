@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/mem/vma_flags.h"
 #include "core/sys/file.h"
 #include "images/store.h"
 
@@ -59,12 +60,34 @@ void cut_at_mappings(std::span<const Vma> vmas, const std::vector<sys::PageRange
   }
 }
 
+// In shared memory, whose page tables would be walked for nothing else, a kernel that prints "gu" (VM_MAYBE_GUARD, 6.19
+// and some before) tells where there may be any.
+bool may_have_guards(const Vma& vma) {
+  if (vma.kind() != Vma::SHARED_FILE && vma.kind() != Vma::SHARED_ANONYMOUS) return false;
+  constexpr uint64_t kNotWorthAsking = 64 << 20;
+  return has_vm_flag(vma, "gu") || vma.end() - vma.start() < kNotWorthAsking || !sys::shows_guard_flag();
+}
+
+void note_guards(std::vector<Vma>& vmas, const std::vector<sys::PageRange>& guards) {
+  size_t vma = 0;
+  for (sys::PageRange range : guards)
+    while (range.start < range.end) {
+      while (vmas[vma].end() <= range.start) ++vma;
+      const uint64_t end = std::min(range.end, vmas[vma].end());
+      auto* span = vmas[vma].add_guards();
+      span->set_start(range.start);
+      span->set_bytes(end - range.start);
+      range.start = end;
+    }
+}
+
 }  // namespace
 
-// Private mappings that follow one another without a gap are scanned with one call.
-std::vector<PageSource> select_pages(const sys::Pagemap& pagemap, const std::vector<Vma>& vmas) {
+// Private mappings that follow one another without a gap are scanned with one call; shared ones for their guard pages
+// only.
+std::vector<PageSource> select_pages(const sys::Pagemap& pagemap, std::vector<Vma>& vmas) {
   std::vector<PageSource> sources;
-  std::vector<sys::PageRange> ranges;
+  std::vector<sys::PageRange> ranges, guards;
   for (size_t first = 0; first < vmas.size();) {
     size_t last = first;
     while (last < vmas.size() && has_private_pages(vmas[last]) &&
@@ -72,11 +95,14 @@ std::vector<PageSource> select_pages(const sys::Pagemap& pagemap, const std::vec
       ++last;
     if (last > first) {
       ranges.clear();
-      pagemap.private_pages(vmas[first].start(), vmas[last - 1].end(), ranges);
+      pagemap.private_pages(vmas[first].start(), vmas[last - 1].end(), ranges, guards);
       cut_at_mappings(std::span(vmas).subspan(first, last - first), ranges, sources);
+    } else if (may_have_guards(vmas[first])) {
+      pagemap.guard_pages(vmas[first].start(), vmas[first].end(), guards);
     }
     first = std::max(last, first + 1);
   }
+  note_guards(vmas, guards);
   return sources;
 }
 
@@ -157,9 +183,25 @@ void PageWriter::finish_batch(inject::Batch& batch, const std::vector<Chunk>& ch
   }
 }
 
+namespace {
+
+// What cannot be read has no content: guard pages where the kernel does not tell them, pages that were lost.
+void read_page_by_page(const trace::RemoteMemory& memory, uint64_t address, std::span<std::byte> to) {
+  if (memory.try_read(RemoteAddr(address), to)) return;
+  for (uint64_t at = 0; at < to.size(); at += kPage)
+    if (!memory.try_read(RemoteAddr(address + at), to.subspan(at, std::min<uint64_t>(kPage, to.size() - at))))
+      throw Error(Fault::refused,
+                  fmt::format("the page at {:#x} cannot be read: a guard page (MADV_GUARD_INSTALL) on a kernel before "
+                              "6.15, or one lost to a memory error or to UFFDIO_POISON",
+                              address + at),
+                  "let the program give up that page, or run it on Linux 6.15 or newer");
+}
+
+}  // namespace
+
 void PageWriter::copy_ourselves(const Chunk& chunk) {
   std::vector<std::byte> buffer(chunk.bytes);
-  memory_.read(RemoteAddr(chunk.address), buffer);
+  read_page_by_page(memory_, chunk.address, buffer);
   const Step step("store {} bytes of memory at {:#x}", chunk.bytes, chunk.address);
   sys::pwrite_fully(fd_, buffer.data(), buffer.size(), chunk.offset);
 }

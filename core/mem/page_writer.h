@@ -49,7 +49,8 @@ class PageWriter {
   bool by_parasite_;
 };
 
-// The stretches to be stored of private mappings: what PAGEMAP says has content of its own.
-std::vector<PageSource> select_pages(const sys::Pagemap& pagemap, const std::vector<mcr::image::Vma>& vmas);
+// The stretches to be stored of private mappings: what PAGEMAP says has content of its own. Guard pages are noted in
+// the mappings.
+std::vector<PageSource> select_pages(const sys::Pagemap& pagemap, std::vector<mcr::image::Vma>& vmas);
 
 }  // namespace mcr::mem

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -6,6 +7,9 @@
 
 #include "core/base/error.h"
 #include "core/mem/address_space.h"
+#include "core/mem/attributes.h"
+#include "core/mem/filling.h"
+#include "core/mem/neighbours.h"
 #include "core/mem/page_reader.h"
 #include "core/mem/vma_flags.h"
 
@@ -17,23 +21,11 @@ using image::Vma;
 constexpr uint64_t kLowest = 0x10000;           // mmap_min_addr
 constexpr uint64_t kTaskSize = 0x7ffffffff000;  // 47 bits, the last page left out
 
-bool has_runs(const RestoreMemory& memory, const Vma& vma) {
-  const auto after =
-      std::upper_bound(memory.runs.begin(), memory.runs.end(), vma.start(),
-                       [](uint64_t start, const image::PageRun& run) { return start < run.start() + run.bytes(); });
-  return after != memory.runs.end() && after->shared() == 0 && after->start() < vma.end();
-}
-
-// Writable while it is being filled; protect_all() takes that back.
-int filling_prot(const RestoreMemory& memory, const Vma& vma) {
-  const bool is_private = vma.kind() == Vma::PRIVATE_ANONYMOUS || vma.kind() == Vma::PRIVATE_FILE;
-  const int prot = static_cast<int>(vma.prot());
-  return is_private && has_runs(memory, vma) ? prot | PROT_READ | PROT_WRITE : prot;
-}
-
 int map_flags(const Vma& vma) {
+  constexpr int kDroppable = 0x08;  // MAP_DROPPABLE, 6.11: instead of MAP_PRIVATE
   int flags = MAP_FIXED;
-  if (vma.kind() == Vma::PRIVATE_ANONYMOUS) flags |= MAP_PRIVATE | MAP_ANONYMOUS;
+  if (vma.kind() == Vma::PRIVATE_ANONYMOUS)
+    flags |= MAP_ANONYMOUS | (has_vm_flag(vma, "dp") ? kDroppable : MAP_PRIVATE);
   if (vma.kind() == Vma::PRIVATE_FILE) flags |= MAP_PRIVATE;
   if (vma.kind() == Vma::SHARED_FILE) flags |= MAP_SHARED;
   if (has_vm_flag(vma, "gd")) flags |= MAP_GROWSDOWN;
@@ -41,30 +33,51 @@ int map_flags(const Vma& vma) {
   return flags;
 }
 
-void flush(inject::NewProcess& process, inject::Batch& batch) {
-  process.channel().run(batch);
-  batch.clear();
+bool is_mapped_here(const Vma& vma) {
+  return vma.kind() == Vma::PRIVATE_ANONYMOUS || vma.kind() == Vma::PRIVATE_FILE || vma.kind() == Vma::SHARED_FILE;
 }
 
 // Anonymous shared memory has no name to open. It is made once at its full size, and every mapping of it is a copy
 // made by mremap with an old size of zero (mremap(2)); the first one is dropped at the end.
 void map_shared_object(inject::NewProcess& process, const RestoreMemory& memory, const image::SharedMemory& object) {
   const Step step("shared memory {}", object.id());
-  inject::Batch batch = process.channel().batch();
-  batch.add("mmap", SYS_mmap, {0, object.size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
-  process.channel().run(batch);
-  const auto base = static_cast<uint64_t>(batch.result(0));
-  batch.clear();
+  CallQueue calls(process.channel());
+  const size_t made = calls.batch().add(
+      "mmap", SYS_mmap, {0, object.size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
+  process.channel().run(calls.batch());
+  const auto base = static_cast<uint64_t>(calls.batch().result(made));
+  calls.batch().clear();
   fill(process, memory, object.id(), base);
   for (const Vma& vma : memory.vmas) {
     if (vma.kind() != Vma::SHARED_ANONYMOUS || vma.shared() != object.id()) continue;
-    batch.add("mremap", SYS_mremap,
-              {base + vma.offset(), 0, vma.end() - vma.start(), MREMAP_MAYMOVE | MREMAP_FIXED, vma.start()});
-    batch.add("mprotect", SYS_mprotect, {vma.start(), vma.end() - vma.start(), vma.prot()});
-    if (!batch.has_room_for(4096)) flush(process, batch);
+    calls.make_room();
+    const uint64_t bytes = vma.end() - vma.start();
+    calls.batch().add("mremap", SYS_mremap,
+                      {base + vma.offset(), 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, vma.start()});
+    calls.batch().add("mprotect", SYS_mprotect, {vma.start(), bytes, vma.prot()});
+    add_attributes(calls, vma, true);
   }
-  batch.add("munmap", SYS_munmap, {base, object.size()});
+  calls.batch().add("munmap", SYS_munmap, {base, object.size()});
+  calls.run();
+}
+
+// A second opening of the files that are mapped by neighbours which only that keeps apart (neighbours.h).
+std::map<uint32_t, int> open_again(inject::NewProcess& process, const RestoreMemory& memory,
+                                   const std::vector<Separation>& separations) {
+  std::map<uint32_t, int> again;
+  std::map<uint32_t, size_t> calls;
+  inject::Batch batch = process.channel().batch();
+  for (size_t i = 0; i < memory.vmas.size(); ++i) {
+    const Vma& vma = memory.vmas[i];
+    if (!separations[i].odd || vma.kind() == Vma::PRIVATE_ANONYMOUS || calls.contains(vma.file())) continue;
+    const RemoteAddr path = batch.put_string(fmt::format("/proc/self/fd/{}", memory.files.at(vma.file())));
+    const uint64_t how = vma.kind() == Vma::SHARED_FILE && has_vm_flag(vma, "mw") ? O_RDWR : O_RDONLY;
+    calls[vma.file()] = batch.add("open a mapped file again", SYS_open, {path.get(), how | O_CLOEXEC, 0});
+  }
+  if (calls.empty()) return again;
   process.channel().run(batch);
+  for (const auto& [file, call] : calls) again[file] = static_cast<int>(batch.result(call));
+  return again;
 }
 
 }  // namespace
@@ -106,40 +119,29 @@ void drop_inherited_mappings(inject::NewProcess& process, const std::vector<proc
 
 void map_all(inject::NewProcess& process, const RestoreMemory& memory) {
   const Step step("map");
-  inject::Batch batch = process.channel().batch();
-  for (const Vma& vma : memory.vmas) {
-    if (vma.kind() == Vma::VDSO || vma.kind() == Vma::VVAR || vma.kind() == Vma::VSYSCALL) continue;
-    if (vma.kind() == Vma::SHARED_ANONYMOUS) continue;
-    const bool is_file = vma.kind() == Vma::PRIVATE_FILE || vma.kind() == Vma::SHARED_FILE;
-    const uint64_t fd = is_file ? static_cast<uint64_t>(memory.files.at(vma.file())) : ~0ULL;
-    batch.add("mmap", SYS_mmap,
-              {vma.start(), vma.end() - vma.start(), static_cast<uint64_t>(filling_prot(memory, vma)),
-               static_cast<uint64_t>(map_flags(vma)), fd, is_file ? vma.offset() : 0});
-    for (const int advice : advice_before_filling(vma))
-      batch.add("madvise", SYS_madvise, {vma.start(), vma.end() - vma.start(), static_cast<uint64_t>(advice)});
-    if (!batch.has_room_for(4096)) flush(process, batch);
-  }
-  process.channel().run(batch);
-  for (const image::SharedMemory& object : memory.shared) map_shared_object(process, memory, object);
-}
-
-void protect_all(inject::NewProcess& process, const RestoreMemory& memory) {
-  const Step step("protect");
-  inject::Batch batch = process.channel().batch();
-  for (const Vma& vma : memory.vmas) {
-    if (vma.kind() == Vma::VDSO || vma.kind() == Vma::VVAR || vma.kind() == Vma::VSYSCALL) continue;
+  const std::vector<Separation> separations = find_separations(memory.vmas);
+  const std::map<uint32_t, int> again = open_again(process, memory, separations);
+  CallQueue calls(process.channel());
+  constexpr uint64_t kSetMemoryMerge = 67;  // PR_SET_MEMORY_MERGE, 6.4
+  if (memory.map.merge_any())
+    calls.add_optional("prctl(PR_SET_MEMORY_MERGE)", SYS_prctl, {kSetMemoryMerge, 1, 0, 0, 0},
+                       "new mappings will not be mergeable");
+  for (size_t i = 0; i < memory.vmas.size(); ++i) {
+    const Vma& vma = memory.vmas[i];
+    if (!is_mapped_here(vma)) continue;
+    calls.make_room();
+    const bool is_file = vma.kind() != Vma::PRIVATE_ANONYMOUS;
+    uint64_t fd = ~0ULL;
+    if (is_file) fd = static_cast<uint64_t>((separations[i].odd ? again : memory.files).at(vma.file()));
     const uint64_t bytes = vma.end() - vma.start();
-    if (vma.kind() != Vma::SHARED_ANONYMOUS && filling_prot(memory, vma) != static_cast<int>(vma.prot()))
-      batch.add("mprotect", SYS_mprotect, {vma.start(), bytes, vma.prot()});
-    for (const int advice : advice_after_filling(vma))
-      batch.add("madvise", SYS_madvise, {vma.start(), bytes, static_cast<uint64_t>(advice)});
-    if (has_vm_flag(vma, "lo")) {
-      constexpr uint64_t kOnFault = 1;  // MLOCK_ONFAULT
-      batch.add("mlock2", SYS_mlock2, {vma.start(), bytes, has_vm_flag(vma, "lf") ? kOnFault : 0});
-    }
-    if (!batch.has_room_for(4096)) flush(process, batch);
+    calls.batch().add("mmap", SYS_mmap,
+                      {vma.start(), bytes, static_cast<uint64_t>(filling_prot(memory, vma)),
+                       static_cast<uint64_t>(map_flags(vma)), fd, is_file ? vma.offset() : 0});
+    add_attributes(calls, vma, fills_whole_blocks(memory, vma));
+    if (separations[i].odd && !is_file) calls.batch().add("madvise", SYS_madvise, {vma.start(), bytes, MADV_DONTFORK});
   }
-  process.channel().run(batch);
+  calls.run();
+  for (const image::SharedMemory& object : memory.shared) map_shared_object(process, memory, object);
 }
 
 void set_memory_map(inject::NewProcess& process, const image::MemoryMap& map, int remote_exe_fd) {

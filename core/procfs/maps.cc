@@ -75,6 +75,20 @@ void read_protection_key(std::string_view line, Mapping& mapping) {
   cursor.finish();
 }
 
+uint64_t kilobytes(std::string_view line, std::string_view name) {
+  Cursor cursor(kSmaps, line);
+  const auto number = cursor.expect(name).skip_blanks().number<uint64_t>();
+  cursor.expect(" kB").finish();
+  return number;
+}
+
+void read_value(std::string_view line, Mapping& mapping) {
+  if (line.starts_with("VmFlags:")) read_vm_flags(line, mapping);
+  if (line.starts_with("ProtectionKey:")) read_protection_key(line, mapping);
+  if (line.starts_with("Anonymous:")) mapping.anonymous_kb = kilobytes(line, "Anonymous:");
+  if (line.starts_with("LazyFree:")) mapping.lazy_free_kb = kilobytes(line, "LazyFree:");
+}
+
 }  // namespace
 
 bool Mapping::has_flag(std::string_view code) const {
@@ -100,8 +114,7 @@ std::vector<Mapping> parse_smaps(std::string_view text) {
       read_header(kSmaps, line, mappings.emplace_back());
     } else {
       if (mappings.empty()) throw_unreadable(kSmaps, line);
-      if (first == 'V' && line.starts_with("VmFlags:")) read_vm_flags(line, mappings.back());
-      if (first == 'P' && line.starts_with("ProtectionKey:")) read_protection_key(line, mappings.back());
+      read_value(line, mappings.back());
     }
   }
   return mappings;

@@ -20,6 +20,8 @@ struct Mapping {
   bool deleted = false;  // the line ended in " (deleted)"
   std::vector<std::string> vm_flags;  // from smaps only: two-letter codes
   uint64_t protection_key = 0;        // from smaps only
+  uint64_t anonymous_kb = 0;          // from smaps only: pages that are no file's
+  uint64_t lazy_free_kb = 0;          // from smaps only: those of MADV_FREE that were not written since
   uint64_t size() const { return end - start; }
   bool has_flag(std::string_view code) const;
 };

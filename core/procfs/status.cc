@@ -66,6 +66,7 @@ constexpr auto kLines = std::to_array<Line>({
     {"Gid:", true, [](Cursor& c, Status& s) { read_four(c, s.gid); }},
     {"Groups:", true, [](Cursor& c, Status& s) { read_list(c, s.groups); }},
     {"NSpid:", false, [](Cursor& c, Status& s) { read_list(c, s.ns_pid); }},
+    {"VmLck:", false, [](Cursor& c, Status& s) { s.locked_kb = c.skip_blanks().number<uint64_t>(); }},
     {"THP_enabled:", false, [](Cursor& c, Status& s) { s.thp_enabled = c.last_number<int>() != 0; }},
     {"Threads:", true, read_number<&Status::threads>},
     {"SigPnd:", true, read_number<&Status::sig_pending, 16>},

@@ -2,6 +2,9 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+
+#include <span>
 
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
@@ -19,6 +22,8 @@ struct PmScanArg {
 };
 constexpr unsigned long kPagemapScan = _IOWR('f', 16, PmScanArg);
 constexpr uint64_t kIsFile = 1 << 2, kIsPresent = 1 << 3, kIsSwapped = 1 << 4, kIsPfnZero = 1 << 5;
+constexpr uint64_t kIsGuard = 1 << 8;        // PAGE_IS_GUARD, 6.15; such a page is "swapped" too
+constexpr uint64_t kGuardWord = 1ULL << 58;  // PM_GUARD_REGION in /proc/PID/pagemap, 6.15
 
 constexpr uint64_t kPage = 4096;
 
@@ -31,16 +36,52 @@ void append(std::vector<PageRange>& out, uint64_t start, uint64_t end) {
 
 }  // namespace
 
-Pagemap::Pagemap(HostPid pid) : fd_(open(fmt::format("/proc/{}/pagemap", pid), O_RDONLY)) {}
-
-void Pagemap::private_pages(uint64_t start, uint64_t end, std::vector<PageRange>& out) const {
-  scanned_ += (end - start) / kPage;
-  if (has_scan_ && scan(start, end, out)) return;
-  read_words(start, end, out);
+bool shows_guard_flag() {
+  static const bool shown = [] {
+    constexpr int kGuardInstall = 102;  // MADV_GUARD_INSTALL, 6.13
+    void* page = ::mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (page == MAP_FAILED) return false;
+    bool found = false;
+    if (::madvise(page, kPage, kGuardInstall) == 0) {
+      const std::string text = try_read_text("/proc/self/smaps").value_or("");
+      const size_t at = text.find(fmt::format("\n{:x}-", reinterpret_cast<uint64_t>(page)));
+      const size_t flags = at == std::string::npos ? at : text.find("\nVmFlags:", at);
+      found = flags != std::string::npos &&
+              text.substr(flags + 1, text.find('\n', flags + 1) - flags).find(" gu") != std::string::npos;
+    }
+    ::munmap(page, kPage);
+    return found;
+  }();
+  return shown;
 }
 
-bool Pagemap::scan(uint64_t start, uint64_t end, std::vector<PageRange>& out) const {
+Pagemap::Pagemap(HostPid pid) : fd_(open(fmt::format("/proc/{}/pagemap", pid), O_RDONLY)) {}
+
+void Pagemap::private_pages(uint64_t start, uint64_t end, std::vector<PageRange>& out,
+                            std::vector<PageRange>& guards) const {
+  scanned_ += (end - start) / kPage;
+  Request request{kIsFile | kIsPfnZero, kIsPresent | kIsSwapped, kIsPresent | kIsGuard};
+  if (has_scan_ && has_guards_ && scan(start, end, request, out, guards)) return;
+  // A kernel before 6.15 refuses a category that it does not know, one before 6.7 everything.
+  request.told = kIsPresent;
+  if (has_scan_ && scan(start, end, request, out, guards)) {
+    has_guards_ = false;
+    return;
+  }
+  has_scan_ = false;
+  read_words(start, end, out, guards);
+}
+
+void Pagemap::guard_pages(uint64_t start, uint64_t end, std::vector<PageRange>& guards) const {
+  std::vector<PageRange> none;
+  if (has_scan_ && has_guards_) has_guards_ = scan(start, end, {0, kIsGuard, kIsGuard}, none, guards);
+}
+
+// False: the kernel does not know the call or the categories; nothing was told then.
+bool Pagemap::scan(uint64_t start, uint64_t end, Request request, std::vector<PageRange>& out,
+                   std::vector<PageRange>& guards) const {
   std::vector<PmRegion> regions(512);
+  const uint64_t first = start;
   while (start < end) {
     PmScanArg arg{};
     arg.size = sizeof arg;
@@ -48,16 +89,17 @@ bool Pagemap::scan(uint64_t start, uint64_t end, std::vector<PageRange>& out) co
     arg.end = end;
     arg.vec = reinterpret_cast<uint64_t>(regions.data());
     arg.vec_len = regions.size();
-    arg.category_mask = arg.category_inverted = kIsFile | kIsPfnZero;
-    arg.category_anyof_mask = kIsPresent | kIsSwapped;
-    arg.return_mask = kIsPresent;
+    arg.category_mask = arg.category_inverted = request.without;
+    arg.category_anyof_mask = request.any;
+    arg.return_mask = request.told;
     const int n = ::ioctl(fd_.get(), kPagemapScan, &arg);
     if (n < 0) {
       if (errno == EINTR) continue;
-      has_scan_ = false;
+      if (arg.start != first) throw_errno("ioctl PAGEMAP_SCAN");
       return false;
     }
-    for (int i = 0; i < n; ++i) append(out, regions[static_cast<size_t>(i)].start, regions[static_cast<size_t>(i)].end);
+    for (const PmRegion& region : std::span(regions).first(static_cast<size_t>(n)))
+      append((region.categories & kIsGuard) != 0 ? guards : out, region.start, region.end);
     if (arg.walk_end <= start) break;
     start = arg.walk_end;
   }
@@ -66,7 +108,8 @@ bool Pagemap::scan(uint64_t start, uint64_t end, std::vector<PageRange>& out) co
 
 // Bit 63 present, 62 swapped, 61 page cache or shared. The zero page cannot be told from others without its frame
 // number; it is stored then, which costs space and nothing else.
-void Pagemap::read_words(uint64_t start, uint64_t end, std::vector<PageRange>& out) const {
+void Pagemap::read_words(uint64_t start, uint64_t end, std::vector<PageRange>& out,
+                         std::vector<PageRange>& guards) const {
   std::vector<uint64_t> words(4096);
   while (start < end) {
     const size_t count = std::min<uint64_t>(words.size(), (end - start) / kPage);
@@ -74,7 +117,8 @@ void Pagemap::read_words(uint64_t start, uint64_t end, std::vector<PageRange>& o
     if (got == 0) return;
     for (size_t i = 0; i < got; ++i) {
       const bool here = words[i] >> 62 != 0, cached = (words[i] >> 61) & 1;
-      if (here && !cached) append(out, start + i * kPage, start + (i + 1) * kPage);
+      const bool guard = (words[i] & kGuardWord) != 0;
+      if (guard || (here && !cached)) append(guard ? guards : out, start + i * kPage, start + (i + 1) * kPage);
     }
     start += got * kPage;
   }

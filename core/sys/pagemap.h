@@ -14,20 +14,30 @@ struct PageRange {
   uint64_t start = 0, end = 0;  // addresses
 };
 
+// Whether smaps marks mappings that may have guard pages ("gu"). Tried at the first call.
+bool shows_guard_flag();
+
 class Pagemap {
  public:
   explicit Pagemap(HostPid pid);
   // Ranges of [start, end) with private content: present or swapped, not of the page cache, not the zero page.
-  // Appended in address order, neighbours merged.
-  void private_pages(uint64_t start, uint64_t end, std::vector<PageRange>& out) const;
+  // Appended in address order, neighbours merged. `guards` gets the guard pages of MADV_GUARD_INSTALL (6.13), which
+  // kernels before 6.15 do not tell from swapped ones: there they are in `out`, and cannot be read.
+  void private_pages(uint64_t start, uint64_t end, std::vector<PageRange>& out, std::vector<PageRange>& guards) const;
+  // The guard pages alone, of any mapping.
+  void guard_pages(uint64_t start, uint64_t end, std::vector<PageRange>& guards) const;
   uint64_t scanned() const { return scanned_; }  // pages looked at
 
  private:
-  bool scan(uint64_t start, uint64_t end, std::vector<PageRange>& out) const;
-  void read_words(uint64_t start, uint64_t end, std::vector<PageRange>& out) const;
+  struct Request {  // categories of linux/fs.h
+    uint64_t without = 0, any = 0, told = 0;
+  };
+  bool scan(uint64_t start, uint64_t end, Request request, std::vector<PageRange>& out,
+            std::vector<PageRange>& guards) const;
+  void read_words(uint64_t start, uint64_t end, std::vector<PageRange>& out, std::vector<PageRange>& guards) const;
 
   UniqueFd fd_;
-  mutable bool has_scan_ = true;
+  mutable bool has_scan_ = true, has_guards_ = true;
   mutable uint64_t scanned_ = 0;
 };
 

@@ -25,6 +25,23 @@ void finish(images::RecordWriter records, images::ImageWriter& writer) {
   writer.add(records);
 }
 
+void check_attributes(const image::Vma& vma, const std::string& file) {
+  constexpr uint32_t kKeys = 16;
+  constexpr int kMostNodeWords = 64;
+  uint64_t last = vma.start();
+  for (const auto& guard : vma.guards()) {
+    if (guard.start() % kPage != 0 || guard.bytes() % kPage != 0 || guard.bytes() == 0 || guard.start() < last ||
+        guard.start() >= vma.end() || guard.bytes() > vma.end() - guard.start())
+      bad(file, fmt::format("mapping {:#x} has a guard page outside of it", vma.start()));
+    last = guard.start() + guard.bytes();
+  }
+  if (vma.protection_key() >= kKeys) bad(file, fmt::format("mapping {:#x} has a broken protection key", vma.start()));
+  if (vma.policy().nodes_size() > kMostNodeWords)
+    bad(file, fmt::format("mapping {:#x} has a memory policy of too many nodes", vma.start()));
+  if (vma.name().size() > kPage || vma.name().find('\0') != std::string::npos)
+    bad(file, fmt::format("mapping {:#x} has a broken name", vma.start()));
+}
+
 // Addresses are used as they stand, so they must be what mmap could have given.
 void check_vmas(const ProcessImage& p, const std::string& file) {
   uint64_t last = 0;
@@ -33,6 +50,7 @@ void check_vmas(const ProcessImage& p, const std::string& file) {
       bad(file, fmt::format("mapping {:#x}-{:#x} is none", vma.start(), vma.end()));
     if (vma.start() < last) bad(file, fmt::format("mapping {:#x} overlaps the one before", vma.start()));
     if (vma.offset() % kPage != 0) bad(file, fmt::format("mapping {:#x} has a broken offset", vma.start()));
+    check_attributes(vma, file);
     last = vma.end();
   }
   last = 0;

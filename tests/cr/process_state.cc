@@ -78,65 +78,75 @@ std::string without_number(const std::string& path) {
   return path.substr(0, slash) + "/#N (deleted)";
 }
 
+// One mapping of smaps: its header line as /proc/PID/maps has it, and the lines "Name: value" below it.
 struct Mapping {
-  uint64_t start = 0, end = 0, offset = 0;
-  std::string rest;  // protection, object, flags
-  bool anonymous = false, file = false;
+  std::string place, header;
+  std::map<std::string, std::string> lines;
+  bool anonymous = false, kernel = false;
 };
 
-// The flags of VmFlags that a program asked for; the others follow from them or say what happened to be touched.
-std::string chosen_flags(const std::string& line) {
-  static const std::set<std::string> kChosen{"sh", "mr", "mw", "me", "gd", "lo", "io", "sr", "rr", "dc",
-                                             "de", "nr", "dd", "hg", "nh", "mg", "wf", "um", "uw", "ss"};
-  std::istringstream words(line);
-  std::string word, chosen;
-  words >> word;
-  while (words >> word)
-    if (kChosen.count(word)) chosen += " " + word;
-  return chosen;
+// Inode numbers of what is made anew (deleted files, anonymous shared memory) differ; what else the line says does not.
+Mapping read_header(const std::string& line, Anonymous& names) {
+  char protection[8], device[16];
+  unsigned long start, end, offset, inode;
+  int at = 0;
+  Mapping mapping;
+  if (sscanf(line.c_str(), "%lx-%lx %7s %lx %15s %lu %n", &start, &end, protection, &offset, device, &inode, &at) != 6)
+    return mapping;
+  const std::string path = line.substr(static_cast<size_t>(at));
+  std::string object = std::string(device) + ":" + std::to_string(inode);
+  if (inode != 0 && (deleted(path) || path.starts_with("["))) object = names.name(object);
+  char text[128];
+  snprintf(text, sizeof text, "%lx-%lx", start, end);
+  mapping.place = text;
+  snprintf(text, sizeof text, " %s %08lx ", protection, offset);
+  mapping.header = mapping.place + text + object + " " + without_number(path);
+  mapping.anonymous = inode == 0;
+  mapping.kernel = path.starts_with("[v");  // vdso, vvar, vsyscall
+  return mapping;
 }
 
-// Mappings from smaps. Neighbours that differ in nothing but their place are joined: whether the kernel keeps
-// such neighbours apart depends on which of their pages were touched first, not on anything a program can observe.
-std::vector<std::string> mappings(pid_t pid) {
+std::vector<Mapping> read_mappings(pid_t pid) {
   std::vector<Mapping> found;
   Anonymous names;
   for (const std::string& line : lines_of(read_file("/proc/" + std::to_string(pid) + "/smaps"))) {
-    Mapping mapping;
-    char protection[8], device[16];
-    unsigned long start, end, offset, inode;
-    int at = 0;
-    if (sscanf(line.c_str(), "%lx-%lx %7s %lx %15s %lu %n", &start, &end, protection, &offset, device, &inode, &at) ==
-        6) {
-      std::string path = line.substr(at);
-      mapping.start = start, mapping.end = end, mapping.offset = offset;
-      mapping.anonymous = inode == 0;
-      mapping.file = inode != 0;
-      std::string object = std::string(device) + ":" + std::to_string(inode);
-      if (mapping.file && deleted(path)) object = names.name(object);
-      if (mapping.anonymous) object = "-";
-      mapping.rest = std::string(protection) + " " + object + " " + without_number(path);
-      found.push_back(mapping);
-    } else if (line.starts_with("VmFlags:") && !found.empty()) {
-      found.back().rest += " [" + chosen_flags(line) + " ]";
-    }
+    const size_t colon = line.find(':');
+    if (!line.empty() && line[0] >= 'A' && line[0] <= 'Z' && colon != std::string::npos && !found.empty())
+      found.back().lines[line.substr(0, colon)] =
+          line.substr(std::min(line.find_first_not_of(' ', colon + 1), line.size()));
+    else
+      found.push_back(read_header(line, names));
   }
-  std::vector<std::string> lines;
-  for (size_t i = 0; i < found.size(); ++i) {
-    Mapping& mapping = found[i];
-    while (i + 1 < found.size()) {
-      Mapping& next = found[i + 1];
-      if (next.start != mapping.end || next.rest != mapping.rest) break;
-      if (mapping.file && next.offset != mapping.offset + (mapping.end - mapping.start)) break;
-      mapping.end = next.end;
-      ++i;
-    }
-    char text[128];
-    snprintf(text, sizeof text, "%lx-%lx %lx ", mapping.start, mapping.end, mapping.offset);
-    lines.push_back(text + mapping.rest);
-    if (&mapping != &found[i]) found[i] = mapping;
+  return found;
+}
+
+// What smaps counts, where it says something about the program and not about what the kernel has done for it lately:
+// docs/compatibility.md has the others and why.
+std::vector<std::string> counters_of(const Mapping& mapping) {
+  if (mapping.kernel) return {};
+  const auto flags = mapping.lines.find("VmFlags");
+  const bool locked = flags != mapping.lines.end() && (" " + flags->second).find(" lo ") != std::string::npos;
+  // Of a mapping that MADV_FREE has given up in part only, the kernel does not tell which part.
+  const auto value = [&](const char* name) {
+    const auto line = mapping.lines.find(name);
+    return line == mapping.lines.end() ? std::string() : line->second;
+  };
+  const char* freed = value("LazyFree") == value("Anonymous") ? "LazyFree" : "Locked";
+  if (mapping.anonymous) return {"Rss", "Anonymous", freed, "KSM", "Locked", "Swap"};
+  return locked ? std::vector<std::string>{"Rss", "Anonymous"} : std::vector<std::string>{"Anonymous"};
+}
+
+void capture_mappings(pid_t pid, ProcessState& state) {
+  for (const Mapping& mapping : read_mappings(pid)) {
+    state.sections["maps"].push_back(mapping.header);
+    std::string text = mapping.place;
+    std::vector<std::string> wanted{"Size", "KernelPageSize", "MMUPageSize", "ProtectionKey", "THPeligible", "VmFlags"};
+    for (const std::string& name : counters_of(mapping)) wanted.push_back(name);
+    for (const std::string& name : wanted)
+      if (const auto line = mapping.lines.find(name); line != mapping.lines.end())
+        text += " " + name + ": " + line->second;
+    state.sections["smaps"].push_back(text);
   }
-  return lines;
 }
 
 std::vector<std::string> descriptors(pid_t pid) {
@@ -305,7 +315,7 @@ ProcessState capture(pid_t pid, bool stopped) {
   auto& sections = state.sections;
   std::string base = "/proc/" + std::to_string(living_thread(pid)), status = read_file(base + "/status"),
               stat = read_file(base + "/stat");
-  sections["maps"] = mappings(living_thread(pid));
+  capture_mappings(living_thread(pid), state);
   sections["fds"] = descriptors(living_thread(pid));
   sections["process"] = chosen_lines(status, {"Name", "Umask", "Tgid", "CoreDumping", "THP_enabled", "untag_mask"});
   sections["process"].push_back("group " + stat_field(stat, 5) + " session " + stat_field(stat, 6) + " terminal " +

@@ -45,6 +45,16 @@ TEST(ParseMaps, ReadsEveryField) {
   EXPECT_TRUE(m.vm_flags.empty());
 }
 
+TEST(ParseSmaps, PagesOfItsOwnAndThoseGivenUp) {
+  const std::vector<Mapping> maps = parse_smaps(
+      "1000-9000 rw-p 00000000 00:00 0 \nSize:                 32 kB\nAnonymous:            24 kB\nKSM:                "
+      "   0 kB\n"
+      "LazyFree:              8 kB\nAnonHugePages:         0 kB\n");
+  ASSERT_EQ(maps.size(), 1u);
+  EXPECT_EQ(maps[0].anonymous_kb, 24u);
+  EXPECT_EQ(maps[0].lazy_free_kb, 8u);
+}
+
 TEST(ParseMaps, AnonymousHasATrailingBlankAndNoPath) {
   const Mapping m = one("7f43d996e000-7f43d9990000 rw-p 00000000 00:00 0 \n");
   EXPECT_EQ(m.path, "");
@@ -135,6 +145,8 @@ TEST(ParseSmaps, TakesFlagsAndProtectionKey) {
 TEST(ParseSmaps, RefusesFieldsWithoutAMapping) {
   EXPECT_THROW(parse_smaps("VmFlags: rd \n"), Error);
   EXPECT_THROW(parse_smaps("1000-2000 r--p 0 0:0 0\nProtectionKey: x\n"), Error);
+  EXPECT_THROW(parse_smaps("1000-2000 r--p 0 0:0 0\nLazyFree: 4 MB\n"), Error);
+  EXPECT_THROW(parse_smaps("1000-2000 r--p 0 0:0 0\nAnonymous: x kB\n"), Error);
 }
 
 TEST(ParseMaps, AgreesWithMmapOfThisProcess) {
