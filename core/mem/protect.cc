@@ -93,7 +93,10 @@ void add_last_state(inject::Batch& batch, const RestoreMemory& memory, const Vma
   // Asked for by PR_SET_MEMORY_MERGE, and not wanted here.
   if (memory.map.merge_any() && !has_vm_flag(vma, "mg"))
     batch.try_add("madvise(MADV_UNMERGEABLE)", SYS_madvise, {vma.start(), bytes, MADV_UNMERGEABLE});
-  if (vma.lazily_freed()) batch.add("madvise(MADV_FREE)", SYS_madvise, {vma.start(), bytes, MADV_FREE});
+  if (!vma.lazily_freed()) return;
+  // The second call flushes what the first has left in the processor's batch of pages that change their list.
+  for (const uint64_t size : {bytes, uint64_t{4096}})
+    batch.add("madvise(MADV_FREE)", SYS_madvise, {vma.start(), size, MADV_FREE});
 }
 
 }  // namespace
