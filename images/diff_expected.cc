@@ -106,6 +106,22 @@ bool is_unnamed_file(const FieldChange& change, const DiffContext&) {
   return is_unnamed(a) && is_unnamed(b) && a.substr(0, a.rfind('/')) == b.substr(0, b.rfind('/'));
 }
 
+// A deleted file whose name has gone to another file gets a mark from a restore: "library.mini-criu-4711".
+std::string_view without_mark(std::string_view path) {
+  const size_t at = path.rfind(".mini-criu-");
+  return at != std::string_view::npos && path.find_first_not_of("0123456789", at + 11) == std::string_view::npos
+             ? path.substr(0, at)
+             : path;
+}
+
+bool is_marked(const FieldChange& change, const DiffContext&) {
+  return without_mark(change.a_bytes) == without_mark(change.b_bytes);
+}
+
+bool is_unnamed_or_marked(const FieldChange& change, const DiffContext& context) {
+  return is_unnamed_file(change, context) || is_marked(change, context);
+}
+
 bool is_expired(const FieldChange& change, const DiffContext& context) {
   const auto* timer = change.element && change.element->GetDescriptor() == image::IntervalTimer::descriptor()
                           ? static_cast<const image::IntervalTimer*>(change.element)
@@ -143,8 +159,8 @@ constexpr Rule kRules[] = {
     {"PendingSignals.siginfo", is_from_expired_timer, "a timer has expired while the program stood still"},
     {"ExtendedState.in_use", is_initial_state, "the processor may mark registers in their initial state as unused"},
     {"ExtendedState.components", is_initial_state, "the processor may mark registers in their initial state as unused"},
-    {"RegularFile.path", is_unnamed_file, "a file without a name is called by its inode number"},
-    {"Ghost.path", is_unnamed_file, "a file without a name is called by its inode number"},
+    {"RegularFile.path", is_unnamed_or_marked, "a file without a name is called by its inode number, or by a mark"},
+    {"Ghost.path", is_unnamed_or_marked, "a file without a name is called by its inode number, or by a mark"},
 };
 
 bool matches(std::string_view pattern, std::string_view field) {

@@ -48,6 +48,8 @@ constexpr Reference kReferences[] = {
     {"FileSystemContext.cwd_file", "FileObject"},
     {"FileSystemContext.root_file", "FileObject"},
     {"RegularFile.ghost", "Ghost"},
+    {"MemfdFile.ghost", "Ghost"},
+    {"SysvSegment.ghost", "Ghost"},
     {"Pipe.data", "PipeData"},
     {"Pipe.pipe", "pipe"},  // an inode number, which a new pipe gets anew: only who shares it counts
     {"PipeData.pipe", "pipe"},
@@ -57,6 +59,7 @@ constexpr Reference kReferences[] = {
 constexpr Reference kKeys[] = {
     {"ThreadCore", "tid"}, {"Descriptor", "fd"},          {"SignalAction", "signal"}, {"IntervalTimer", "which"},
     {"PosixTimer", "id"},  {"ResourceLimit", "resource"}, {"VdsoSymbol", "name"},     {"ExtendedComponent", "id"},
+    {"SysvSegment", "id"}, {"AioContext", "address"},
 };
 
 template <typename Table>

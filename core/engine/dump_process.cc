@@ -9,6 +9,7 @@
 #include "core/arch/xstate.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/engine/aio_requests.h"
 #include "core/engine/confinement.h"
 #include "core/engine/extended_state.h"
 #include "core/engine/look.h"
@@ -16,9 +17,12 @@
 #include "core/engine/thread_files.h"
 #include "core/engine/timer_clocks.h"
 #include "core/facets/facet.h"
+#include "core/kinds/memfd.h"
 #include "core/mem/address_space.h"
+#include "core/mem/aio_ring.h"
 #include "core/mem/ask_program.h"
 #include "core/mem/page_writer.h"
+#include "core/mem/sysv_segment.h"
 #include "core/mem/vdso.h"
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
@@ -55,6 +59,7 @@ class ProcessDumper {
     mappings_ = procfs::parse_smaps(sys::read_text(fmt::format("/proc/{}/smaps", pid_)));
     collect_core();
     collect_mappings();
+    collect_aio_contexts();
     log::debug("dump", "{} mappings collected after {} us", mappings_.size(), since_us(start));
     collect_files();  // before the parasite has descriptors of its own
     log::debug("dump", "{} descriptors collected after {} us", image_.descriptors.size(), since_us(start));
@@ -134,10 +139,8 @@ class ProcessDumper {
 
   void collect_mappings() {
     const Step step("memory");
-    space_ = mem::collect_address_space(mappings_, [&](const procfs::Mapping& m, bool writable) {
-      return context_.files.enter_path(pid_, fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, m.start, m.end),
-                                       writable ? O_RDWR : O_RDONLY, context_.writer);
-    });
+    space_ = mem::collect_address_space(
+        mappings_, [&](const procfs::Mapping& m, bool writable) { return enter_mapped(m, writable); });
     auto& map = image_.map;
     map.set_start_code(stat_.start_code), map.set_end_code(stat_.end_code);
     map.set_start_data(stat_.start_data), map.set_end_data(stat_.end_data);
@@ -154,6 +157,27 @@ class ProcessDumper {
     }
   }
 
+  void collect_aio_contexts() {
+    sys::Deadline deadline;
+    if (context_.options.timeout.count() > 0) deadline = Clock::now() + context_.options.timeout;
+    await_requests(pid_, space_.vmas, deadline);
+    const trace::RemoteMemory memory(pid_);
+    for (const image::Vma& vma : space_.vmas)
+      if (mem::is_aio_ring(vma)) image_.aio.push_back(mem::collect_aio_context(memory, vma));
+  }
+
+  uint32_t enter_mapped(const procfs::Mapping& m, bool writable) {
+    const std::string door = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, m.start, m.end);
+    if (mem::is_sysv_segment(m)) {
+      context_.files.enter_segment(pid_, static_cast<int>(m.inode), door, context_.writer);
+      return 0;
+    }
+    // "sh": the file was open for writing. The mapping cannot become writable all the same when a seal forbids it.
+    if (m.shared && !writable && m.has_flag("sh") && m.path.starts_with("/memfd:"))
+      writable = kinds::has_write_seal(sys::open(door, O_RDONLY).get());
+    return context_.files.enter_path(pid_, door, writable ? O_RDWR : O_RDONLY, context_.writer);
+  }
+
   void collect_facets(inject::ParasiteSession& parasite) {
     const Step step("state");
     const facets::ProcessView view{pid_, host(), status_};
@@ -163,6 +187,7 @@ class ProcessDumper {
     const size_t securebits = batch.add("prctl(PR_GET_SECUREBITS)", SYS_prctl, {PR_GET_SECUREBITS});
     for (auto& facet : all) facet->ask(batch, view);
     parasite.channel().run(batch);
+    mem::require_own_contexts(parasite.channel(), image_.aio);
     image_.map.set_brk(static_cast<uint64_t>(batch.result(brk)));
     securebits_ = static_cast<uint32_t>(batch.result(securebits));
     // Pending signals are read through ptrace, for which the host has to stand still.
@@ -290,6 +315,7 @@ class ProcessDumper {
         sys::open(fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, object.map_start, object.map_end), O_RDONLY);
     image::SharedMemory message;
     message.set_id(object.id);
+    message.set_huge_page_shift(object.huge_page_shift);
     message.set_size((static_cast<uint64_t>(sys::stat_fd(file.get()).st_size) + 4095) / 4096 * 4096);
     for (auto& run : writer.write_file(file.get(), object.id, message.size())) image_.runs.push_back(std::move(run));
     image_.shared.push_back(std::move(message));

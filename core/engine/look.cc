@@ -7,10 +7,14 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/engine/aio_requests.h"
 #include "core/engine/confinement.h"
+#include "core/engine/memory_sharers.h"
 #include "core/engine/thread_files.h"
 #include "core/engine/timer_clocks.h"
 #include "core/mem/address_space.h"
+#include "core/mem/aio_ring.h"
+#include "core/mem/sysv_segment.h"
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
@@ -51,28 +55,20 @@ void refuse_threads(HostPid pid, HostPid view) {
   }
 }
 
-// Anonymous shared memory has no name: other processes that have it are found by its inode.
-void refuse_shared_with_others(HostPid pid, const procfs::Mapping& memory) {
-  for (const std::string& name : sys::list_directory("/proc")) {
-    if (name.find_first_not_of("0123456789") != std::string::npos || name == std::to_string(pid.get())) continue;
-    const auto text = sys::try_read_text("/proc/" + name + "/maps");
-    if (!text || text->find("/dev/zero (deleted)") == std::string::npos) continue;
-    for (const procfs::Mapping& m : procfs::parse_maps(*text))
-      if (m.shared && m.deleted && m.inode == memory.inode && m.path == memory.path)
-        throw Error(Fault::refused,
-                    fmt::format("its shared memory at {:#x} is also that of {}", memory.start,
-                                trace::describe_process(HostPid(std::stoi(name)))),
-                    "memory shared with others cannot be saved yet");
-  }
-}
-
 void look_at_memory(HostPid pid, const kinds::OpenFiles& files) {
   // Without the flags that only smaps has, which costs a walk through all page tables; frozen, they are looked at too.
   const auto mappings = procfs::parse_maps(sys::read_text(fmt::format("/proc/{}/maps", pid)));
+  refuse_shared_with_others(pid, mappings);
   for (const procfs::Mapping& m : mappings)
-    if (m.shared && m.deleted && m.path == "/dev/zero") refuse_shared_with_others(pid, m);
+    if (mem::is_aio_ring(m)) {
+      refuse_endless_requests(pid);
+      break;
+    }
   mem::collect_address_space(mappings, [&](const procfs::Mapping& m, bool) {
-    files.look_at_path(pid, fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, m.start, m.end));
+    if (mem::is_sysv_segment(m))
+      files.look_at_segment(pid, static_cast<int>(m.inode), mappings);
+    else
+      files.look_at_path(pid, fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, m.start, m.end));
     return 0u;
   });
 }

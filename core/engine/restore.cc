@@ -138,6 +138,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   fill_all(images, processes, context);
   inject::NewProcess& root = *processes.at(images.front().core.pid());
   result.root = root.pid();
+  files.finish_memory();
   call_hook(options.hook, "post-restore", result.root);
   files.close_all();
   call_hook(options.hook, "pre-resume", result.root);

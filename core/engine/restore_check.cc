@@ -13,10 +13,12 @@
 #include "core/engine/create_tree.h"
 #include "core/engine/extended_state.h"
 #include "core/engine/install_seccomp.h"
+#include "core/mem/aio_ring.h"
 #include "core/mem/vdso.h"
 #include "core/mem/vma_flags.h"
 #include "core/sys/features.h"
 #include "core/sys/file.h"
+#include "core/sys/memory_object.h"
 #include "core/sys/process.h"
 #include "core/sys/ptrace.h"
 #include "core/trace/frozen_tree.h"
@@ -162,6 +164,45 @@ void check_vdso(const image::Inventory& inventory, const std::vector<tree::Proce
     }
 }
 
+// Mapped memory is promised at once, by mmap(2), unless its mapping says otherwise ("nr").
+void check_huge_pages(const std::vector<tree::ProcessImage>& processes, const kinds::OpenedFiles& files,
+                      std::vector<Problem>& problems) {
+  std::map<uint32_t, uint64_t> wanted = files.huge_memory();
+  for (const auto& p : processes) {
+    for (const auto& vma : p.vmas)
+      if ((vma.kind() == image::Vma::PRIVATE_ANONYMOUS || vma.kind() == image::Vma::PRIVATE_FILE) &&
+          vma.huge_page_shift() != 0)
+        wanted[vma.huge_page_shift()] += mem::has_vm_flag(vma, "nr") ? 0 : vma.end() - vma.start();
+    for (const auto& object : p.shared)
+      if (object.huge_page_shift() != 0) wanted[object.huge_page_shift()] += object.size();
+  }
+  for (const auto& [shift, bytes] : wanted) {
+    const sys::HugePages pages = sys::huge_pages(shift);
+    const std::string object = fmt::format("huge pages of {} KiB", (uint64_t{1} << shift) >> 10);
+    const uint64_t count = ((bytes - 1) >> shift) + 1;
+    if (!pages.supported)
+      problems.push_back({object, "do not exist on this machine", {}});
+    else if (bytes != 0 && pages.available < count)
+      problems.push_back({object, fmt::format("{} are needed, {} can be had", count, pages.available),
+                          "raise nr_hugepages (or nr_overcommit_hugepages) by the difference"});
+  }
+}
+
+void check_segments(const std::vector<tree::ProcessImage>& processes, const kinds::OpenedFiles& files,
+                    std::vector<Problem>& problems) {
+  std::set<int> pids;
+  for (const tree::ProcessImage& p : processes) {
+    pids.insert(p.core.pid());
+    for (const auto& vma : p.vmas) {
+      if (vma.kind() != image::Vma::SYSV_SEGMENT) continue;
+      const auto& segment = files.segments().segment(vma.segment());
+      if (!files.find_ghost(segment.ghost()))
+        throw Error(Fault::image, fmt::format("files.img: segment {} has no content", segment.id()));
+    }
+  }
+  files.segments().check(pids, problems);
+}
+
 void check_session(const image::Inventory& inventory, const RestoreOptions& options, std::vector<Problem>& problems) {
   if (inventory.shell_job() && !options.shell_job)
     problems.push_back({"image", "was made with --shell-job", "give --shell-job to restore it on this terminal"});
@@ -183,7 +224,10 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
   check_cpu(inventory, options, problems);
   check_vdso(inventory, processes, options, problems);
   check_session(inventory, options, problems);
+  check_huge_pages(processes, files, problems);
+  for (const tree::ProcessImage& p : processes) mem::check_aio_contexts(p.aio, problems);
   files.check(problems);
+  check_segments(processes, files, problems);
 }
 
 }  // namespace mcr::engine

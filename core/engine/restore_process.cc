@@ -17,6 +17,7 @@
 #include "core/facets/facet.h"
 #include "core/facets/timer_calls.h"
 #include "core/mem/address_space.h"
+#include "core/mem/aio_ring.h"
 #include "core/mem/page_reader.h"
 #include "core/mem/vdso.h"
 #include "core/sys/file.h"
@@ -71,7 +72,9 @@ class ProcessRestorer : public RestoringProcess {
 
   // Sends what is only needed to rebuild: mapped files, the executable, pages, working directory and root.
   void rebuild_memory() {
-    mem::RestoreMemory memory{image_.map, image_.vmas, image_.runs, image_.shared, {}, -1, -1, image_.map.pages_file()};
+    mem::RestoreMemory memory{image_.map, image_.vmas, image_.runs, image_.shared, {}, -1, -1, image_.map.pages_file(),
+                              {},         {},          {}};
+    add_segments(memory);
     const UniqueFd pages = context_.reader.pages(image_.map.pages_file());
     memory.pages_fd = pages.get();
     std::vector<uint32_t> ids{image_.map.exe_file(), image_.fs.cwd_file(), image_.fs.root_file()};
@@ -96,10 +99,22 @@ class ProcessRestorer : public RestoringProcess {
     live_vdso_ = mem::place_vdso(process_, ours_, image_.vmas, context_.reader.inventory().vdso(), redirect);
     mem::map_all(process_, memory);
     if (redirect) mem::write_redirections(process_, image_.vmas, context_.reader.inventory().vdso(), live_vdso_);
+    mem::make_aio_contexts(process_, image_.vmas, image_.aio);
     context_.statistics.pages_restored += mem::fill(process_, memory, 0, 0);
     mem::protect_all(process_, memory);
     mem::set_memory_map(process_, image_.map, memory.files.at(image_.map.exe_file()));
     enter_directories(memory.files.at(image_.fs.cwd_file()), memory.files.at(image_.fs.root_file()));
+  }
+
+  void add_segments(mem::RestoreMemory& memory) {
+    memory.prepare_segment = [this](int32_t id) { return context_.files.segments().prepare(id); };
+    memory.segment_bytes = [this](int32_t id) { return context_.files.segments().segment(id).size(); };
+    memory.fill_segment = [this](int32_t id, uint64_t base) {
+      const trace::RemoteMemory remote(process_.pid());
+      context_.files.fill_segment(id, [&](std::span<const std::byte> bytes, uint64_t offset) {
+        remote.write(RemoteAddr(base + offset), bytes);
+      });
+    };
   }
 
   std::vector<int> send_all(const std::vector<int>& fds) {

@@ -8,6 +8,7 @@ namespace mcr::kinds {
 const Kind* terminal_kind();
 const Kind* character_device_kind();
 const Kind* pipe_kind();
+const Kind* memfd_kind();
 const Kind* regular_file_kind();
 
 }  // namespace mcr::kinds

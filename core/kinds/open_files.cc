@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/base/log.h"
+#include "core/kinds/ghost_content.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
@@ -185,29 +186,7 @@ uint32_t OpenFiles::enter_ghost(const FileView& file) {
   ghost.set_content_file(fmt::format("ghost-{}.img", ghost.id()));
   const UniqueFd source = sys::open(file.door, O_RDONLY | O_NONBLOCK);
   const UniqueFd content = writer_->pages(ghost.content_file());
-  uint64_t offset = images::kPageFileHeader;
-  std::vector<std::byte> buffer(images::kChunkBytes);
-  for (uint64_t at = 0; at < ghost.size();) {
-    const auto data = sys::try_seek(source.get(), static_cast<int64_t>(at), SEEK_DATA);
-    if (!data) break;
-    const uint64_t hole = sys::try_seek(source.get(), static_cast<int64_t>(*data), SEEK_HOLE).value_or(ghost.size());
-    auto* extent = ghost.add_extents();
-    extent->set_file_offset(*data);
-    extent->set_offset(offset);
-    extent->set_chunk_bytes(images::kChunkBytes);
-    for (at = *data; at < hole;) {
-      const size_t n = sys::pread_some(source.get(), buffer.data(), std::min<uint64_t>(buffer.size(), hole - at), at);
-      if (n == 0) break;
-      sys::pwrite_fully(content.get(), buffer.data(), n, offset);
-      extent->add_checksums(images::checksum_of(buffer.data(), n));
-      offset += n, at += n;
-      if (n < buffer.size()) break;
-    }
-    extent->set_bytes(at - *data);
-    if (at < hole) throw Error(Fault::system, fmt::format("the file ended at {} of {} bytes", at, ghost.size()));
-    offset = (offset + 4095) / 4096 * 4096;
-  }
-  sys::truncate_fd(content.get(), offset);
+  store_content(source.get(), content.get(), ghost);
   writer_->add_pages(ghost.content_file(), content.get());
   entry->second = ghost.id();
   ghosts_.push_back(std::move(ghost));
@@ -249,6 +228,7 @@ void OpenFiles::write(images::ImageWriter& writer) {
   auto records = writer.records("files.img");
   for (const auto& ghost : ghosts_) records.append(ghost);
   for (const auto& pipe : pipes_) records.append(pipe);
+  for (const auto& segment : segments_) records.append(segment);
   for (const auto& object : objects_) records.append(object);
   records.finish();
   writer.add(records);

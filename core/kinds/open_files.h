@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "core/kinds/kind.h"
+#include "core/procfs/maps.h"
 #include "images/store.h"
 
 namespace mcr::kinds {
@@ -36,8 +37,13 @@ class OpenFiles {
 
   // For kinds: the content of a deleted file, stored once per inode; returns the ghost's id.
   uint32_t enter_ghost(const FileView& file);
+  mcr::image::Ghost& ghost(uint32_t id) { return ghosts_.at(id - 1); }  // valid until the next one is entered
   // For pipes: contents stored once per pipe; returns the PipeData id.
   uint32_t enter_pipe(const FileView& file, const std::string& fifo_path);
+
+  // A System V segment that the process has attached; `door` leads to one of its mappings.
+  void look_at_segment(HostPid pid, int id, const std::vector<procfs::Mapping>& mappings) const;
+  void enter_segment(HostPid pid, int id, const std::string& door, images::ImageWriter& writer);
 
   // Refuses a pipe whose other end is held outside of the tree.
   void require_closed_pipe(const FileView& file) const;
@@ -61,6 +67,7 @@ class OpenFiles {
   std::vector<mcr::image::FileObject> objects_;
   std::vector<mcr::image::Ghost> ghosts_;
   std::vector<mcr::image::PipeData> pipes_;
+  std::vector<mcr::image::SysvSegment> segments_;
   std::map<std::tuple<dev_t, ino_t, int64_t, uint32_t>, std::vector<Known>> known_;
   std::map<std::tuple<dev_t, ino_t, uint32_t>, uint32_t> paths_;
   std::map<std::pair<dev_t, ino_t>, uint32_t> ghost_ids_;

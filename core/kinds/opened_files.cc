@@ -3,8 +3,10 @@
 #include <fcntl.h>
 
 #include "core/base/log.h"
+#include "core/kinds/memfd.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
+#include "core/sys/memory_object.h"
 #include "core/sys/process.h"
 
 namespace mcr::kinds {
@@ -21,6 +23,8 @@ OpenedFiles::OpenedFiles(const images::ImageReader& reader, RestorePolicy policy
     } else if (*type == image::PipeData::descriptor()->full_name()) {
       auto data = records.read<image::PipeData>();
       pipe_data_.emplace(data.id(), std::move(data));
+    } else if (*type == image::SysvSegment::descriptor()->full_name()) {
+      segments_.add(records.read<image::SysvSegment>());
     } else {
       throw Error(Fault::image, fmt::format("files.img: a record of type {} does not belong there", *type));
     }
@@ -54,6 +58,33 @@ int OpenedFiles::open(uint32_t id) {
   fd = kind->restore(o, *this);
   if (o.owner_signal() != 0) sys::set_owner_signal(fd.get(), o.owner_signal());
   return fd.get();
+}
+
+void OpenedFiles::finish_memory() {
+  for (const auto& [id, holder] : ghost_files_) {
+    const image::Ghost* ghost = find_ghost(id);
+    if (!ghost || !ghost->has_memfd() || !is_sealed_late(*ghost)) continue;
+    const Step step("seal {}", ghost->path());
+    seal_memfd(sys::open(fmt::format("/proc/self/fd/{}", holder.get()), O_RDWR).get(), *ghost);
+  }
+  segments_.finish();
+}
+
+void OpenedFiles::fill_segment(int32_t id, const TakePiece& take) const {
+  const image::Ghost* ghost = find_ghost(segments_.segment(id).ghost());
+  if (!ghost) throw Error(Fault::image, fmt::format("files.img: segment {} has no content", id));
+  read_content(reader_, *ghost, take);
+}
+
+std::map<uint32_t, uint64_t> OpenedFiles::huge_memory() const {
+  std::map<uint32_t, uint64_t> bytes = segments_.huge_memory();
+  for (const auto& [id, ghost] : ghosts_)
+    if (ghost.memfd().huge_page_shift() != 0) {
+      uint64_t stored = 0;
+      for (const auto& extent : ghost.extents()) stored += extent.bytes();
+      bytes[ghost.memfd().huge_page_shift()] += stored;
+    }
+  return bytes;
 }
 
 void OpenedFiles::close_all() {
@@ -95,8 +126,11 @@ std::string OpenedFiles::materialise_ghost(uint32_t id) {
     const image::Ghost* ghost = find_ghost(id);
     if (!ghost) throw Error(Fault::image, fmt::format("files.img: there is no deleted file {}", id));
     const Step step("deleted file {}", ghost->path());
-    holder = make_deleted_file(ghost->path());
-    fill_ghost(*ghost, holder.get());
+    const UniqueFd file = ghost->has_memfd() ? make_memfd(*ghost) : make_deleted_file(ghost->path());
+    fill_ghost(*ghost, file.get());
+    if (ghost->has_memfd() && !is_sealed_late(*ghost)) seal_memfd(file.get(), *ghost);
+    // Not open for writing: it may be an executable (execve(2), ETXTBSY; PR_SET_MM_MAP likewise).
+    holder = sys::open(fmt::format("/proc/self/fd/{}", file.get()), O_RDONLY);
   }
   return fmt::format("/proc/self/fd/{}", holder.get());
 }
@@ -118,22 +152,15 @@ UniqueFd OpenedFiles::open_unnamed_ghost(uint32_t id, int flags, int64_t offset)
 }
 
 void OpenedFiles::fill_ghost(const image::Ghost& ghost, int file) const {
-  const UniqueFd content = reader_.pages(ghost.content_file());
-  std::vector<std::byte> buffer(images::kChunkBytes);
-  for (const auto& extent : ghost.extents()) {
-    int chunk = 0;
-    for (uint64_t done = 0; done < extent.bytes(); ++chunk) {
-      const size_t n = std::min<uint64_t>(buffer.size(), extent.bytes() - done);
-      if (sys::pread_some(content.get(), buffer.data(), n, extent.offset() + done) != n ||
-          chunk >= extent.checksums_size() || images::checksum_of(buffer.data(), n) != extent.checksums(chunk))
-        throw Error(Fault::image,
-                    fmt::format("{} at offset {}: checksum of {} bytes differs", ghost.content_file(),
-                                extent.offset() + done, n),
-                    "the image is damaged: use another copy");
-      sys::pwrite_fully(file, buffer.data(), n, extent.file_offset() + done);
-      done += n;
-    }
-  }
+  const bool is_huge = sys::is_on_hugetlbfs(file);
+  const auto page_bytes = static_cast<uint64_t>(sys::stat_fd(file).st_blksize);
+  if (is_huge) sys::truncate_fd(file, ghost.size());  // only what is inside can be mapped
+  read_content(reader_, ghost, [&](std::span<const std::byte> bytes, uint64_t at) {
+    if (is_huge)
+      sys::write_huge(file, bytes.data(), bytes.size(), at, page_bytes);
+    else
+      sys::pwrite_fully(file, bytes.data(), bytes.size(), at);
+  });
   sys::truncate_fd(file, ghost.size());
   sys::set_ownership(file, ghost.uid(), ghost.gid());
   sys::set_mode(file, ghost.mode() & 07777);

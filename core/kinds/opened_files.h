@@ -3,7 +3,9 @@
 
 #include <map>
 
+#include "core/kinds/ghost_content.h"
 #include "core/kinds/kind.h"
+#include "core/kinds/sysv_segment.h"
 #include "images/store.h"
 
 namespace mcr::kinds {
@@ -23,7 +25,15 @@ class OpenedFiles {
   void check(std::vector<Problem>& problems) const;
   const mcr::image::FileObject& object(uint32_t id) const;  // throws Fault::image when there is none
   int open(uint32_t id);                                    // opens it at the first call; stays ours
+  // Every process has mapped what it maps: seals, removed segments.
+  void finish_memory();
   void close_all();
+
+  Segments& segments() { return segments_; }
+  const Segments& segments() const { return segments_; }
+  void fill_segment(int32_t id, const TakePiece& take) const;
+  // By the logarithm of the page size: bytes on huge pages that memfds and segments will take, mappings not counted.
+  std::map<uint32_t, uint64_t> huge_memory() const;
 
   const RestorePolicy& policy() const { return policy_; }
   // For kinds.
@@ -50,6 +60,7 @@ class OpenedFiles {
   std::map<uint32_t, UniqueFd> opened_;
   std::map<uint32_t, UniqueFd> ghost_files_;  // deleted again already; reached by further opens through /proc/self/fd
   std::map<uint64_t, PipeEnds> pipes_;
+  Segments segments_;
 };
 
 }  // namespace mcr::kinds

@@ -1,11 +1,12 @@
 #include "core/kinds/kind.h"
 #include "core/kinds/kinds.h"
+#include "core/sys/memory_object.h"
 
 namespace mcr::kinds {
 
 // The first that claims a file has it.
 const std::vector<const Kind*>& all_kinds() {
-  static const std::vector<const Kind*> kinds{terminal_kind(), character_device_kind(), pipe_kind(),
+  static const std::vector<const Kind*> kinds{terminal_kind(), character_device_kind(), pipe_kind(), memfd_kind(),
                                               regular_file_kind()};
   return kinds;
 }
@@ -27,6 +28,10 @@ std::string describe_unclaimed(const FileView& file) {
   if (S_ISCHR(file.status.st_mode))
     return fmt::format("the device {} ({}:{})", file.link, file.status.st_rdev >> 8, file.status.st_rdev & 0xff);
   if (S_ISBLK(file.status.st_mode)) return fmt::format("the block device {}", file.link);
+  if (file.link.starts_with("/secretmem")) return "memory of memfd_secret(2), which nobody else can read,";
+  if (file.link.starts_with("/dmabuf:")) return fmt::format("the DMA buffer {}", file.link);
+  if (sys::is_kernel_memory(file.status.st_dev))
+    return fmt::format("a descriptor of the anonymous memory {}", file.link);
   if (file.link.starts_with("anon_inode:")) return fmt::format("an object of kind {}", file.link.substr(11));
   return fmt::format("{} (mode {:o})", file.link, file.status.st_mode);
 }

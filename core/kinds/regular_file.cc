@@ -7,6 +7,7 @@
 #include "core/kinds/open_files.h"
 #include "core/kinds/opened_files.h"
 #include "core/sys/file.h"
+#include "core/sys/memory_object.h"
 
 namespace mcr::kinds {
 namespace {
@@ -31,7 +32,8 @@ class RegularFileKind : public Kind {
 
   bool claims(const FileView& file) const override {
     return (S_ISREG(file.status.st_mode) || S_ISDIR(file.status.st_mode)) && file.link.starts_with("/") &&
-           !file.link.starts_with("/memfd:");
+           !sys::is_kernel_memory(file.status.st_dev) &&
+           !(file.link.starts_with("/secretmem") && sys::is_secret_memory(file.door));
   }
 
   void look(const FileView& file, const OpenFiles& table) const override {

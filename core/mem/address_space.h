@@ -13,13 +13,15 @@
 
 namespace mcr::mem {
 
-// Finds or enters the file object of a mapped file; returns its id in files.img.
+// Finds or enters the file object of a mapped file, or the System V segment; returns its id in files.img, 0 for a
+// segment.
 using FileOf = std::function<uint32_t(const procfs::Mapping&, bool writable)>;
 
 struct SharedObject {  // anonymous shared memory, found through one of its mappings
   uint32_t id = 0;
   uint64_t inode = 0;
   uint64_t map_start = 0, map_end = 0;  // names it under /proc/PID/map_files
+  uint32_t huge_page_shift = 0;
 };
 
 struct AddressSpace {
@@ -46,6 +48,10 @@ struct RestoreMemory {
   int pages_fd = -1;              // here
   int remote_pages_fd = -1;       // there
   std::string pages_name;
+  // System V segments: make it or find it, true for the first process; its bytes; put the content where it is attached.
+  std::function<bool(int32_t)> prepare_segment;
+  std::function<uint64_t(int32_t)> segment_bytes;
+  std::function<void(int32_t, uint64_t)> fill_segment;
 };
 
 void drop_inherited_mappings(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours);

@@ -1,7 +1,14 @@
 #include <sys/mman.h>
+#include <sys/sysmacros.h>
+
+#include <bit>
 
 #include "core/base/error.h"
 #include "core/mem/address_space.h"
+#include "core/mem/aio_ring.h"
+#include "core/mem/foreign_memory.h"
+#include "core/mem/sysv_segment.h"
+#include "core/sys/memory_object.h"
 
 namespace mcr::mem {
 namespace {
@@ -18,27 +25,31 @@ void refuse_unsupported(const procfs::Mapping& m) {
   const auto refuse = [&](const char* what, const char* remedy) {
     throw Error(Fault::refused, fmt::format("mapping {:#x}-{:#x} {}: {}", m.start, m.end, m.path, what), remedy);
   };
-  if (m.has_flag("ht")) refuse("huge pages of hugetlbfs are not supported yet", "use transparent huge pages");
   if (m.has_flag("um") || m.has_flag("uw") || m.has_flag("ui"))
     refuse("it is watched by a userfaultfd, whose handler cannot be saved", "end the userfaultfd first");
   if (m.has_flag("io") || m.has_flag("pf")) refuse("memory of a device cannot be saved", "close the device first");
   if (m.has_flag("ss")) refuse("shadow stacks are not supported yet", "run the program without them");
-  if (m.path.starts_with("/memfd:")) refuse("memfd memory is not supported yet", "use a file or anonymous memory");
-  if (m.path.starts_with("/SYSV")) refuse("System V shared memory is not supported yet", "use mmap() instead");
-  if (m.path.starts_with("anon_inode:") || m.path.starts_with("socket:"))
-    refuse("this kind of memory is not supported yet", "close it before the dump");
-  if (m.path.starts_with("/secretmem")) refuse("memfd_secret memory cannot be read by anybody", "unmap it before");
+  refuse_foreign_memory(m);
+}
+
+bool is_anonymous_huge(const procfs::Mapping& m) {
+  return m.deleted && m.path == "/anon_hugepage" && sys::is_kernel_memory(makedev(m.device_major, m.device_minor));
 }
 
 bool is_shared_anonymous(const procfs::Mapping& m) {
-  return m.shared && m.inode != 0 && ((m.path == "/dev/zero" && m.deleted) || m.path.starts_with("[anon_shmem:"));
+  if (!m.shared || m.inode == 0) return false;
+  return (m.path == "/dev/zero" && m.deleted) || m.path.starts_with("[anon_shmem:") || is_anonymous_huge(m);
+}
+
+uint32_t huge_page_shift(const procfs::Mapping& m) {
+  return m.has_flag("ht") ? static_cast<uint32_t>(std::countr_zero(m.kernel_page_bytes)) : 0;
 }
 
 uint32_t shared_object_of(const procfs::Mapping& m, AddressSpace& space) {
-  for (const SharedObject& object : space.shared)
-    if (object.inode == m.inode) return object.id;
+  for (const SharedObject& object : space.shared)  // inode numbers of different mounts may be the same
+    if (object.inode == m.inode && object.huge_page_shift == huge_page_shift(m)) return object.id;
   const auto id = static_cast<uint32_t>(space.shared.size() + 1);
-  space.shared.push_back({id, m.inode, m.start, m.end});
+  space.shared.push_back({id, m.inode, m.start, m.end, huge_page_shift(m)});
   return id;
 }
 
@@ -49,7 +60,16 @@ void classify(const procfs::Mapping& m, const FileOf& file_of, AddressSpace& spa
     return;
   }
   refuse_unsupported(m);
-  if (is_shared_anonymous(m)) {
+  vma.set_huge_page_shift(huge_page_shift(m));
+  if (is_aio_ring(m)) {
+    vma.set_kind(Vma::AIO_RING);
+  } else if (is_sysv_segment(m)) {
+    vma.set_kind(Vma::SYSV_SEGMENT);
+    vma.set_segment(static_cast<int32_t>(m.inode));
+    file_of(m, m.shared && m.has_flag("mw"));
+  } else if (is_anonymous_huge(m) && !m.shared) {
+    vma.set_kind(Vma::PRIVATE_ANONYMOUS);
+  } else if (is_shared_anonymous(m)) {
     vma.set_kind(Vma::SHARED_ANONYMOUS);
     vma.set_shared(shared_object_of(m, space));
   } else if (m.inode != 0 && m.path.starts_with("/")) {

@@ -38,6 +38,7 @@ std::string_view given_name(const Vma& vma) {
 bool would_join(const Vma& a, const Vma& b) {
   if (a.end() != b.start() || a.kind() != b.kind() || a.prot() != b.prot()) return false;
   if (a.protection_key() != b.protection_key() || !same_flags(a, b) || !same_policy(a, b)) return false;
+  if (a.huge_page_shift() != 0) return false;  // of one file each
   if (a.kind() == Vma::PRIVATE_ANONYMOUS) return given_name(a) == given_name(b);
   if (a.kind() != Vma::PRIVATE_FILE && a.kind() != Vma::SHARED_FILE) return false;
   return a.file() == b.file() && a.offset() + (a.end() - a.start()) == b.offset();

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <linux/mman.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -11,7 +12,9 @@
 #include "core/mem/filling.h"
 #include "core/mem/neighbours.h"
 #include "core/mem/page_reader.h"
+#include "core/mem/sysv_segment.h"
 #include "core/mem/vma_flags.h"
+#include "core/sys/file.h"
 
 namespace mcr::mem {
 namespace {
@@ -20,6 +23,10 @@ using image::Vma;
 
 constexpr uint64_t kLowest = 0x10000;           // mmap_min_addr
 constexpr uint64_t kTaskSize = 0x7ffffffff000;  // 47 bits, the last page left out
+
+int huge_page_flags(uint32_t shift) {
+  return shift == 0 ? 0 : MAP_HUGETLB | static_cast<int>(shift << MAP_HUGE_SHIFT);
+}
 
 int map_flags(const Vma& vma) {
   constexpr int kDroppable = 0x08;  // MAP_DROPPABLE, 6.11: instead of MAP_PRIVATE
@@ -30,35 +37,26 @@ int map_flags(const Vma& vma) {
   if (vma.kind() == Vma::SHARED_FILE) flags |= MAP_SHARED;
   if (has_vm_flag(vma, "gd")) flags |= MAP_GROWSDOWN;
   if (has_vm_flag(vma, "nr")) flags |= MAP_NORESERVE;
+  if (vma.kind() == Vma::PRIVATE_ANONYMOUS) flags |= huge_page_flags(vma.huge_page_shift());
   return flags;
+}
+
+// Anonymous huge pages have a file of their own; the pieces of one mapping share it.
+bool continues_huge_pages(const Vma& before, const Vma& vma) {
+  return vma.kind() == Vma::PRIVATE_ANONYMOUS && before.kind() == vma.kind() && vma.huge_page_shift() != 0 &&
+         before.huge_page_shift() == vma.huge_page_shift() && before.end() == vma.start() && vma.offset() != 0 &&
+         before.offset() + (before.end() - before.start()) == vma.offset() &&
+         has_vm_flag(before, "nr") == has_vm_flag(vma, "nr");
+}
+
+uint64_t end_of_huge_pages(const std::vector<Vma>& vmas, size_t first) {
+  size_t last = first;
+  while (last + 1 < vmas.size() && continues_huge_pages(vmas[last], vmas[last + 1])) ++last;
+  return vmas[last].end();
 }
 
 bool is_mapped_here(const Vma& vma) {
   return vma.kind() == Vma::PRIVATE_ANONYMOUS || vma.kind() == Vma::PRIVATE_FILE || vma.kind() == Vma::SHARED_FILE;
-}
-
-// Anonymous shared memory has no name to open. It is made once at its full size, and every mapping of it is a copy
-// made by mremap with an old size of zero (mremap(2)); the first one is dropped at the end.
-void map_shared_object(inject::NewProcess& process, const RestoreMemory& memory, const image::SharedMemory& object) {
-  const Step step("shared memory {}", object.id());
-  CallQueue calls(process.channel());
-  const size_t made = calls.batch().add(
-      "mmap", SYS_mmap, {0, object.size(), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, ~0ULL, 0});
-  process.channel().run(calls.batch());
-  const auto base = static_cast<uint64_t>(calls.batch().result(made));
-  calls.batch().clear();
-  fill(process, memory, object.id(), base);
-  for (const Vma& vma : memory.vmas) {
-    if (vma.kind() != Vma::SHARED_ANONYMOUS || vma.shared() != object.id()) continue;
-    calls.make_room();
-    const uint64_t bytes = vma.end() - vma.start();
-    calls.batch().add("mremap", SYS_mremap,
-                      {base + vma.offset(), 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, vma.start()});
-    calls.batch().add("mprotect", SYS_mprotect, {vma.start(), bytes, vma.prot()});
-    add_attributes(calls, vma, true);
-  }
-  calls.batch().add("munmap", SYS_munmap, {base, object.size()});
-  calls.run();
 }
 
 // A second opening of the files that are mapped by neighbours which only that keeps apart (neighbours.h).
@@ -79,6 +77,89 @@ std::map<uint32_t, int> open_again(inject::NewProcess& process, const RestoreMem
   for (const auto& [file, call] : calls) again[file] = static_cast<int>(batch.result(call));
   return again;
 }
+
+// Anonymous shared memory has no name to open. It is made once at its full size, and every mapping of it is a copy
+// made by mremap with an old size of zero (mremap(2)); the first one is dropped at the end. Huge pages cannot be copied
+// so, but have a file that can be mapped.
+class SharedObjectMapper {
+ public:
+  SharedObjectMapper(inject::NewProcess& process, const RestoreMemory& memory, const image::SharedMemory& object)
+      : process_(process), memory_(memory), object_(object) {}
+
+  void run() {
+    const Step step("shared memory {}", object_.id());
+    make();
+    fill(process_, memory_, object_.id(), base_);
+    stretch();
+    if (object_.huge_page_shift() != 0) open_huge();
+    CallQueue calls(process_.channel());
+    for (const Vma& vma : memory_.vmas) {
+      if (!is_mine(vma)) continue;
+      calls.make_room();
+      add_mapping(calls.batch(), vma);
+      add_attributes(calls, vma, true);
+    }
+    calls.batch().add("munmap", SYS_munmap, {base_, bytes_});
+    if (file_ >= 0) calls.batch().add("close", SYS_close, {static_cast<uint64_t>(file_)});
+    calls.run();
+  }
+
+ private:
+  bool is_mine(const Vma& vma) const { return vma.kind() == Vma::SHARED_ANONYMOUS && vma.shared() == object_.id(); }
+
+  int64_t call(const char* what, long number, std::initializer_list<uint64_t> args) {
+    inject::Batch batch = process_.channel().batch();
+    batch.add(what, number, args);
+    process_.channel().run(batch);
+    return batch.result(0);
+  }
+
+  // "nr" of its mappings: not to be counted against the memory there is, from the beginning.
+  void make() {
+    bytes_ = object_.size();
+    int flags = MAP_SHARED | MAP_ANONYMOUS | huge_page_flags(object_.huge_page_shift());
+    for (const Vma& vma : memory_.vmas)
+      if (is_mine(vma) && has_vm_flag(vma, "nr")) flags |= MAP_NORESERVE;
+    base_ = static_cast<uint64_t>(
+        call("mmap", SYS_mmap, {0, bytes_, PROT_READ | PROT_WRITE, static_cast<uint64_t>(flags), ~0ULL, 0}));
+  }
+
+  // A mapping may reach beyond the end of its object (enlarged by mremap; /dev/zero mapped with an offset).
+  void stretch() {
+    uint64_t end = bytes_;
+    for (const Vma& vma : memory_.vmas)
+      if (is_mine(vma)) end = std::max(end, vma.offset() + (vma.end() - vma.start()));
+    if (end == bytes_) return;
+    base_ = static_cast<uint64_t>(call("mremap", SYS_mremap, {base_, bytes_, end, MREMAP_MAYMOVE}));
+    bytes_ = end;
+  }
+
+  void open_huge() {
+    const UniqueFd file =
+        sys::open(fmt::format("/proc/{}/map_files/{:x}-{:x}", process_.pid(), base_, base_ + bytes_), O_RDWR);
+    const int fd = file.get();
+    file_ = process_.channel().send(std::span(&fd, 1)).front();
+  }
+
+  void add_mapping(inject::Batch& batch, const Vma& vma) const {
+    const uint64_t bytes = vma.end() - vma.start();
+    if (file_ >= 0) {
+      const int flags = MAP_SHARED | MAP_FIXED | (has_vm_flag(vma, "nr") ? MAP_NORESERVE : 0);
+      batch.add(
+          "mmap", SYS_mmap,
+          {vma.start(), bytes, vma.prot(), static_cast<uint64_t>(flags), static_cast<uint64_t>(file_), vma.offset()});
+      return;
+    }
+    batch.add("mremap", SYS_mremap, {base_ + vma.offset(), 0, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, vma.start()});
+    batch.add("mprotect", SYS_mprotect, {vma.start(), bytes, vma.prot()});
+  }
+
+  inject::NewProcess& process_;
+  const RestoreMemory& memory_;
+  const image::SharedMemory& object_;
+  uint64_t base_ = 0, bytes_ = 0;
+  int file_ = -1;
+};
 
 }  // namespace
 
@@ -134,14 +215,19 @@ void map_all(inject::NewProcess& process, const RestoreMemory& memory) {
     uint64_t fd = ~0ULL;
     if (is_file) fd = static_cast<uint64_t>((separations[i].odd ? again : memory.files).at(vma.file()));
     const uint64_t bytes = vma.end() - vma.start();
-    calls.batch().add("mmap", SYS_mmap,
-                      {vma.start(), bytes, static_cast<uint64_t>(filling_prot(memory, vma)),
-                       static_cast<uint64_t>(map_flags(vma)), fd, is_file ? vma.offset() : 0});
+    const auto prot = static_cast<uint64_t>(filling_prot(memory, vma));
+    if (i > 0 && continues_huge_pages(memory.vmas[i - 1], vma))
+      calls.batch().add("mprotect", SYS_mprotect, {vma.start(), bytes, prot});
+    else
+      calls.batch().add("mmap", SYS_mmap,
+                        {vma.start(), end_of_huge_pages(memory.vmas, i) - vma.start(), prot,
+                         static_cast<uint64_t>(map_flags(vma)), fd, is_file ? vma.offset() : 0});
     add_attributes(calls, vma, fills_whole_blocks(memory, vma));
     if (separations[i].odd && !is_file) calls.batch().add("madvise", SYS_madvise, {vma.start(), bytes, MADV_DONTFORK});
   }
   calls.run();
-  for (const image::SharedMemory& object : memory.shared) map_shared_object(process, memory, object);
+  for (const image::SharedMemory& object : memory.shared) SharedObjectMapper(process, memory, object).run();
+  attach_segments(process, memory);
 }
 
 void set_memory_map(inject::NewProcess& process, const image::MemoryMap& map, int remote_exe_fd) {

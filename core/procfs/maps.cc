@@ -82,8 +82,16 @@ uint64_t kilobytes(std::string_view line, std::string_view name) {
   return number;
 }
 
+// "KernelPageSize:        4 kB"
+void read_kernel_page_size(std::string_view line, Mapping& mapping) {
+  const uint64_t size = kilobytes(line, "KernelPageSize:");
+  if (size == 0 || size > UINT64_MAX >> 10) Cursor(kSmaps, line).fail();
+  mapping.kernel_page_bytes = size << 10;
+}
+
 void read_value(std::string_view line, Mapping& mapping) {
   if (line.starts_with("VmFlags:")) read_vm_flags(line, mapping);
+  if (line.starts_with("KernelPageSize:")) read_kernel_page_size(line, mapping);
   if (line.starts_with("ProtectionKey:")) read_protection_key(line, mapping);
   if (line.starts_with("Anonymous:")) mapping.anonymous_kb = kilobytes(line, "Anonymous:");
   if (line.starts_with("LazyFree:")) mapping.lazy_free_kb = kilobytes(line, "LazyFree:");

@@ -22,6 +22,7 @@ struct Mapping {
   uint64_t protection_key = 0;        // from smaps only
   uint64_t anonymous_kb = 0;          // from smaps only: pages that are no file's
   uint64_t lazy_free_kb = 0;          // from smaps only: those of MADV_FREE that were not written since
+  uint64_t kernel_page_bytes = 4096;  // from smaps only; more with hugetlb
   uint64_t size() const { return end - start; }
   bool has_flag(std::string_view code) const;
 };

@@ -1,6 +1,7 @@
 #include "core/sys/descriptor.h"
 
 #include <fcntl.h>
+#include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -36,6 +37,12 @@ bool has_attribute(const std::string& path, const char* name) {
 }
 void remove_attribute(int fd, const char* name) {
   check(::fremovexattr(fd, name), "fremovexattr");
+}
+// epoll takes what has a poll operation and refuses the rest (epoll_ctl(2), EPERM).
+bool can_be_polled(int fd) {
+  const UniqueFd set(check(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1"));
+  epoll_event event{};
+  return ::epoll_ctl(set.get(), EPOLL_CTL_ADD, fd, &event) == 0 || errno != EPERM;
 }
 void link_open_file(int fd, const std::string& path) {
   const std::string door = fmt::format("/proc/self/fd/{}", fd);

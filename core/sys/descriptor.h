@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <string>
 
+#include "core/base/unique_fd.h"
+
 namespace mcr::sys {
 
 struct FileOwner {  // who gets SIGIO: F_GETOWN_EX, F_GETSIG (fcntl(2))
@@ -20,6 +22,7 @@ void set_modification_time(int fd, int64_t ns);
 bool try_set_attribute(int fd, const char* name);
 bool has_attribute(const std::string& path, const char* name);  // of the file itself, no link is followed
 void remove_attribute(int fd, const char* name);
+bool can_be_polled(int fd);  // whether poll(2) may have to wait for it; false for regular files
 void link_open_file(int fd, const std::string& path);  // gives an O_TMPFILE file a name; it must be free
 
 }  // namespace mcr::sys

@@ -61,6 +61,13 @@ UniqueFd get_fd(int pidfd, int remote_fd) {
   return UniqueFd(static_cast<int>(check(::syscall(SYS_pidfd_getfd, pidfd, remote_fd, 0), "pidfd_getfd")));
 }
 
+std::optional<UniqueFd> try_get_fd(int pidfd, int remote_fd) {
+  const auto fd = static_cast<int>(::syscall(SYS_pidfd_getfd, pidfd, remote_fd, 0));
+  if (fd >= 0) return UniqueFd(fd);
+  if (errno == EBADF) return std::nullopt;
+  throw_errno(fmt::format("pidfd_getfd({})", remote_fd));
+}
+
 int compare_files(HostPid a, int fd_a, HostPid b, int fd_b) {
   return static_cast<int>(check(::syscall(SYS_kcmp, a.get(), b.get(), KCMP_FILE, fd_a, fd_b), "kcmp"));
 }

@@ -26,13 +26,14 @@ HostPid own_pid();
 HostPid parent_pid();
 pid_t session_of(pid_t pid);  // getsid(2); 0: the caller
 pid_t group_of(pid_t pid);
-bool try_kill(HostPid pid, int signal);                       // false: no such process
-bool group_exists(pid_t group);                               // some process has this group id
-UniqueFd open_pidfd(HostPid pid);                             // pidfd_open(2), 5.3
-UniqueFd open_thread_pidfd(HostTid tid);                      // PIDFD_THREAD, 6.9
-std::optional<UniqueFd> try_open_pidfd(HostPid pid);          // nullopt: no such process
-UniqueFd get_fd(int pidfd, int remote_fd);                    // pidfd_getfd(2), 5.6
-int compare_files(HostPid a, int fd_a, HostPid b, int fd_b);  // kcmp(2) KCMP_FILE: 0 equal, 1 less, 2 greater
+bool try_kill(HostPid pid, int signal);                        // false: no such process
+bool group_exists(pid_t group);                                // some process has this group id
+UniqueFd open_pidfd(HostPid pid);                              // pidfd_open(2), 5.3
+UniqueFd open_thread_pidfd(HostTid tid);                       // PIDFD_THREAD, 6.9
+std::optional<UniqueFd> try_open_pidfd(HostPid pid);           // nullopt: no such process
+UniqueFd get_fd(int pidfd, int remote_fd);                     // pidfd_getfd(2), 5.6
+std::optional<UniqueFd> try_get_fd(int pidfd, int remote_fd);  // nullopt: closed meanwhile, or O_PATH
+int compare_files(HostPid a, int fd_a, HostPid b, int fd_b);   // kcmp(2) KCMP_FILE: 0 equal, 1 less, 2 greater
 // Whether two tasks share a kernel object (KCMP_VM, KCMP_FILES, ...). nullopt when one of them has ended.
 std::optional<bool> share_object(pid_t a, pid_t b, int type);
 int compare_objects(pid_t a, pid_t b, int type);  // kcmp(2): 0 the same, 1 less, 2 greater

@@ -10,6 +10,7 @@ namespace mcr::tree {
 namespace {
 
 constexpr uint64_t kPage = 4096, kTaskSize = 0x7ffffffff000;
+constexpr uint32_t kLargestShift = 34;  // 16 GiB
 
 [[noreturn]] void bad(const std::string& file, const std::string& what) {
   throw Error(Fault::image, fmt::format("{}: {}", file, what), "the image is damaged or was made by a faulty program");
@@ -49,6 +50,12 @@ void check_vmas(const ProcessImage& p, const std::string& file) {
     if (vma.start() % kPage != 0 || vma.end() % kPage != 0 || vma.start() >= vma.end() || vma.end() > kTaskSize + kPage)
       bad(file, fmt::format("mapping {:#x}-{:#x} is none", vma.start(), vma.end()));
     if (vma.start() < last) bad(file, fmt::format("mapping {:#x} overlaps the one before", vma.start()));
+    if (vma.huge_page_shift() > kLargestShift ||
+        (vma.huge_page_shift() != 0 && (vma.start() | vma.end()) % (uint64_t{1} << vma.huge_page_shift()) != 0))
+      bad(file, fmt::format("mapping {:#x} is on impossible huge pages", vma.start()));
+    const bool is_memory = vma.kind() == image::Vma::SHARED_ANONYMOUS || vma.kind() == image::Vma::SYSV_SEGMENT;
+    if (is_memory && vma.offset() > kTaskSize)
+      bad(file, fmt::format("mapping {:#x} has an impossible offset", vma.start()));
     if (vma.offset() % kPage != 0) bad(file, fmt::format("mapping {:#x} has a broken offset", vma.start()));
     check_attributes(vma, file);
     last = vma.end();
@@ -75,7 +82,8 @@ void check_vmas(const ProcessImage& p, const std::string& file) {
       bad(file, fmt::format("run of pages at {:#x} lies outside of all mappings", run.start()));
   }
   for (const auto& object : p.shared)
-    if (object.size() == 0 || object.size() % kPage != 0 || object.size() > kTaskSize)
+    if (object.huge_page_shift() > kLargestShift || object.size() == 0 || object.size() % kPage != 0 ||
+        object.size() > kTaskSize)
       bad(file, "shared memory of an impossible size");
 }
 
@@ -84,6 +92,24 @@ void check_zombie(const image::ProcessCore& core, const std::string& file, int32
   const bool is_end = WIFEXITED(status) ? (status & ~0xff00) == 0 : WIFSIGNALED(status) && (status & ~0xff) == 0;
   if (core.pid() != pid || has_more || core.thread_count() != 0) bad(file, "it is no zombie's");
   if (!is_end || WTERMSIG(status) > 64) bad(file, fmt::format("a process cannot end with status {:#x}", status));
+}
+
+// Every ring is a mapping, and every such mapping a ring.
+void check_aio(const ProcessImage& p, const std::string& file) {
+  size_t rings = 0;
+  for (const auto& vma : p.vmas) rings += vma.kind() == image::Vma::AIO_RING;
+  if (rings != p.aio.size()) bad(file, "rings of asynchronous I/O are missing");
+  for (const auto& context : p.aio) {
+    const auto is_its = [&](const image::Vma& vma) {
+      return vma.kind() == image::Vma::AIO_RING && vma.start() == context.address() &&
+             vma.end() - vma.start() == context.bytes();
+    };
+    constexpr uint64_t kHeader = 32, kEvent = 32, kMost = 1 << 30;
+    const uint64_t room = context.bytes() - kHeader;
+    if (std::none_of(p.vmas.begin(), p.vmas.end(), is_its) || context.bytes() > kMost ||
+        context.events().size() != room || context.head() >= room / kEvent || context.tail() >= room / kEvent)
+      bad(file, fmt::format("the ring of asynchronous I/O at {:#x} is none", context.address()));
+  }
 }
 
 }  // namespace
@@ -98,6 +124,7 @@ void write_process(const ProcessImage& p, images::ImageWriter& writer) {
   auto mm = writer.records(fmt::format("mm-{}.img", pid));
   mm.append(p.map);
   append_all(mm, p.shared);
+  append_all(mm, p.aio);
   append_all(mm, p.vmas);
   append_all(mm, p.runs);
   finish(std::move(mm), writer);
@@ -134,12 +161,15 @@ ProcessImage read_process(int32_t pid, const images::ImageReader& reader) {
       p.vmas.push_back(mm.read<image::Vma>());
     else if (*type == image::PageRun::descriptor()->full_name())
       p.runs.push_back(mm.read<image::PageRun>());
+    else if (*type == image::AioContext::descriptor()->full_name())
+      p.aio.push_back(mm.read<image::AioContext>());
     else
       p.shared.push_back(mm.read<image::SharedMemory>());
   }
   if (p.vmas.size() != p.map.vma_count() || p.runs.size() != p.map.run_count())
     bad(mm_file, "mappings or runs are missing");
   check_vmas(p, mm_file);
+  check_aio(p, mm_file);
   auto fs = reader.records(fmt::format("fs-{}.img", pid));
   if (!fs.next_type()) bad(fmt::format("fs-{}.img", pid), "it is empty");
   fs.read_into(p.fs);

@@ -20,6 +20,7 @@ struct ProcessImage {
   std::vector<mcr::image::Vma> vmas;
   std::vector<mcr::image::PageRun> runs;
   std::vector<mcr::image::SharedMemory> shared;
+  std::vector<mcr::image::AioContext> aio;
 };
 
 void write_process(const ProcessImage& process, images::ImageWriter& writer);

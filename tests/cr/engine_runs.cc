@@ -81,6 +81,7 @@ EngineRun Scenario::dump(const std::string& images, bool leave_running, bool syn
 
 EngineRun Scenario::restore(const std::string& images, int64_t kill_after_ns, bool leave_stopped) {
   rewind_files();
+  remove_segments();
   std::vector<std::string> arguments{"restore", "-D", images, "-d", "-v4", "-o", "restore.log"};
   if (leave_stopped) arguments.push_back("-s");
   return run_engine(arguments, kill_after_ns);

@@ -71,8 +71,11 @@ bool deleted(const std::string& path) {
   return path.size() > 10 && path.ends_with(" (deleted)");
 }
 
-// A file made by O_TMPFILE shows its inode number as a name: "/tmp/#1234 (deleted)".
+// A file made by O_TMPFILE shows its inode number as a name: "/tmp/#1234 (deleted)". A deleted file whose name has gone
+// to another file gets a mark from the restore: "/tmp/file.mini-criu-4711 (deleted)".
 std::string without_number(const std::string& path) {
+  if (size_t mark = path.rfind(".mini-criu-"); deleted(path) && mark != std::string::npos)
+    return path.substr(0, mark) + " (deleted)";
   size_t slash = path.rfind('/');
   if (!deleted(path) || slash == std::string::npos || slash + 1 >= path.size() || path[slash + 1] != '#') return path;
   return path.substr(0, slash) + "/#N (deleted)";
@@ -247,7 +250,7 @@ std::vector<std::string> code(const std::string& base) {
     size_t name = line.find_first_of("/[");
     char text[64];
     snprintf(text, sizeof text, "%lx %016lx ", start, sum);
-    lines.push_back(text + (name == std::string::npos ? "" : line.substr(name)));
+    lines.push_back(text + (name == std::string::npos ? "" : without_number(line.substr(name))));
   }
   close(memory);
   return lines;
@@ -321,7 +324,7 @@ ProcessState capture(pid_t pid, bool stopped) {
   sections["process"].push_back("group " + stat_field(stat, 5) + " session " + stat_field(stat, 6) + " terminal " +
                                 stat_field(stat, 7));
   for (const char* name : {"exe", "cwd", "root"})
-    sections["process"].push_back(std::string(name) + " " + link_of(base + "/" + name));
+    sections["process"].push_back(std::string(name) + " " + without_number(link_of(base + "/" + name)));
   for (const char* name : {"personality", "timerslack_ns", "coredump_filter", "cmdline", "environ"})
     sections["process"].push_back(std::string(name) + " " + shown(read_file(base + "/" + name)));
   sections["process"].push_back("auxv " + hexadecimal(read_file(base + "/auxv")));

@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -39,6 +41,7 @@ Scenario::Scenario(std::string program, std::string engine, uint64_t seed)
 
 Scenario::~Scenario() {
   end_all_children();
+  for (int id : segments_) shmctl(id, IPC_RMID, nullptr);  // they outlive a program that failed
   std::error_code ignored;
   if (!getenv("MCR_TEST_KEEP")) std::filesystem::remove_all(directory_, ignored);
 }
@@ -85,6 +88,8 @@ void Scenario::start() {
     if (word == "settle") settle_ns_ = atoll(rest.c_str()) * 1'000'000;
     if (word == "loose") loose_.insert(rest);
     if (word == "rewind") rewind_.emplace_back(rest, 0);
+    if (word == "segment" || word == "remove_segment") segments_.push_back(atoi(rest.c_str()));
+    if (word == "remove_segment") segments_to_remove_.push_back(atoi(rest.c_str()));
   }
   files_before_ = list_directory(directory_ + "/program");
   settle();
@@ -176,6 +181,13 @@ void Scenario::rewind_files() const {
     if (stat(path.c_str(), &status) == 0 && status.st_size == size) continue;  // its times stay too
     if (truncate(path.c_str(), size) != 0) throw Failure("cannot truncate " + path);
   }
+}
+
+// As an administrator may do. Not there: a restore before was killed early.
+void Scenario::remove_segments() const {
+  for (int id : segments_to_remove_)
+    if (shmctl(id, IPC_RMID, nullptr) != 0 && errno != EINVAL)
+      throw Failure("cannot remove segment " + std::to_string(id));
 }
 
 void Scenario::finish() {

@@ -62,6 +62,7 @@ class Scenario {
   bool is_all_gone();  // no process of the tree is there, not even as a zombie
   void kill_all();
   void expect_no_new_files() const;
+  void remove_segments() const;
   void rewind_files() const;  // to the size that they had at the dump
 
   EngineRun run_engine(std::vector<std::string> arguments, int64_t kill_after_ns = -1);
@@ -89,6 +90,7 @@ class Scenario {
   int64_t settle_ns_ = 0;
   std::set<std::string> loose_;
   std::vector<std::pair<std::string, off_t>> rewind_;
+  std::vector<int> segments_, segments_to_remove_;  // System V; removed at the end, and before a restore
   ProcessState before_;
   std::vector<pid_t> tree_;                // its processes
   std::vector<std::string> files_before_;  // in the program's folder, at READY

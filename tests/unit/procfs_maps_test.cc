@@ -147,6 +147,16 @@ TEST(ParseSmaps, RefusesFieldsWithoutAMapping) {
   EXPECT_THROW(parse_smaps("1000-2000 r--p 0 0:0 0\nProtectionKey: x\n"), Error);
   EXPECT_THROW(parse_smaps("1000-2000 r--p 0 0:0 0\nLazyFree: 4 MB\n"), Error);
   EXPECT_THROW(parse_smaps("1000-2000 r--p 0 0:0 0\nAnonymous: x kB\n"), Error);
+  EXPECT_THROW(parse_smaps("1000-2000 r--p 0 0:0 0\nKernelPageSize: x kB\n"), Error);
+}
+
+TEST(ParseSmaps, TakesTheSizeOfHugePages) {
+  const auto maps = parse_smaps(
+      "200000-600000 rw-p 00000000 00:12 7   /anon_hugepage (deleted)\nKernelPageSize:     2048 kB\n"
+      "600000-601000 rw-p 00000000 00:00 0\nSize:  4 kB\n");
+  ASSERT_EQ(maps.size(), 2U);
+  EXPECT_EQ(maps[0].kernel_page_bytes, 2U << 20);
+  EXPECT_EQ(maps[1].kernel_page_bytes, 4096U);
 }
 
 TEST(ParseMaps, AgreesWithMmapOfThisProcess) {

@@ -1,0 +1,222 @@
+#include "core/kinds/sysv_segment.h"
+
+#include <fcntl.h>
+#include <sys/ipc.h>
+#include <sys/shm.h>
+
+#include <algorithm>
+#include <bit>
+#include <charconv>
+
+#include "core/base/log.h"
+#include "core/kinds/open_files.h"
+#include "core/sys/file.h"
+#include "core/sys/memory_object.h"
+#include "core/sys/process.h"
+
+namespace mcr::kinds {
+namespace {
+
+constexpr std::string_view kPrefix = "/SYSV";  // and the key, eight hexadecimal digits
+constexpr int kTries = 5;
+constexpr uint32_t kPermissions = 0777;
+
+int key_of(const std::string& link) {
+  uint32_t key = 0;
+  const char* end = link.data() + link.size();
+  if (!link.starts_with(kPrefix) || std::from_chars(link.data() + kPrefix.size(), end, key, 16).ec != std::errc())
+    throw Error(Fault::system, fmt::format("{} is no name of a System V segment", link));
+  return static_cast<int>(key);
+}
+
+bool process_exists(pid_t pid) {
+  return sys::try_stat(fmt::format("/proc/{}", pid)).has_value();
+}
+
+// Processes that have it attached, as far as they can be seen: "4711 (cat), 4712 (dog)".
+std::string attached_by(int id) {
+  std::string who;
+  for (const std::string& name : sys::list_directory("/proc")) {
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    const auto text = sys::try_read_text("/proc/" + name + "/maps");
+    if (!text || text->find(kPrefix) == std::string::npos) continue;
+    for (const procfs::Mapping& m : procfs::parse_maps(*text)) {
+      if (!m.path.starts_with(kPrefix) || m.inode != static_cast<uint64_t>(id)) continue;
+      auto comm = sys::try_read_text("/proc/" + name + "/comm").value_or("?");
+      std::erase(comm, '\n');
+      who += fmt::format("{}{} ({})", who.empty() ? "" : ", ", name, comm);
+      break;
+    }
+  }
+  return who.empty() ? "a process that cannot be seen" : who;
+}
+
+// Made for this image by a restore that was killed, or by nobody's need: never attached, so nothing is in it.
+bool is_untouched(const sys::Segment& s) {
+  return s.attached == 0 && s.last_user == 0 && !process_exists(s.creator);
+}
+
+std::string difference(const image::SysvSegment& wanted, const sys::Segment& found) {
+  const bool is_new = is_untouched(found);
+  if (found.size != wanted.size()) return fmt::format("has {} bytes, not {}", found.size, wanted.size());
+  if (found.key != wanted.key() && !(wanted.removed() && found.key == IPC_PRIVATE))
+    return fmt::format("has key {:#x}, not {:#x}", found.key, wanted.key());
+  if (found.creator_uid != wanted.creator_uid() || found.creator_gid != wanted.creator_gid())
+    return fmt::format("was made by user {}, group {}", found.creator_uid, found.creator_gid);
+  if (!is_new && !wanted.removed() && (found.uid != wanted.uid() || found.gid != wanted.gid()))
+    return fmt::format("belongs to user {}, group {}", found.uid, found.gid);
+  if (!is_new && (found.mode & kPermissions) != wanted.mode())
+    return fmt::format("has mode {:o}, not {:o}", found.mode & kPermissions, wanted.mode());
+  return {};
+}
+
+void check_existing(const image::SysvSegment& wanted, const sys::Segment& found, const std::set<int>& pids,
+                    std::vector<Problem>& problems) {
+  const std::string object = fmt::format("System V segment {}", wanted.id());
+  const std::string remedy = fmt::format("if it may be lost: ipcrm -m {}", found.id);
+  if (const std::string what = difference(wanted, found); !what.empty())
+    problems.push_back({object, fmt::format("exists and {}: it is another one", what), remedy});
+  else if (found.attached > 0)
+    problems.push_back({object, fmt::format("is attached by {}", attached_by(found.id)),
+                        "end that process: the content that the program had would be put into its memory"});
+  else if (found.last_user != 0 && !pids.contains(found.last_user))
+    problems.push_back({object,
+                        fmt::format("was used since the dump, by process {}, which has ended: its content may be newer",
+                                    found.last_user),
+                        remedy});
+}
+
+}  // namespace
+
+// ---- dump ----
+
+void OpenFiles::look_at_segment(HostPid pid, int id, const std::vector<procfs::Mapping>& mappings) const {
+  const Step step("System V segment {}", id);
+  const auto segment = sys::find_segment(id);
+  if (!segment) throw Error(Fault::refused, "it is not in this IPC namespace", "run mini-criu inside its namespace");
+  uint64_t own = 0;
+  for (const procfs::Mapping& m : mappings) {
+    if (!m.path.starts_with(kPrefix) || m.inode != static_cast<uint64_t>(id)) continue;
+    ++own;
+    const auto status = sys::try_stat(fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, m.start, m.end));
+    if (status && status->st_blksize > 4096 && m.size() < segment->size)
+      throw Error(Fault::refused, fmt::format("only a part of it is mapped at {:#x}, and it is on huge pages", m.start),
+                  "let the program map all of it, with one protection");
+  }
+  if (segment->attached == own) return;
+  throw Error(Fault::refused, fmt::format("it is attached by others too: {}", attached_by(id)),
+              "dump after they have detached it: memory shared with others cannot be saved yet");
+}
+
+void OpenFiles::enter_segment(HostPid pid, int id, const std::string& door, images::ImageWriter& writer) {
+  writer_ = &writer;
+  for (const auto& known : segments_)
+    if (known.id() == id) return;
+  const Step step("System V segment {}", id);
+  auto file = view_path(pid, door);
+  const auto segment = sys::find_segment(id);
+  if (!file || !segment) throw Error(Fault::refused, fmt::format("{} cannot be read", door), "run as root");
+  image::SysvSegment message;
+  message.set_id(id);
+  message.set_key(key_of(file->link));
+  message.set_size(segment->size);
+  message.set_mode(segment->mode & kPermissions);
+  message.set_uid(segment->uid), message.set_gid(segment->gid);
+  message.set_creator_uid(segment->creator_uid), message.set_creator_gid(segment->creator_gid);
+  message.set_removed((segment->mode & SHM_DEST) != 0);
+  message.set_locked((segment->mode & SHM_LOCKED) != 0);
+  const UniqueFd fd = sys::open(door, O_RDONLY);
+  if (sys::is_on_hugetlbfs(fd.get()))
+    message.set_huge_page_shift(
+        static_cast<uint32_t>(std::countr_zero(static_cast<uint64_t>(file->status.st_blksize))));
+  message.set_ghost(enter_ghost(*file));
+  segments_.push_back(std::move(message));
+}
+
+// ---- restore ----
+
+Segments::~Segments() {
+  for (const int32_t id : made_)
+    if (!sys::try_remove_segment(id)) log::warning("kinds", "System V segment {}, made by this restore, is left", id);
+}
+
+void Segments::add(image::SysvSegment segment) {
+  const int32_t id = segment.id();
+  if (id < 0 || segment.size() == 0 || segment.size() > INT64_MAX || segment.mode() > kPermissions ||
+      segment.huge_page_shift() > 40)
+    throw Error(Fault::image, fmt::format("files.img: System V segment {} is none", id));
+  segments_.emplace(id, std::move(segment));
+}
+
+const image::SysvSegment& Segments::segment(int32_t id) const {
+  const auto found = segments_.find(id);
+  if (found == segments_.end()) throw Error(Fault::image, fmt::format("files.img: there is no segment {}", id));
+  return found->second;
+}
+
+void Segments::check(const std::set<int>& pids, std::vector<Problem>& problems) const {
+  if (segments_.empty()) return;
+  if (!sys::may_choose_segment_id())
+    problems.push_back({"System V segments", "their ids cannot be chosen here", "give CAP_CHECKPOINT_RESTORE"});
+  const int index = (1 << sys::segment_index_bits()) - 1;
+  const auto existing = sys::list_segments();
+  for (const auto& [id, wanted] : segments_)
+    for (const sys::Segment& found : existing) {
+      if (found.id == id) {
+        check_existing(wanted, found, pids, problems);
+      } else if ((found.id & index) == (id & index)) {
+        problems.push_back({fmt::format("System V segment {}", id),
+                            fmt::format("cannot have its id while there is segment {}", found.id),
+                            fmt::format("end its users and remove it: ipcrm -m {}", found.id)});
+      } else if (found.key == wanted.key() && found.key != IPC_PRIVATE && !wanted.removed()) {
+        problems.push_back({fmt::format("System V segment {}", id),
+                            fmt::format("has key {:#x}, which segment {} has now", wanted.key(), found.id),
+                            fmt::format("end its users and remove it: ipcrm -m {}", found.id)});
+      }
+    }
+}
+
+bool Segments::prepare(int32_t id) {
+  const image::SysvSegment& wanted = segment(id);
+  if (!prepared_.insert(id).second) return false;
+  const Step step("System V segment {}", id);
+  const auto existing = sys::find_segment(id);
+  if (existing) {  // the check found that it is the program's
+    if (existing->attached != 0 || !difference(wanted, *existing).empty())
+      throw Error(Fault::refused, "it has changed since the check", "restore again");
+    log::info("kinds", "System V segment {} is still there: taken over", id);
+  }
+  sys::Segment request;
+  request.id = id, request.key = wanted.key(), request.size = wanted.size(), request.mode = wanted.mode();
+  request.creator_uid = wanted.creator_uid(), request.creator_gid = wanted.creator_gid();
+  // A removed segment has no key any more; the old one is only seen in /proc/PID/maps.
+  const auto all = sys::list_segments();
+  const auto has_key = [&](const sys::Segment& s) { return s.key == wanted.key() && s.key != IPC_PRIVATE; };
+  if (wanted.removed() && std::any_of(all.begin(), all.end(), has_key)) request.key = IPC_PRIVATE;
+  for (int i = 0; !existing && !made_.contains(id); ++i) {
+    if (sys::try_make_segment(request, wanted.huge_page_shift()))
+      made_.insert(id);
+    else if (i == kTries)
+      throw Error(Fault::refused, "its id went to another process", "restore again");
+  }
+  sys::own_segment(id, wanted.uid(), wanted.gid(), wanted.mode());
+  return true;
+}
+
+void Segments::finish() {
+  for (const int32_t id : prepared_) {
+    const Step step("System V segment {}", id);
+    if (segment(id).locked()) sys::lock_segment(id);
+    if (segment(id).removed()) sys::remove_segment(id);
+  }
+  made_.clear();
+}
+
+std::map<uint32_t, uint64_t> Segments::huge_memory() const {
+  std::map<uint32_t, uint64_t> bytes;
+  for (const auto& [id, segment] : segments_)
+    if (segment.huge_page_shift() != 0 && !sys::find_segment(id)) bytes[segment.huge_page_shift()] += segment.size();
+  return bytes;
+}
+
+}  // namespace mcr::kinds
