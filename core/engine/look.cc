@@ -10,6 +10,7 @@
 #include "core/engine/aio_requests.h"
 #include "core/engine/confinement.h"
 #include "core/engine/memory_sharers.h"
+#include "core/engine/process_limits.h"
 #include "core/engine/thread_files.h"
 #include "core/engine/timer_clocks.h"
 #include "core/mem/address_space.h"
@@ -104,6 +105,7 @@ void look_at_process(HostPid pid, const kinds::OpenFiles& files) {
   refuse_threads(pid, view);
   refuse_foreign_clocks(pid, view);
   refuse_foreign_label(view);
+  refuse_tight_limits(view);
   files.look_at_path(view, fmt::format("/proc/{}/cwd", view));
   files.look_at_path(view, fmt::format("/proc/{}/root", view));
   files.look_at_path(view, fmt::format("/proc/{}/exe", view));

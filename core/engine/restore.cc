@@ -6,6 +6,7 @@
 #include "core/base/log.h"
 #include "core/engine/create_tree.h"
 #include "core/engine/engine.h"
+#include "core/engine/process_limits.h"
 #include "core/engine/restore_check.h"
 #include "core/engine/restore_process.h"
 #include "core/sys/file.h"
@@ -114,6 +115,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   const auto start = Clock::now();
   const Step step("restore");
   const sys::ChildSignal children;
+  const RaisedLimits limits;
   Restored result;
   const images::ImageReader reader(options.images_dir);
   kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation)});

@@ -13,6 +13,7 @@
 #include "core/engine/create_tree.h"
 #include "core/engine/extended_state.h"
 #include "core/engine/install_seccomp.h"
+#include "core/engine/process_limits.h"
 #include "core/mem/aio_ring.h"
 #include "core/mem/vdso.h"
 #include "core/mem/vma_flags.h"
@@ -111,21 +112,6 @@ void check_seccomp(const tree::ProcessImage& p, std::vector<Problem>& problems) 
                         "run mini-criu outside of that sandbox"});
 }
 
-void check_limits(const tree::ProcessImage& p, std::vector<Problem>& problems) {
-  if (sys::has_capability(CAP_SYS_RESOURCE)) return;
-  for (const auto& facet : p.core.facets()) {
-    image::ResourceLimits limits;
-    if (!facet.UnpackTo(&limits)) continue;
-    for (const auto& limit : limits.limits()) {
-      const rlimit own = sys::limit_of_self(limit.resource());
-      if (own.rlim_max >= limit.hard()) continue;
-      problems.push_back({fmt::format("resource limit {}", limit.resource()),
-                          fmt::format("was {}, this shell may have at most {}", limit.hard(), own.rlim_max),
-                          "raise the hard limit before the restore (ulimit -H), or give CAP_SYS_RESOURCE"});
-    }
-  }
-}
-
 // While memory is locked the new process has our rights and our limit.
 void check_locks(const tree::ProcessImage& p, std::vector<Problem>& problems) {
   uint64_t bytes = 0;
@@ -217,6 +203,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
     check_ids(p, problems);
     check_limits(p, problems);
     check_locks(p, problems);
+    check_process_control(p, problems);
     check_timers(p, problems);
     check_registers(inventory, p, problems);
     check_seccomp(p, problems);

@@ -145,6 +145,9 @@ rlimit limit_of_self(int resource) {
   check(::getrlimit(static_cast<__rlimit_resource_t>(resource), &limit), "getrlimit");
   return limit;
 }
+void set_limit_of_self(int resource, const rlimit& limit) {
+  (void)::setrlimit(static_cast<__rlimit_resource>(resource), &limit);
+}
 
 SocketPair make_socket_pair() {
   int fds[2];

@@ -64,6 +64,7 @@ void set_affinity(HostTid tid, std::span<const std::byte> mask);
 int io_priority_of(HostTid tid);
 void set_io_priority(HostTid tid, int value);
 rlimit limit_of_self(int resource);
+void set_limit_of_self(int resource, const rlimit& limit);  // one that may not be set stays
 
 // Parent and child ends of a SOCK_SEQPACKET pair.
 struct SocketPair {

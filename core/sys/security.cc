@@ -19,6 +19,13 @@ namespace {
 
 constexpr uint32_t kVersion = 1;  // LANDLOCK_CREATE_RULESET_VERSION
 
+constexpr int kGetMdwe = 66;  // PR_GET_MDWE, 6.3
+
+bool write_oom_score(const std::string& text) {
+  const UniqueFd fd(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC));
+  return fd.valid() && ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+}
+
 // By raw calls: the C library would tell all threads of the engine to change their ids.
 [[noreturn]] void stand_by(uint32_t uid, uint32_t gid, int tell, pid_t parent) {
   struct {
@@ -58,6 +65,18 @@ std::string security_label(const std::string& proc_pid) {
     if (!text->empty()) all += (all.empty() ? "" : "\n") + *text;
   }
   return all;
+}
+
+bool may_adjust_oom_score(int value) {
+  const auto own = try_read_text("/proc/self/oom_score_adj");
+  if (!own) return false;
+  const bool may = write_oom_score(std::to_string(value));
+  if (may) write_oom_score(*own);
+  return may;
+}
+
+bool denies_executable_memory() {
+  return prctl(kGetMdwe, 0, 0, 0, 0) > 0;
 }
 
 Bystander::Bystander(uint32_t uid, uint32_t gid) {

@@ -19,6 +19,12 @@ std::optional<int32_t> session_keyring();
 // /proc/PID/attr/current and that of each security module that has its own, one a line; empty without any.
 std::string security_label(const std::string& proc_pid);
 
+// Whether a process made by us may be given this OOM adjustment: below the lowest one so far only CAP_SYS_RESOURCE may
+// go, and that one is shown nowhere. Tried on ourselves, and put back.
+bool may_adjust_oom_score(int value);
+// Memory-deny-write-execute of this process (PR_GET_MDWE, 6.3), which nobody can take back.
+bool denies_executable_memory();
+
 // A process that does nothing, with these ids, without capabilities, dumpable: whoever has the same real ids may look
 // into it, unless a security module forbids. Killed and reaped with the object, or with the thread that made it.
 class Bystander {

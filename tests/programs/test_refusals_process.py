@@ -1,9 +1,11 @@
 # ctest: TIMEOUT 120
-# ctest: CASES landlock keyrings inherited_session_keyring foreign_cpu_timer thread_cpu_timer
+# ctest: CASES landlock keyrings inherited_session_keyring foreign_cpu_timer thread_cpu_timer used_up_limits lower_limits oom_adjustment
 """What a process has that cannot be given to another one is refused by its name, with a remedy; the program runs on as
 if nothing had happened. What is only like it is not refused."""
 
 import os
+import re
+import subprocess
 import sys
 
 import harness
@@ -83,10 +85,10 @@ def expect_refused(directory, name, lines, *words):
     finish(pid, place)
 
 
-def expect_saved(directory, name, lines):
+def expect_saved(directory, name, lines, **options):
     pid, place = begin(directory, name, lines)
     harness.dump_and_reap(pid, f"{place}/d")
-    harness.must(harness.restore(f"{place}/d"))
+    harness.must(harness.restore(f"{place}/d", **options))
     finish(pid, place)
 
 
@@ -134,10 +136,52 @@ def thread_cpu_timer(directory):
     expect_saved(directory, "armed", thread.format(armed=True))
 
 
+def used_up_limits(directory):
+    """Without memory or descriptors for a parasite. The remedy in the message is one."""
+    limit = "import resource\nresource.setrlimit(resource.RLIMIT_{}, ({}, resource.RLIM_INFINITY))\n"
+    size = "int(open('/proc/self/statm').read().split()[0]) * 4096 + 65536"
+    expect_refused(directory, "AS", limit.format("AS", size), "RLIMIT_AS", "prlimit --pid", "--as=")
+    expect_refused(directory, "DATA", limit.format("DATA", "1 << 16"), "RLIMIT_DATA", "--data=")
+    files = "import resource\nopen_files = [os.open('/dev/null', os.O_RDONLY) for _ in range(30)]\n"
+    files += "soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)\n"
+    files += "resource.setrlimit(resource.RLIMIT_NOFILE, (34, hard))\n"  # 0 to 2, 30 more, and one to write "ready" by
+    pid, place = begin(directory, "NOFILE", files)
+    before = harness.state_of(pid)
+    result = harness.dump(pid, f"{place}/d")
+    harness.expect(result.code == 1 and "RLIMIT_NOFILE" in result.text, result)
+    harness.expect_unharmed(pid, before, "after the refusal")
+    remedy = re.search(r"prlimit --pid \d+ --nofile=\S+", result.text)
+    harness.expect(remedy, result)
+    subprocess.run(remedy.group(0).split(), check=True)
+    harness.dump_and_reap(pid, f"{place}/d")
+    harness.must(harness.restore(f"{place}/d"))
+    finish(pid, place)
+
+
+def lower_limits(directory):
+    """A restore from a shell whose soft limits are lower than what the program has."""
+    files = "open_files = [os.open('/dev/null', os.O_RDONLY) for _ in range(500)]\nmemory = bytearray(64 << 20)\n"
+    low = ("prlimit", "--nofile=64:", f"--as={200 << 20}:", "--data=50000000:", "--sigpending=0:")
+    expect_saved(directory, "lower", files, prefix=low)
+
+
+def oom_adjustment(directory):
+    """One that is lower than that of mini-criu comes back, as long as it is not lower than any was."""
+    pid, place = begin(directory, "oom", "open('/proc/self/oom_score_adj', 'w').write('250')\n")
+    harness.dump_and_reap(pid, f"{place}/d")
+    raised = ("choom", "-n", "700", "--")
+    harness.must(harness.restore(f"{place}/d", prefix=raised))
+    harness.expect(harness.read(f"/proc/{pid}/oom_score_adj") == "250\n", harness.read(f"/proc/{pid}/oom_score_adj"))
+    finish(pid, place)
+
+
 harness.cases({
     "landlock": landlock,
     "keyrings": keyrings,
     "inherited_session_keyring": inherited_session_keyring,
     "foreign_cpu_timer": foreign_cpu_timer,
     "thread_cpu_timer": thread_cpu_timer,
+    "used_up_limits": used_up_limits,
+    "lower_limits": lower_limits,
+    "oom_adjustment": oom_adjustment,
 })
