@@ -46,6 +46,7 @@ class ProcessRestorer : public RestoringProcess {
   void fill() override {
     const Step step("process {}", image_.core.pid());
     auto start = Clock::now();
+    prepare();
     rebuild_memory();
     context_.statistics.memory_us += since_us(start);
     start = Clock::now();
@@ -70,6 +71,45 @@ class ProcessRestorer : public RestoringProcess {
  private:
   inject::Channel& channel() { return process_.channel(); }
 
+  // What must hold while it is being rebuilt, or can only be set before.
+  void prepare() {
+    inject::Batch batch = channel().batch();
+    batch.add("personality", SYS_personality, {0});  // READ_IMPLIES_EXEC would change every mapping that is made
+    for (const auto& thread : image_.threads)
+      if (!thread.has_ended() && arch::uses_tiles(extended_state(thread, context_.reader.inventory().cpu()))) {
+        constexpr uint64_t kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, 5.16; of the process
+        batch.add("arch_prctl(ARCH_REQ_XCOMP_PERM)", SYS_arch_prctl, {kRequestPermission, arch::kTileData});
+        break;
+      }
+    channel().run(batch);
+    restore_login_uid();
+  }
+
+  // A process may set its own only (kernel/auditsc.c), by a file that may be out of its sight later. Its threads
+  // inherit.
+  void restore_login_uid() {
+    for (const auto& facet : image_.core.facets()) {
+      image::ProcessControl control;
+      if (!facet.UnpackTo(&control) || !control.has_login_uid()) continue;
+      const std::string path = fmt::format("/proc/{}/loginuid", image_.core.pid()),
+                        wanted = fmt::to_string(control.login_uid());
+      if (sys::try_read_text(path).value_or(wanted) == wanted) continue;
+      int code = 0;
+      const auto file = sys::probe_open(path, O_WRONLY, code);
+      size_t written = 0;
+      inject::Batch batch = channel().batch();
+      if (file) {
+        const int fd = file->get();
+        const auto remote = static_cast<uint64_t>(channel().send(std::span(&fd, 1)).front());
+        written = batch.try_add("write", SYS_write, {remote, batch.put_string(wanted).get(), wanted.size()});
+        batch.add("close", SYS_close, {remote});
+        channel().run(batch);
+      }
+      if (!file || batch.result(written) < 0)
+        log::warning("engine", "process {}: its login uid was {}; it stays that of restore", image_.core.pid(), wanted);
+    }
+  }
+
   // Sends what is only needed to rebuild: mapped files, the executable, pages, working directory and root.
   void rebuild_memory() {
     mem::RestoreMemory memory{image_.map, image_.vmas, image_.runs, image_.shared, {}, -1, -1, image_.map.pages_file(),
@@ -82,15 +122,6 @@ class ProcessRestorer : public RestoringProcess {
       if (vma.file() != 0 && std::find(ids.begin(), ids.end(), vma.file()) == ids.end()) ids.push_back(vma.file());
     std::vector<int> fds{pages.get()};
     for (const uint32_t id : ids) fds.push_back(context_.files.open(id));
-    inject::Batch batch = channel().batch();
-    batch.add("personality", SYS_personality, {0});  // READ_IMPLIES_EXEC would change every mapping that is made
-    for (const auto& thread : image_.threads)
-      if (!thread.has_ended() && arch::uses_tiles(extended_state(thread, context_.reader.inventory().cpu()))) {
-        constexpr uint64_t kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, 5.16; of the process
-        batch.add("arch_prctl(ARCH_REQ_XCOMP_PERM)", SYS_arch_prctl, {kRequestPermission, arch::kTileData});
-        break;
-      }
-    channel().run(batch);
     const std::vector<int> remote = send_all(fds);
     memory.remote_pages_fd = remote[0];
     for (size_t i = 0; i < ids.size(); ++i) memory.files[ids[i]] = remote[i + 1];
