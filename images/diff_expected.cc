@@ -150,6 +150,7 @@ constexpr Rule kRules[] = {
     {"ProcessCore.ppid", is_parent_outside, "the parent is no part of the image; a restored program has another"},
     {"ProcessCore.stopped", is_stopped_by_restore, "restore --leave-stopped has stopped it"},
     {"ProcessCore.stop_signal", is_stopped_by_restore, "restore --leave-stopped has stopped it"},
+    {"ProcessCore.stop_collected", is_stopped_by_restore, "restore --leave-stopped has stopped it"},
     {"SyscallRestart.*", has_ended, "the time-out of a system call has come to its end"},
     {"ThreadCore.registers", has_ended, "the time-out of a system call has come to its end"},
     {"*.remaining_ns", is_remaining_time, "time runs on while the program stands still"},

@@ -96,6 +96,7 @@ class TreeCreator {
     size_t most = 0;
     std::vector<image::Vma> all;
     for (const auto& image : images_) {
+      if (image.core.zombie()) continue;
       most = std::max(
           most, image.threads.size() * kBytesPerThread + bytes_of_signals(image) + SeccompInstallation(image).bytes());
       for (const auto& vma : image.vmas) {

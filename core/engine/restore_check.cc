@@ -201,6 +201,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
   for (const pid_t helper : helper_pids(processes, options.shell_job)) check_pid(helper, problems);
   for (const tree::ProcessImage& p : processes) {
     check_ids(p, problems);
+    if (p.core.zombie()) continue;
     check_limits(p, problems);
     check_locks(p, problems);
     check_process_control(p, problems);

@@ -286,14 +286,14 @@ class ProcessRestorer : public RestoringProcess {
       arch::load_xstate(thread.tid(), extended[i]);
       sys::set_registers(thread.tid(), frames[i]);
     }
+    if (image_.threads.front().has_ended())
+      process_.end_leader(gadget, static_cast<int>(image_.threads.front().ended().exit_code()));
     if (stopped) process_.stop_by_job_control();
     for (size_t i = 0; i < frames.size(); ++i) {
       trace::Tracee& thread = *process_.threads()[i];
       const Step thread_step("thread {}", thread.tid());
       for (const auto& action : thread_work_[i].plan.outside) action(thread);
     }
-    if (image_.threads.front().has_ended())
-      process_.end_leader(gadget, static_cast<int>(image_.threads.front().ended().exit_code()));
   }
 
   const tree::ProcessImage& image_;

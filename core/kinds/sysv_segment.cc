@@ -129,6 +129,7 @@ void OpenFiles::enter_segment(HostPid pid, int id, const std::string& door, imag
   if (sys::is_on_hugetlbfs(fd.get()))
     message.set_huge_page_shift(
         static_cast<uint32_t>(std::countr_zero(static_cast<uint64_t>(file->status.st_blksize))));
+  file->status.st_mtim = {};  // of no file that anybody could ask
   message.set_ghost(enter_ghost(*file));
   segments_.push_back(std::move(message));
 }

@@ -64,7 +64,10 @@ void Scenario::restored(int rounds) {
     std::string images = directory_ + "/images-" + std::to_string(round);
     dump_kill_restore(images, rounds == 1);
     if (round == 0) expect_success(run_engine({"verify", images}));
-    if (rounds > 1) settle();
+    if (rounds > 1) {
+      settle();
+      remember();  // it has run since, and may have touched a page more of its stack
+    }
   }
   finish();
 }
