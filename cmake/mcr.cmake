@@ -29,6 +29,12 @@ if(MCR_SANITIZE)
   target_compile_options(mcr_flags INTERFACE -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
   target_link_options(mcr_flags INTERFACE -fsanitize=address,undefined)
 endif()
+if(MCR_FUZZ)  # clang; every object counts what it executes, the fuzz targets get libFuzzer's main
+  target_compile_options(mcr_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer
+    -fno-sanitize-recover=undefined -fno-sanitize=function,vptr -g1 -Wno-unknown-warning-option
+    $<$<COMPILE_LANGUAGE:CXX>:-include${CMAKE_SOURCE_DIR}/tests/fuzz/source_location_clang14.h>)
+  target_link_options(mcr_flags INTERFACE -fsanitize=address,undefined)
+endif()
 if(MCR_PORTABLE)
   target_link_options(mcr_flags INTERFACE -static-libstdc++ -static-libgcc)
   set(MCR_FMT fmt::fmt-header-only)

@@ -1,6 +1,7 @@
 #include <fcntl.h>
 
 #include <map>
+#include <set>
 #include <system_error>
 
 #include "core/base/error.h"
@@ -54,6 +55,7 @@ struct ImageReader::Impl {
   image::Inventory inventory;
   std::string image_id;
   std::map<std::string, const image::FileSummary*> files;
+  std::set<std::string> read;  // files that were asked for
 
   explicit Impl(const std::string& path);
   std::optional<UniqueFd> open_file(const std::string& name) const;
@@ -141,6 +143,7 @@ RecordReader ImageReader::records(const std::string& name) const {
   const image::FileSummary& file = impl_->summary(name);
   const UniqueFd fd = impl_->open_listed(file);
   impl_->check_id(name, read_header(fd.get(), name).image_id);
+  impl_->read.insert(name);
   std::string bytes = read_listed(fd.get(), file);
   const uint64_t computed = checksum_of(bytes.data(), bytes.size());
   if (computed != file.checksum()) find_damage(bytes, file, computed);
@@ -151,7 +154,18 @@ UniqueFd ImageReader::pages(const std::string& name) const {
   const image::FileSummary& file = impl_->summary(name);
   UniqueFd fd = impl_->open_listed(file);
   impl_->check_id(name, read_page_header(fd.get(), name).image_id);
+  impl_->read.insert(name);
   return fd;
+}
+
+void ImageReader::check_unread() const {
+  for (const auto& [name, file] : impl_->files) {
+    if (impl_->read.contains(name)) continue;
+    if (file->checksum() == 0)
+      pages(name);
+    else
+      records(name);
+  }
 }
 
 }  // namespace mcr::images

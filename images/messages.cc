@@ -38,6 +38,13 @@ const google::protobuf::Descriptor* find_message(std::string_view full_name) {
   return pool->FindMessageTypeByName(std::string(full_name));
 }
 
+std::vector<const google::protobuf::Descriptor*> all_messages() {
+  std::vector<const google::protobuf::Descriptor*> all;
+  for (const auto* one : linked_files())
+    for (int i = 0; i < one->file()->message_type_count(); ++i) all.push_back(one->file()->message_type(i));
+  return all;
+}
+
 std::unique_ptr<google::protobuf::Message> new_message(const google::protobuf::Descriptor* type) {
   auto* factory = google::protobuf::MessageFactory::generated_factory();
   return std::unique_ptr<google::protobuf::Message>(factory->GetPrototype(type)->New());

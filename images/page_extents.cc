@@ -100,4 +100,15 @@ void check_page_file(int fd, const std::string& name, uint64_t size, std::vector
   check.check_zeros(at, size);
 }
 
+void check_gaps(int fd, const std::string& name, uint64_t size, std::vector<std::pair<uint64_t, uint64_t>> stretches) {
+  std::sort(stretches.begin(), stretches.end());
+  PageFileCheck check(fd, name);
+  uint64_t at = kPageFileHeader;
+  for (const auto& [offset, bytes] : stretches) {
+    check.check_zeros(at, offset);
+    at = std::max(at, offset + bytes);
+  }
+  check.check_zeros(at, size);
+}
+
 }  // namespace mcr::images

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace mcr::images {
@@ -18,5 +19,9 @@ struct PageExtent {
 // Reads the file from kPageFileHeader to `size`: every chunk against its checksum; bytes that belong to no extent must
 // be zero; extents must lie inside the file and not overlap. Throws at the first bad chunk.
 void check_page_file(int fd, const std::string& name, uint64_t size, std::vector<PageExtent> extents);
+
+// Only the last of that: bytes that belong to none of the stretches (offset, bytes) are zero. For readers that check
+// the chunks when they use them. The stretches lie inside the file and apart from each other.
+void check_gaps(int fd, const std::string& name, uint64_t size, std::vector<std::pair<uint64_t, uint64_t>> stretches);
 
 }  // namespace mcr::images

@@ -103,6 +103,9 @@ class ImageReader {
   RecordReader records(const std::string& name) const;  // checks size and checksum against the inventory first
   UniqueFd pages(const std::string& name) const;        // checks header and size; chunks are the caller's to check
   bool has(const std::string& name) const;
+  // Every file that was not asked for yet: size, header and, of records, the checksum. So a restore refuses what is
+  // damaged even where it would never look.
+  void check_unread() const;
   const std::string& directory() const;
 
  private:

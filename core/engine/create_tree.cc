@@ -65,6 +65,16 @@ size_t bytes_of_signals(const tree::ProcessImage& process) {
   return bytes;
 }
 
+// Room for the calls and buffers of the other facets: none needs more than so many times its message.
+size_t bytes_for_state(const tree::ProcessImage& process) {
+  constexpr size_t kTimes = 32;
+  size_t bytes = 0;
+  for (const auto& any : process.core.facets()) bytes += any.value().size();
+  for (const auto& thread : process.threads)
+    for (const auto& any : thread.facets()) bytes += any.value().size();
+  return bytes * kTimes;
+}
+
 class TreeCreator {
  public:
   TreeCreator(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
@@ -97,8 +107,8 @@ class TreeCreator {
     std::vector<image::Vma> all;
     for (const auto& image : images_) {
       if (image.core.zombie()) continue;
-      most = std::max(
-          most, image.threads.size() * kBytesPerThread + bytes_of_signals(image) + SeccompInstallation(image).bytes());
+      most = std::max(most, image.threads.size() * kBytesPerThread + bytes_of_signals(image) + bytes_for_state(image) +
+                                SeccompInstallation(image).bytes());
       for (const auto& vma : image.vmas) {
         image::Vma& place = all.emplace_back();
         place.set_start(vma.start()), place.set_end(vma.end());

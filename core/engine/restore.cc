@@ -121,6 +121,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation)});
   std::vector<tree::ProcessImage> images;
   for (const int32_t pid : reader.inventory().pids()) images.push_back(tree::read_process(pid, reader));
+  check_unused_bytes(reader, images);
   std::vector<Problem> problems;
   check_host(reader.inventory(), images, files, options, problems);
   if (!problems.empty())

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 #include <set>
 #include <sstream>
 
@@ -14,6 +15,7 @@
 #include "core/engine/extended_state.h"
 #include "core/engine/install_seccomp.h"
 #include "core/engine/process_limits.h"
+#include "core/facets/facet.h"
 #include "core/mem/aio_ring.h"
 #include "core/mem/vdso.h"
 #include "core/mem/vma_flags.h"
@@ -23,10 +25,13 @@
 #include "core/sys/process.h"
 #include "core/sys/ptrace.h"
 #include "core/trace/frozen_tree.h"
+#include "images/page_extents.h"
 #include "images/proto/facets.pb.h"
 
 namespace mcr::engine {
 namespace {
+
+constexpr size_t kMostVdso = 1 << 20;
 
 void check_pid(pid_t wanted, std::vector<Problem>& problems) {
   const auto text = sys::try_read_text(fmt::format("/proc/{}/stat", wanted));
@@ -124,6 +129,17 @@ void check_locks(const tree::ProcessImage& p, std::vector<Problem>& problems) {
                       "raise the limit before the restore (ulimit -l), or give CAP_IPC_LOCK"});
 }
 
+// One more than the highest: the parasite's socket.
+void check_descriptors(const tree::ProcessImage& p, std::vector<Problem>& problems) {
+  int64_t highest = 0;
+  for (const auto& descriptor : p.descriptors) highest = std::max<int64_t>(highest, descriptor.fd());
+  const rlimit own = sys::limit_of_self(RLIMIT_NOFILE);
+  if (static_cast<uint64_t>(highest) + 1 >= own.rlim_cur)
+    problems.push_back({fmt::format("descriptor {}", highest),
+                        fmt::format("is beyond the limit of open files of this shell, {}", own.rlim_cur),
+                        fmt::format("ulimit -n {}", highest + 2)});
+}
+
 // Their ids can be chosen since 6.15.
 void check_timers(const tree::ProcessImage& p, std::vector<Problem>& problems) {
   for (const auto& facet : p.core.facets()) {
@@ -194,10 +210,53 @@ void check_session(const image::Inventory& inventory, const RestoreOptions& opti
     problems.push_back({"image", "was made with --shell-job", "give --shell-job to restore it on this terminal"});
 }
 
+// What the image itself says, before this host is asked anything: throws at the first thing that cannot be.
+void check_state(const image::Inventory& inventory, const tree::ProcessImage& p, const kinds::OpenedFiles& files) {
+  const Step step("process {}", p.core.pid());
+  if (inventory.vdso().content().size() > kMostVdso)
+    throw Error(Fault::image, fmt::format("inventory.img: a vdso of {} bytes", inventory.vdso().content().size()));
+  for (const auto& symbol : inventory.vdso().symbols())
+    if (symbol.offset() > inventory.vdso().content().size())
+      throw Error(Fault::image, fmt::format("inventory.img: the vdso's {:.64} lies outside of it", symbol.name()));
+  if (p.core.zombie()) return;
+  const auto all = facets::process_facets();
+  for (const auto& any : p.core.facets())
+    for (const auto& facet : all) facet->check(any);
+  const auto of_threads = facets::thread_facets();
+  for (const auto& thread : p.threads) {
+    const Step thread_step("thread {}", thread.tid());
+    for (const auto& any : thread.facets())
+      for (const auto& facet : of_threads) facet->check(any);
+  }
+  files.object(p.map.exe_file());
+  files.object(p.fs.cwd_file());
+  files.object(p.fs.root_file());
+  for (const auto& vma : p.vmas)
+    if (vma.file() != 0) files.object(vma.file());
+  for (const auto& descriptor : p.descriptors) files.object(descriptor.file());
+}
+
 }  // namespace
+
+void check_unused_bytes(const images::ImageReader& reader, const std::vector<tree::ProcessImage>& processes) {
+  std::map<std::string, std::vector<std::pair<uint64_t, uint64_t>>> used;  // by file
+  for (const auto& p : processes) {
+    if (p.core.zombie()) continue;
+    auto& stretches = used[p.map.pages_file()];
+    for (const auto& run : p.runs) stretches.emplace_back(run.offset(), run.bytes());
+  }
+  for (auto& [name, stretches] : used) {
+    const UniqueFd pages = reader.pages(name);
+    const auto size = static_cast<uint64_t>(sys::stat_fd(pages.get()).st_size);
+    images::check_gaps(pages.get(), name, size, std::move(stretches));
+  }
+  reader.check_unread();
+}
 
 void check_host(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
                 const kinds::OpenedFiles& files, const RestoreOptions& options, std::vector<Problem>& problems) {
+  for (const tree::ProcessImage& p : processes) check_state(inventory, p, files);
+
   for (const pid_t helper : helper_pids(processes, options.shell_job)) check_pid(helper, problems);
   for (const tree::ProcessImage& p : processes) {
     check_ids(p, problems);
@@ -205,6 +264,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
     check_limits(p, problems);
     check_locks(p, problems);
     check_process_control(p, problems);
+    check_descriptors(p, problems);
     check_timers(p, problems);
     check_registers(inventory, p, problems);
     check_seccomp(p, problems);

@@ -220,6 +220,7 @@ class ProcessRestorer : public RestoringProcess {
       const f_owner_ex owner{static_cast<__pid_type>(object.owner_type()), object.owner_pid()};
       batch.add("fcntl(F_SETOWN_EX)", SYS_fcntl,
                 {static_cast<uint64_t>(d->fd()), F_SETOWN_EX, batch.put_value(owner).get()});
+      flush_if_full();
     }
     channel().run(batch);
   }

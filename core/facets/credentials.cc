@@ -7,12 +7,14 @@
 #include <algorithm>
 
 #include "core/facets/factories.h"
+#include "core/facets/value_check.h"
 #include "images/proto/facets.pb.h"
 
 namespace mcr::facets {
 namespace {
 
 constexpr uint64_t kNoSetuidFixup = 1 << 2;  // SECBIT_NO_SETUID_FIXUP: a change of uid leaves the capabilities alone
+constexpr int kMostGroups = 65536;           // NGROUPS_MAX
 constexpr int kCapabilities = 41;            // CAP_CHECKPOINT_RESTORE is the last as of 6.18
 
 struct CapabilityHeader {
@@ -80,6 +82,18 @@ void pack(const procfs::Status& s, uint32_t securebits, google::protobuf::Any& o
 class CredentialsFacet : public ThreadFacet {
  public:
   void dump(const ThreadView& view, google::protobuf::Any& out) override { pack(view.status, view.securebits, out); }
+  void check(const google::protobuf::Any& from) const override {
+    image::Credentials m;
+    if (!from.UnpackTo(&m)) return;
+    // setresuid(2) takes -1 for "leave as it is": the process would keep the engine's.
+    for (const uint32_t id : {m.uid(), m.euid(), m.suid(), m.fsuid()}) require_value(id != UINT32_MAX, "uid", id);
+    for (const uint32_t id : {m.gid(), m.egid(), m.sgid(), m.fsgid()}) require_value(id != UINT32_MAX, "gid", id);
+    require_value(m.groups_size() <= kMostGroups, "the number of groups", m.groups_size());
+    for (const uint32_t id : m.groups()) require_value(id != UINT32_MAX, "groups", id);
+    require_value(m.securebits() <= 0xff, "securebits", m.securebits());
+    require_value((m.cap_effective() & ~m.cap_permitted()) == 0, "cap_effective", m.cap_effective());
+    require_value((m.cap_ambient() & ~(m.cap_permitted() & m.cap_inheritable())) == 0, "cap_ambient", m.cap_ambient());
+  }
   bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {
     image::Credentials message;
     if (!from.UnpackTo(&message)) return false;

@@ -24,6 +24,7 @@ namespace mcr::facets {
 struct TimerSignals {
   std::map<int, image::PosixTimer> timers;  // of the process, by id
   std::set<int> pending;                    // those whose signal waits to be taken
+  std::map<int, int> users;                 // how many timers send a signal, by signal
   std::set<pid_t> threads;                  // of the process
   bool real = false;                        // time has passed meanwhile (--timers real): `gone_ns` since the dump
   int64_t gone_ns = 0;
@@ -51,6 +52,9 @@ class ProcessFacet {
   virtual ~ProcessFacet() = default;
   virtual void ask(inject::Batch& batch, const ProcessView& view) = 0;
   virtual void collect(const inject::Batch& batch, const ProcessView& view, google::protobuf::Any& out) = 0;
+  // Before anything is created: throws Fault::image when the message is its own and holds what no kernel could have
+  // had.
+  virtual void check(const google::protobuf::Any&) const {}
   virtual bool restore(const google::protobuf::Any& from, ProcessPlan& plan) = 0;  // false: not mine
 };
 std::vector<std::unique_ptr<ProcessFacet>> process_facets();
@@ -79,6 +83,7 @@ class ThreadFacet {
  public:
   virtual ~ThreadFacet() = default;
   virtual void dump(const ThreadView& view, google::protobuf::Any& out) = 0;
+  virtual void check(const google::protobuf::Any&) const {}                       // as for a process
   virtual bool restore(const google::protobuf::Any& from, ThreadPlan& plan) = 0;  // false: not mine
 };
 std::vector<std::unique_ptr<ThreadFacet>> thread_facets();

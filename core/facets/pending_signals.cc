@@ -36,7 +36,7 @@ siginfo_t unpack(const std::string& bytes) {
   siginfo_t info{};
   if (bytes.size() != sizeof info) throw Error(Fault::image, "a pending signal has the wrong size");
   std::memcpy(&info, bytes.data(), sizeof info);
-  if (info.si_signo < 1 || info.si_signo > 64)
+  if (info.si_signo < 1 || info.si_signo > 64 || info.si_signo == SIGKILL)
     throw Error(Fault::image, fmt::format("pending signal {}", info.si_signo));
   return info;
 }
@@ -68,6 +68,11 @@ class SharedSignalsFacet : public ProcessFacet {
   void collect(const inject::Batch&, const ProcessView& view, google::protobuf::Any& out) override {
     pack(sys::peek_signals(view.leader.tid(), true), view.status.shared_pending, out);
   }
+  void check(const google::protobuf::Any& from) const override {
+    image::PendingSignals message;
+    if (!from.UnpackTo(&message)) return;
+    for (const std::string& bytes : message.siginfo()) unpack(bytes);
+  }
   // The first facet with this message is the process', the others are the threads': told apart by where they stand.
   bool restore(const google::protobuf::Any& from, ProcessPlan& plan) override {
     image::PendingSignals message;
@@ -87,6 +92,11 @@ class ThreadSignalsFacet : public ThreadFacet {
       pack(sys::peek_signals(view.thread.tid(), false), view.status.sig_pending, out);
     else
       pack({}, 0, out);
+  }
+  void check(const google::protobuf::Any& from) const override {
+    image::PendingSignals message;
+    if (!from.UnpackTo(&message)) return;
+    for (const std::string& bytes : message.siginfo()) unpack(bytes);
   }
   bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {
     image::PendingSignals message;

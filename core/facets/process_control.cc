@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/facets/factories.h"
+#include "core/facets/value_check.h"
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
 #include "images/proto/facets.pb.h"
@@ -100,6 +101,16 @@ class ProcessControlFacet : public ProcessFacet {
       message.set_autogroup_nice(*nice);
     if (const auto uid = try_number(view.pid, "loginuid", 10)) message.set_login_uid(static_cast<uint32_t>(*uid));
     out.PackFrom(message);
+  }
+
+  void check(const google::protobuf::Any& from) const override {
+    image::ProcessControl m;
+    if (!from.UnpackTo(&m)) return;
+    require_value(m.dumpable() >= 0 && m.dumpable() <= 2, "dumpable", m.dumpable());
+    require_value(m.mdwe() <= 3, "mdwe", m.mdwe());
+    require_value(m.io_flusher() >= 0 && m.io_flusher() <= 1, "io_flusher", m.io_flusher());
+    require_value(m.coredump_filter() <= 0x1ff, "coredump_filter", m.coredump_filter());
+    require_value(m.oom_score_adj() >= -1000 && m.oom_score_adj() <= 1000, "oom_score_adj", m.oom_score_adj());
   }
 
   bool restore(const google::protobuf::Any& from, ProcessPlan& plan) override {

@@ -4,6 +4,7 @@
 #include <sys/syscall.h>
 
 #include "core/facets/factories.h"
+#include "core/facets/value_check.h"
 #include "core/sys/file.h"
 #include "images/proto/facets.pb.h"
 
@@ -22,6 +23,15 @@ class ResourceLimitsFacet : public ProcessFacet {
       added->set_hard(limit.hard);
     }
     out.PackFrom(message);
+  }
+  void check(const google::protobuf::Any& from) const override {
+    image::ResourceLimits message;
+    if (!from.UnpackTo(&message)) return;
+    require_value(message.limits_size() <= RLIM_NLIMITS, "the number of limits", message.limits_size());
+    for (const auto& limit : message.limits()) {
+      require_value(limit.resource() >= 0 && limit.resource() < RLIM_NLIMITS, "resource", limit.resource());
+      require_value(limit.soft() <= limit.hard(), "soft (above hard)", limit.soft());
+    }
   }
   bool restore(const google::protobuf::Any& from, ProcessPlan& plan) override {
     image::ResourceLimits message;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "core/facets/factories.h"
+#include "core/facets/value_check.h"
 #include "core/sys/file.h"
 #include "images/proto/facets.pb.h"
 
@@ -51,6 +52,15 @@ class SchedulingFacet : public ThreadFacet {
     message.set_ioprio(sys::io_priority_of(tid));
     message.set_timer_slack_ns(view.timer_slack_ns);
     out.PackFrom(message);
+  }
+  void check(const google::protobuf::Any& from) const override {
+    image::Scheduling m;
+    if (!from.UnpackTo(&m)) return;
+    require_value(m.policy() <= 7, "policy", m.policy());  // SCHED_EXT is the last as of 6.18
+    require_value(m.nice() >= -20 && m.nice() <= 19, "nice", m.nice());
+    require_value(m.priority() <= 99, "priority", m.priority());
+    require_value(m.affinity().size() <= 1024 && m.affinity().size() % 8 == 0, "affinity's size", m.affinity().size());
+    require_value(m.ioprio() >= 0 && m.ioprio() <= 0xffff, "ioprio", m.ioprio());
   }
   bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {
     image::Scheduling message;

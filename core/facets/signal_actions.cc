@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 
 #include "core/facets/factories.h"
+#include "core/facets/value_check.h"
 #include "images/proto/facets.pb.h"
 
 namespace mcr::facets {
@@ -38,6 +39,18 @@ class SignalActionsFacet : public ProcessFacet {
       added->set_mask(action.mask);
     }
     out.PackFrom(message);
+  }
+
+  void check(const google::protobuf::Any& from) const override {
+    image::SignalActions message;
+    if (!from.UnpackTo(&message)) return;
+    require_value(message.actions_size() <= kSignals, "the number of actions", message.actions_size());
+    for (const auto& action : message.actions()) {
+      const bool can_be_set = action.signal() != SIGKILL && action.signal() != SIGSTOP;
+      require_value(bounds::is_signal(action.signal()) && can_be_set, "signal", action.signal());
+      require_value(bounds::is_user_address(action.handler()), "handler", action.handler());
+      require_value(bounds::is_user_address(action.restorer()), "restorer", action.restorer());
+    }
   }
 
   bool restore(const google::protobuf::Any& from, ProcessPlan& plan) override {

@@ -5,11 +5,14 @@
 #include <sys/syscall.h>
 
 #include "core/facets/factories.h"
+#include "core/facets/value_check.h"
 #include "core/sys/ptrace.h"
 #include "images/proto/facets.pb.h"
 
 namespace mcr::facets {
 namespace {
+
+constexpr uint64_t kRobustHead = 24;  // sizeof(struct robust_list_head)
 
 class SignalStateFacet : public ThreadFacet {
  public:
@@ -20,6 +23,13 @@ class SignalStateFacet : public ThreadFacet {
     message.set_altstack_size(view.probe.altstack_size);
     message.set_altstack_flags(view.probe.altstack_flags & ~static_cast<uint32_t>(SS_ONSTACK));
     out.PackFrom(message);
+  }
+  void check(const google::protobuf::Any& from) const override {
+    image::SignalState m;
+    if (!from.UnpackTo(&m)) return;
+    constexpr uint32_t kKnown = SS_DISABLE | 1u << 31;  // SS_AUTODISARM
+    require_value(bounds::is_user_range(m.altstack_address(), m.altstack_size()), "altstack_size", m.altstack_size());
+    require_value((m.altstack_flags() & ~kKnown) == 0, "altstack_flags", m.altstack_flags());
   }
   bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {
     image::SignalState message;
@@ -51,6 +61,17 @@ class ThreadPointersFacet : public ThreadFacet {
     message.set_rseq_flags(rseq.flags);
     out.PackFrom(message);
   }
+  void check(const google::protobuf::Any& from) const override {
+    image::ThreadPointers m;
+    if (!from.UnpackTo(&m)) return;
+    require_value(bounds::is_user_address(m.clear_child_tid()), "clear_child_tid", m.clear_child_tid());
+    require_value(bounds::is_user_address(m.robust_list()), "robust_list", m.robust_list());
+    require_value(m.robust_list() == 0 || m.robust_list_length() == kRobustHead, "robust_list_length",
+                  m.robust_list_length());
+    require_value(bounds::is_user_range(m.rseq_address(), m.rseq_size()), "rseq_address", m.rseq_address());
+    require_value(m.rseq_address() % 32 == 0, "rseq_address", m.rseq_address());
+    require_value(m.rseq_flags() == 0, "rseq_flags", m.rseq_flags());
+  }
   bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {
     image::ThreadPointers message;
     if (!from.UnpackTo(&message)) return false;
@@ -70,6 +91,11 @@ class ThreadControlFacet : public ThreadFacet {
     image::ThreadControl message;
     message.set_parent_death_signal(view.probe.parent_death_signal);
     out.PackFrom(message);
+  }
+  void check(const google::protobuf::Any& from) const override {
+    image::ThreadControl m;
+    if (!from.UnpackTo(&m)) return;
+    require_value(bounds::is_signal_or_none(m.parent_death_signal()), "parent_death_signal", m.parent_death_signal());
   }
   // After the credentials: changing them clears it.
   bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {

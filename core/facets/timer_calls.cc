@@ -80,6 +80,7 @@ void note_timers(const Facets& facets, TimerSignals& all) {
       check(timer);
       if (!all.timers.emplace(timer.id(), timer).second)
         throw Error(Fault::image, fmt::format("POSIX timer {} is there twice", timer.id()));
+      if (has_own_signal(timer)) ++all.users[timer.signal()];
     }
   }
 }
@@ -130,9 +131,8 @@ bool is_armed_in_place(const image::PosixTimer& timer, const TimerSignals& all) 
 
 bool must_take_a_signal(const image::PosixTimer& timer, const TimerSignals& all) {
   // Which of two timers a signal came from could not be chosen.
-  const auto same_signal = std::ranges::count_if(all.timers, [&](const auto& other) {
-    return has_own_signal(other.second) && other.second.signal() == timer.signal();
-  });
+  const auto users = all.users.find(timer.signal());
+  const int same_signal = users == all.users.end() ? 0 : users->second;
   return same_signal == 1 && timer.overrun() > 0 && has_own_signal(timer) && !all.counted_ids &&
          !all.pending.contains(timer.id()) && timer.interval_ns() > 0 && timer.value_ns() > 0 &&
          timer.value_ns() <= timer.interval_ns() && wall_clock(timer.clock()) &&

@@ -10,6 +10,7 @@
 #include "core/base/error.h"
 #include "core/facets/factories.h"
 #include "core/facets/timer_calls.h"
+#include "core/facets/value_check.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
 #include "images/proto/facets.pb.h"
@@ -65,6 +66,16 @@ class IntervalTimersFacet : public ProcessFacet {
     message.set_read_unix_ns(unix_now());
     out.PackFrom(message);
   }
+  void check(const google::protobuf::Any& from) const override {
+    image::IntervalTimers message;
+    if (!from.UnpackTo(&message)) return;
+    require_value(message.timers_size() <= 3, "the number of interval timers", message.timers_size());
+    for (const auto& timer : message.timers()) {
+      require_value(timer.which() >= 0 && timer.which() <= 2, "which", timer.which());
+      require_value(timer.value_us() >= 0, "value_us", timer.value_us());
+      require_value(timer.interval_us() >= 0, "interval_us", timer.interval_us());
+    }
+  }
   bool restore(const google::protobuf::Any& from, ProcessPlan& plan) override {
     image::IntervalTimers message;
     if (!from.UnpackTo(&message)) return false;
@@ -110,6 +121,21 @@ class PosixTimersFacet : public ProcessFacet {
     }
     message.set_read_unix_ns(unix_now());
     out.PackFrom(message);
+  }
+  void check(const google::protobuf::Any& from) const override {
+    image::PosixTimers message;
+    if (!from.UnpackTo(&message)) return;
+    std::set<int> ids;
+    for (const auto& timer : message.timers()) {
+      require_value(timer.id() >= 0 && ids.insert(timer.id()).second, "id", timer.id());
+      const bool notifies =
+          timer.notify() == SIGEV_SIGNAL || timer.notify() == SIGEV_THREAD || timer.notify() == SIGEV_THREAD_ID;
+      require_value(notifies || timer.notify() == SIGEV_NONE, "notify", timer.notify());
+      require_value(!notifies || bounds::is_signal(timer.signal()), "signal", timer.signal());
+      require_value(timer.notify_tid() >= 0 && timer.notify_tid() <= bounds::kMaxPid, "notify_tid", timer.notify_tid());
+      require_value(timer.value_ns() >= 0, "value_ns", timer.value_ns());
+      require_value(timer.interval_ns() >= 0, "interval_ns", timer.interval_ns());
+    }
   }
   bool restore(const google::protobuf::Any& from, ProcessPlan& plan) override {
     image::PosixTimers message;

@@ -33,6 +33,11 @@ std::string find_in_notes(const std::vector<unsigned char>& notes) {
   return {};
 }
 
+// The offset comes from the file; one that no file can have is none of an error's worth.
+bool read_at(int fd, void* data, size_t size, uint64_t offset) {
+  return offset <= INT64_MAX - size && sys::pread_some(fd, data, size, offset) == size;
+}
+
 }  // namespace
 
 std::string read_build_id(const std::string& path) {
@@ -40,15 +45,14 @@ std::string read_build_id(const std::string& path) {
   const auto fd = sys::probe_open(path, O_RDONLY | O_NONBLOCK, code);
   if (!fd) return {};
   Elf64_Ehdr header;
-  if (sys::pread_some(fd->get(), &header, sizeof header, 0) != sizeof header) return {};
+  if (!read_at(fd->get(), &header, sizeof header, 0)) return {};
   if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64) return {};
   for (unsigned i = 0; i < header.e_phnum && i < 64; ++i) {
     Elf64_Phdr segment;
-    if (sys::pread_some(fd->get(), &segment, sizeof segment, header.e_phoff + i * sizeof segment) != sizeof segment)
-      return {};
+    if (!read_at(fd->get(), &segment, sizeof segment, header.e_phoff + i * sizeof segment)) return {};
     if (segment.p_type != PT_NOTE || segment.p_filesz > 65536) continue;
     std::vector<unsigned char> notes(segment.p_filesz);
-    if (sys::pread_some(fd->get(), notes.data(), notes.size(), segment.p_offset) != notes.size()) continue;
+    if (!read_at(fd->get(), notes.data(), notes.size(), segment.p_offset)) continue;
     if (auto id = find_in_notes(notes); !id.empty()) return id;
   }
   return {};

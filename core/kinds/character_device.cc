@@ -44,6 +44,11 @@ class CharacterDeviceKind : public Kind {
   void check(const image::FileObject& object, const OpenedFiles&, std::vector<Problem>& problems) const override {
     image::CharDevice message;
     if (!object.body().UnpackTo(&message)) return problems.push_back({"device", "its record is unreadable", {}});
+    if (!is_stateless(makedev(message.major(), message.minor())))
+      return problems.push_back(
+          {message.path(),
+           fmt::format("is device {}:{}, none that is ever saved", message.major(), message.minor()),
+           {}});
     const auto status = sys::try_stat(message.path());
     if (!status || !S_ISCHR(status->st_mode) || status->st_rdev != makedev(message.major(), message.minor()))
       problems.push_back({message.path(),

@@ -97,8 +97,9 @@ void store_content(int source, int content, image::Ghost& ghost) {
 
 void read_content(const images::ImageReader& reader, const image::Ghost& ghost, const TakePiece& take) {
   const UniqueFd content = reader.pages(ghost.content_file());
-  std::vector<std::byte> buffer(images::kChunkBytes);
+  std::vector<std::byte> buffer;
   for (const auto& extent : ghost.extents()) {
+    buffer.resize(extent.chunk_bytes());
     if (extent.file_offset() > ghost.size() || extent.bytes() > ghost.size() - extent.file_offset())
       throw Error(Fault::image, fmt::format("{}: an extent lies outside of its file", ghost.content_file()),
                   "the image is damaged: use another copy");

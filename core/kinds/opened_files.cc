@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "core/base/log.h"
+#include "core/kinds/files_check.h"
 #include "core/kinds/memfd.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
@@ -10,19 +11,33 @@
 #include "core/sys/process.h"
 
 namespace mcr::kinds {
+namespace {
+
+template <typename Record>
+void enter(std::map<uint32_t, Record>& records, Record record, const char* what) {
+  const uint32_t id = record.id();
+  if (!records.emplace(id, std::move(record)).second)
+    throw Error(Fault::image, fmt::format("files.img: {} {} is described twice", what, id),
+                "the image is damaged or was made by a faulty program");
+}
+
+}  // namespace
 
 OpenedFiles::OpenedFiles(const images::ImageReader& reader, RestorePolicy policy) : reader_(reader), policy_(policy) {
   auto records = reader.records("files.img");
   while (const auto type = records.next_type()) {
     if (*type == image::FileObject::descriptor()->full_name()) {
       auto object = records.read<image::FileObject>();
-      objects_.emplace(object.id(), std::move(object));
+      check_object(object);
+      enter(objects_, std::move(object), "object");
     } else if (*type == image::Ghost::descriptor()->full_name()) {
       auto ghost = records.read<image::Ghost>();
-      ghosts_.emplace(ghost.id(), std::move(ghost));
+      check_ghost(ghost, reader);
+      enter(ghosts_, std::move(ghost), "deleted file");
     } else if (*type == image::PipeData::descriptor()->full_name()) {
       auto data = records.read<image::PipeData>();
-      pipe_data_.emplace(data.id(), std::move(data));
+      check_pipe_data(data);
+      enter(pipe_data_, std::move(data), "pipe content");
     } else if (*type == image::SysvSegment::descriptor()->full_name()) {
       segments_.add(records.read<image::SysvSegment>());
     } else {
@@ -102,6 +117,21 @@ namespace {
 
 constexpr const char* kGhostMark = "user.mini-criu.deleted-file";
 
+// A name that an open file has for as long as this lives.
+class PassingName {
+ public:
+  PassingName(int fd, std::string path) : path_(std::move(path)) { sys::link_open_file(fd, path_); }
+  ~PassingName() {
+    if (!sys::try_unlink_at(AT_FDCWD, path_)) log::warning("kinds", "{} could not be removed again", path_);
+  }
+  PassingName(const PassingName&) = delete;
+  PassingName& operator=(const PassingName&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
 // A file that has `path` as its last name, and has it no more: /proc shows the name and "(deleted)". It needs the name
 // for an instant. Should we be killed in it, the mark on the file tells the next restore whose it is.
 UniqueFd make_deleted_file(const std::string& path) {
@@ -111,9 +141,11 @@ UniqueFd make_deleted_file(const std::string& path) {
   std::string name = path;
   if (sys::has_attribute(name, kGhostMark)) sys::unlink_at(AT_FDCWD, name);
   if (sys::try_stat(name, false)) name += fmt::format(".mini-criu-{}", sys::own_pid());
-  sys::link_open_file(unnamed.get(), name);
-  UniqueFd named = sys::open(name, O_RDWR | O_NOFOLLOW);
-  sys::unlink_at(AT_FDCWD, name);
+  UniqueFd named;
+  {
+    const PassingName passing(unnamed.get(), name);
+    named = sys::open(passing.path(), O_RDWR | O_NOFOLLOW);
+  }
   if (is_marked) sys::remove_attribute(named.get(), kGhostMark);
   return named;
 }

@@ -18,6 +18,7 @@ namespace {
 
 using image::Vma;
 
+constexpr size_t kMostName = 128;  // of a symbol; those of the kernel have some 30 bytes
 constexpr size_t kJumpBytes = 12;  // movabs $target, %rax; jmp *%rax
 
 template <typename T>
@@ -61,9 +62,13 @@ VdsoSymbols parse_vdso(std::span<const std::byte> image) {
   const auto header = at<Elf64_Ehdr>(image, 0);
   if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0) throw Error(Fault::image, "the vdso is no ELF image");
   VdsoSymbols symbols;
-  symbols.image_bytes = header.e_shoff + static_cast<uint64_t>(header.e_shnum) * header.e_shentsize;
-  if (symbols.image_bytes > image.size()) throw Error(Fault::image, "the vdso is cut short");
-  for (unsigned i = 0; i < header.e_shnum; ++i) {
+  const uint64_t sections = static_cast<uint64_t>(header.e_shnum) * header.e_shentsize;
+  if (header.e_shoff > image.size() || sections > image.size() - header.e_shoff)
+    throw Error(Fault::image, "the vdso is cut short");
+  if (header.e_shnum != 0 && header.e_shentsize != sizeof(Elf64_Shdr))
+    throw Error(Fault::image, fmt::format("the vdso has sections of {} bytes", header.e_shentsize));
+  symbols.image_bytes = header.e_shoff + sections;
+  for (unsigned i = 0; i < header.e_shnum && symbols.entries.empty(); ++i) {  // there is one table of symbols
     const auto section = at<Elf64_Shdr>(image, header.e_shoff + i * uint64_t{header.e_shentsize});
     if (section.sh_type != SHT_DYNSYM) continue;
     const auto strings = at<Elf64_Shdr>(image, header.e_shoff + section.sh_link * uint64_t{header.e_shentsize});
@@ -73,7 +78,9 @@ VdsoSymbols parse_vdso(std::span<const std::byte> image) {
       const uint64_t name = strings.sh_offset + symbol.st_name;
       if (name >= image.size()) throw Error(Fault::image, "the vdso is damaged");
       const auto* text = reinterpret_cast<const char*>(image.data() + name);
-      symbols.entries.emplace_back(std::string(text, ::strnlen(text, image.size() - name)), symbol.st_value);
+      const size_t length = ::strnlen(text, std::min(image.size() - name, kMostName + 1));
+      if (length > kMostName) throw Error(Fault::image, "the vdso has a symbol with a name that never ends");
+      symbols.entries.emplace_back(std::string(text, length), symbol.st_value);
     }
   }
   return symbols;
@@ -161,7 +168,8 @@ void write_redirections(inject::NewProcess& process, const std::vector<Vma>& vma
     if (found == symbols.entries.end())
       throw Error(Fault::refused, fmt::format("this kernel's vdso has no {}", old.name()),
                   "restore on a kernel that has it");
-    if (old.offset() + kJumpBytes > bytes) throw Error(Fault::image, "a vdso symbol lies outside of the vdso");
+    if (old.offset() > bytes || bytes - old.offset() < kJumpBytes)
+      throw Error(Fault::image, "a vdso symbol lies outside of the vdso");
     const uint64_t target = live + found->second;
     const unsigned char jump[kJumpBytes] = {0x48, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xe0};
     std::memcpy(image.data() + old.offset(), jump, sizeof jump);

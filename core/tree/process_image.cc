@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "core/tree/process_check.h"
 
 namespace mcr::tree {
 namespace {
@@ -179,6 +180,7 @@ ProcessImage read_process(int32_t pid, const images::ImageReader& reader) {
     if (p.descriptors.back().fd() < 0 || p.descriptors.back().fd() >= 1 << 30)
       bad(fmt::format("fdinfo-{}.img", pid), "a descriptor number is impossible");
   }
+  check_process(p, reader);
   return p;
 }
 

@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/procfs/maps.h"
 #include "core/procfs/status.h"
+#include "core/procfs/timer_list.h"
 
 namespace {
 
@@ -24,7 +25,7 @@ void check_mappings(const std::vector<mcr::procfs::Mapping>& mappings) {
 
 void parse(uint8_t choice, std::string_view text) {
   namespace procfs = mcr::procfs;
-  switch (choice % 9) {
+  switch (choice % 10) {
     case 0:
       return check_mappings(procfs::parse_maps(text));
     case 1:
@@ -43,6 +44,10 @@ void parse(uint8_t choice, std::string_view text) {
       return static_cast<void>(procfs::parse_syscall(text));
     case 8:
       return static_cast<void>(procfs::parse_exec_start_ns(text));
+    case 9: {
+      const procfs::TimerList list = procfs::parse_timer_list(text);
+      return require(procfs::added_timers(list, list).empty());
+    }
   }
 }
 

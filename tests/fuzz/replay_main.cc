@@ -12,6 +12,9 @@
 #include <vector>
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
+// What a target brings that knows its format.
+extern "C" __attribute__((weak)) size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t limit,
+                                                                unsigned seed);
 
 namespace {
 
@@ -27,7 +30,20 @@ void run(const Bytes& bytes) {
   ++runs;
 }
 
+void run_mutated(const Bytes& original, std::mt19937& random, std::chrono::steady_clock::time_point end) {
+  for (int i = 0; i < 400 && std::chrono::steady_clock::now() < end; ++i) {
+    Bytes bytes = original;
+    bytes.resize(original.size() + 4096);
+    size_t size = original.size();
+    for (int changes = 1 + i % 4; changes > 0; --changes)
+      size = LLVMFuzzerCustomMutator(bytes.data(), size, bytes.size(), static_cast<unsigned>(random()));
+    bytes.resize(size);
+    run(bytes);
+  }
+}
+
 void run_damaged(const Bytes& original, std::mt19937& random, std::chrono::steady_clock::time_point end) {
+  if (LLVMFuzzerCustomMutator != nullptr) return run_mutated(original, random, end);
   size_t step = std::max<size_t>(1, original.size() / 200);
   for (size_t size = 0; size < original.size() && std::chrono::steady_clock::now() < end; size += step)
     run(Bytes(original.begin(), original.begin() + static_cast<long>(size)));

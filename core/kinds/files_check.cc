@@ -1,0 +1,112 @@
+#include "core/kinds/files_check.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "core/base/bounds.h"
+#include "core/base/error.h"
+#include "core/sys/file.h"
+#include "images/page_extents.h"
+
+namespace mcr::kinds {
+namespace {
+
+constexpr uint64_t kMostChunk = 16 << 20;  // of a deleted file's content: read into memory whole
+constexpr uint32_t kMostPipe = 1u << 31;   // F_SETPIPE_SZ takes no more
+constexpr size_t kPacket = 4096;           // PIPE_BUF: no packet is larger
+
+[[noreturn]] void bad(const std::string& record, const std::string& what) {
+  throw Error(Fault::image, fmt::format("files.img: {}: {}", record, what),
+              "the image is damaged or was made by a faulty program");
+}
+
+std::string shown(const std::string& path) {
+  std::string text = path.substr(0, 80);
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c >= 0x7f; }, '?');
+  return text;
+}
+
+void check_path(const std::string& record, const std::string& path) {
+  if (!bounds::is_kernel_path(path)) bad(record, fmt::format("path cannot be \"{}\"", shown(path)));
+}
+
+// Another type of file may wait for ever when it is opened, or do something.
+void check_regular_file(const std::string& record, const image::RegularFile& file) {
+  check_path(record, file.path());
+  if (!S_ISREG(file.mode()) && !S_ISDIR(file.mode())) bad(record, fmt::format("mode cannot be {:o}", file.mode()));
+  if (file.deleted() && !S_ISREG(file.mode())) bad(record, "a deleted file that is none");
+  if (file.size() > INT64_MAX) bad(record, fmt::format("size cannot be {}", file.size()));
+}
+
+}  // namespace
+
+void check_object(const image::FileObject& object) {
+  const std::string record = fmt::format("object {}", object.id());
+  if (object.id() == 0) bad(record, "its id cannot be 0");
+  if (object.offset() < 0) bad(record, fmt::format("offset cannot be {}", object.offset()));
+  if (!bounds::is_signal_or_none(object.owner_signal()))
+    bad(record, fmt::format("owner_signal cannot be {}", object.owner_signal()));
+  if (object.owner_type() < 0 || object.owner_type() > 2)
+    bad(record, fmt::format("owner_type cannot be {}", object.owner_type()));
+  if (object.owner_pid() < -bounds::kMaxPid || object.owner_pid() > bounds::kMaxPid)
+    bad(record, fmt::format("owner_pid cannot be {}", object.owner_pid()));
+  image::RegularFile file;
+  image::CharDevice device;
+  image::Pipe pipe;
+  if (object.body().UnpackTo(&file)) check_regular_file(record, file);
+  if (object.body().UnpackTo(&device)) check_path(record, device.path());
+  if (!object.body().UnpackTo(&pipe)) return;
+  if (!pipe.fifo_path().empty()) check_path(record, pipe.fifo_path());
+  if ((object.flags() & O_ACCMODE) == O_ACCMODE) bad(record, fmt::format("flags cannot be {:o}", object.flags()));
+}
+
+// In order and apart from each other, in the file and in the image: so the file gets no more than the image has.
+void check_ghost(const image::Ghost& ghost, const images::ImageReader& reader) {
+  const std::string record = fmt::format("deleted file {}", ghost.id());
+  check_path(record, ghost.path());
+  if (ghost.path() == "/") bad(record, "path cannot be \"/\"");
+  if (!S_ISREG(ghost.mode())) bad(record, fmt::format("mode cannot be {:o}", ghost.mode()));
+  if (ghost.size() > INT64_MAX) bad(record, fmt::format("size cannot be {}", ghost.size()));
+  if (!reader.has(ghost.content_file()))
+    bad(record, fmt::format("the inventory lists no \"{}\"", shown(ghost.content_file())));
+  const UniqueFd content = reader.pages(ghost.content_file());
+  const auto stored = static_cast<uint64_t>(sys::stat_fd(content.get()).st_size);
+  uint64_t file_end = 0, content_end = images::kPageFileHeader;
+  std::vector<std::pair<uint64_t, uint64_t>> stretches;
+  for (const auto& extent : ghost.extents()) {
+    const auto fail = [&](const char* what) {
+      bad(record, fmt::format("its extent at {}: {}", extent.file_offset(), what));
+    };
+    if (extent.bytes() == 0 || extent.file_offset() < file_end || extent.file_offset() > ghost.size() ||
+        extent.bytes() > ghost.size() - extent.file_offset())
+      fail("it overlaps another, or the end of the file");
+    if (extent.offset() < content_end || extent.offset() > stored || extent.bytes() > stored - extent.offset())
+      fail("its content overlaps another's, or the end of its file");
+    const uint64_t chunk = extent.chunk_bytes();
+    if (chunk == 0 || chunk > kMostChunk) fail("chunk_bytes cannot be so");
+    if ((extent.bytes() - 1) / chunk + 1 != static_cast<uint64_t>(extent.checksums_size()))
+      fail("checksums are missing");
+    file_end = extent.file_offset() + extent.bytes();
+    content_end = extent.offset() + extent.bytes();
+    stretches.emplace_back(extent.offset(), extent.bytes());
+  }
+  images::check_gaps(content.get(), ghost.content_file(), stored, std::move(stretches));
+}
+
+void check_pipe_data(const image::PipeData& data) {
+  const std::string record = fmt::format("pipe content {}", data.id());
+  if (!data.fifo_path().empty()) check_path(record, data.fifo_path());
+  if (data.capacity() == 0 || data.capacity() >= kMostPipe)
+    bad(record, fmt::format("capacity cannot be {}", data.capacity()));
+  uint64_t bytes = 0;
+  for (const std::string& chunk : data.chunks()) {
+    if (data.packets() && chunk.size() > kPacket) bad(record, fmt::format("a packet of {} bytes", chunk.size()));
+    bytes += data.packets() ? kPacket : chunk.size();
+  }
+  if (bytes > data.capacity()) bad(record, fmt::format("{} bytes in a pipe for {}", bytes, data.capacity()));
+}
+
+}  // namespace mcr::kinds

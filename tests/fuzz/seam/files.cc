@@ -1,0 +1,245 @@
+// Stand-ins for core/sys/file.h and descriptor.h.
+#include <fcntl.h>
+
+#include <cerrno>
+#include <charconv>
+
+#include "core/sys/descriptor.h"
+#include "core/sys/failure.h"
+#include "core/sys/features.h"
+#include "core/sys/file.h"
+#include "tests/fuzz/seam/world.h"
+
+namespace mcr::sys {
+namespace {
+
+using fuzz::Node;
+using fuzz::require;
+using fuzz::World;
+
+void check_path(const std::string& path) {
+  require(path.find('\0') == std::string::npos, "a path with a zero byte inside is used");
+  require(!path.empty() && path.front() == '/', "a path that is not absolute is used");
+}
+
+// The number in /proc/self/fd/N; -1 for any other path.
+int own_descriptor(const std::string& path) {
+  constexpr std::string_view kPrefix = "/proc/self/fd/";
+  if (!path.starts_with(kPrefix)) return -1;
+  int number = -1;
+  const auto [end, code] = std::from_chars(path.data() + kPrefix.size(), path.data() + path.size(), number);
+  return code == std::errc() && end == path.data() + path.size() ? number : -1;
+}
+
+UniqueFd reopen(int number, int flags) {
+  const std::string door = fmt::format("/proc/self/fd/{}", number);
+  UniqueFd fd(::open(door.c_str(), (flags & ~(O_CREAT | O_EXCL | O_TRUNC | O_TMPFILE | O_NOFOLLOW)) | O_CLOEXEC));
+  if (!fd.valid()) throw_code(errno, "open " + door);
+  if (const Node* node = World::get().node_of(number)) World::get().remember(fd.get(), *node);
+  return fd;
+}
+
+UniqueFd memory_file() {
+  const Node node{S_IFREG | 0600, 0, 0};
+  UniqueFd fd = make_memfd("file");
+  World::get().remember(fd.get(), node);
+  return fd;
+}
+
+// What the real machine says about itself; read once, before effects are forbidden, so that runs are alike.
+std::optional<std::string> own_text(const std::string& path) {
+  static const std::map<std::string, std::string> texts = [] {
+    std::map<std::string, std::string> all;
+    for (const char* name : {"/proc/cpuinfo", "/proc/self/status", "/proc/self/maps", "/proc/self/limits"}) {
+      const UniqueFd fd(::open(name, O_RDONLY | O_CLOEXEC));
+      std::string text(1 << 20, '\0');
+      size_t used = 0;
+      for (ssize_t n; used < text.size() && (n = ::read(fd.get(), text.data() + used, text.size() - used)) > 0;)
+        used += static_cast<size_t>(n);
+      text.resize(used);
+      all[name] = text;
+    }
+    return all;
+  }();
+  if (const std::string& answers = World::get().answers; !answers.empty() && path.starts_with("/proc/"))
+    return answers.substr(4);  // of the program that is dumped
+  const auto found = texts.find(path);
+  if (found == texts.end()) return std::nullopt;
+  return found->second;
+}
+
+}  // namespace
+
+UniqueFd open(const std::string& path, int flags, mode_t) {
+  World& world = World::get();
+  if (const auto image = world.images.find(path); image != world.images.end()) {
+    UniqueFd fd(::open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    world.image_folders[fd.get()] = &image->second;
+    return fd;
+  }
+  check_path(path);
+  if (const int number = own_descriptor(path); number >= 0) return reopen(number, flags);
+  if (path.starts_with("/proc/") && path.ends_with("/mem"))
+    return UniqueFd(::fcntl(world.made(std::atoi(path.c_str() + 6)).memory.get(), F_DUPFD_CLOEXEC, 0));
+  if ((flags & O_TMPFILE) == O_TMPFILE) return memory_file();
+  require(!(flags & O_TRUNC), "a file is truncated");
+  require(!(flags & O_CREAT) || (flags & O_EXCL), "a file is made or overwritten");
+  if (const auto linked = world.linked.find(path); linked != world.linked.end())
+    return reopen(linked->second.get(), flags);
+  if (flags & O_CREAT) {
+    if (world.nodes.contains(path)) throw_code(EEXIST, "open " + path);
+    UniqueFd fd = memory_file();
+    world.linked[path] = UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
+    return fd;
+  }
+  return world.open_node(path, flags);
+}
+
+UniqueFd open_at(int dir, const std::string& path, int flags, mode_t mode) {
+  if (dir == AT_FDCWD || path.starts_with("/")) return open(path, flags, mode);
+  auto fd = try_open_at(dir, path, flags, mode);
+  if (!fd) throw_code(ENOENT, "open " + path);
+  return std::move(*fd);
+}
+
+// The only folder that is read by names is the image's.
+std::optional<UniqueFd> try_open_at(int dir, const std::string& path, int flags, mode_t) {
+  World& world = World::get();
+  require(world.image_folders.contains(dir), "a file outside of the image is opened as if it were inside");
+  const World::Image& image = *world.image_folders.at(dir);
+  require(path.find('/') == std::string::npos && path.find('\0') == std::string::npos && path != "..",
+          "a name leads out of the image");
+  require(!(flags & (O_CREAT | O_TRUNC | O_WRONLY | O_RDWR)), "an image is written to");
+  const auto found = image.find(path);
+  if (found == image.end()) return std::nullopt;
+  UniqueFd fd(::fcntl(found->second.get(), F_DUPFD_CLOEXEC, 0));
+  world.forget_descriptor(fd.get());
+  return fd;
+}
+
+std::optional<UniqueFd> probe_open(const std::string& path, int flags, int& code) {
+  try {
+    return open(path, flags);
+  } catch (const Error& error) {
+    code = error.code();
+    return std::nullopt;
+  }
+}
+
+std::string read_text(const std::string& path) {
+  auto text = own_text(path);
+  if (!text) throw_code(ENOENT, "open " + path);
+  return *text;
+}
+std::optional<std::string> try_read_text(const std::string& path) {
+  return own_text(path);
+}
+
+void write_file(const std::string& path, std::string_view) {
+  require(path.starts_with("/proc/"), "a file is overwritten");
+  World::get().made(std::atoi(path.c_str() + 6));
+}
+
+struct stat stat_fd(int fd) {
+  struct stat status {};
+  check(::fstat(fd, &status), "fstat");
+  if (const Node* node = World::get().node_of(fd)) {
+    status.st_mode = node->mode;
+    status.st_rdev = node->device;
+  }
+  return status;
+}
+
+std::optional<struct stat> try_stat(const std::string& path, bool) {
+  require(path.find('\0') == std::string::npos, "a path with a zero byte inside is used");
+  World& world = World::get();
+  std::string name = path;
+  while (name.size() > 1 && name.back() == '/') name.pop_back();
+  struct stat status {};
+  if (world.linked.contains(name)) {
+    status.st_mode = S_IFREG | 0600;
+    return status;
+  }
+  const auto found = world.nodes.find(name);
+  if (found == world.nodes.end()) return std::nullopt;
+  status.st_mode = found->second.mode;
+  status.st_size = static_cast<off_t>(found->second.size);
+  status.st_rdev = found->second.device;
+  return status;
+}
+
+std::optional<std::string> try_read_link(const std::string&) {
+  return std::nullopt;
+}
+std::vector<std::string> list_directory(const std::string&) {
+  return {};
+}
+std::vector<std::string> list_directory_fd(int) {
+  return {};
+}
+void make_directory_at(int, const std::string& name, mode_t) {
+  require(false, ("a folder is made: " + name).c_str());
+}
+bool try_make_directory(const std::string& path, mode_t) {
+  require(false, ("a folder is made: " + path).c_str());
+  return false;
+}
+void rename_at(int, const std::string& from, int, const std::string&) {
+  require(World::get().linked.contains(from), "a file that is not ours is renamed");
+}
+void unlink_at(int, const std::string& name, bool) {
+  require(World::get().linked.erase(name) == 1, "a file that is not ours is removed");
+}
+bool try_unlink_at(int dir, const std::string& name, bool is_directory) {
+  unlink_at(dir, name, is_directory);
+  return true;
+}
+
+// Flags that have an effect on nobody but the file itself.
+void set_status_flags(int fd, int flags) {
+  check(::fcntl(fd, F_SETFL, flags & (O_NONBLOCK | O_APPEND)), "fcntl(F_SETFL)");
+}
+void set_pipe_size(int fd, int size) {
+  require(size > 0, "a pipe is given an impossible size");
+  if (size > 1 << 20) throw_code(EPERM, "fcntl(F_SETPIPE_SZ)");
+  check(::fcntl(fd, F_SETPIPE_SZ, size), "fcntl(F_SETPIPE_SZ)");
+}
+bool is_terminal(int) {
+  return true;
+}
+
+void set_owner_signal(int, int signal) {
+  if (signal < 0 || signal > 64) throw_code(EINVAL, "fcntl(F_SETSIG)");
+}
+void set_ownership(int fd, uint32_t, uint32_t) {
+  require(!S_ISDIR(stat_fd(fd).st_mode), "a folder is given away");
+}
+void set_mode(int fd, uint32_t) {
+  require(!S_ISDIR(stat_fd(fd).st_mode), "the mode of a folder is changed");
+}
+void set_modification_time(int fd, int64_t) {
+  require(!S_ISDIR(stat_fd(fd).st_mode), "the time of a folder is changed");
+}
+bool try_set_attribute(int, const char*) {
+  return true;
+}
+bool has_attribute(const std::string& path, const char*) {
+  require(path.find('\0') == std::string::npos, "a path with a zero byte inside is used");
+  return World::get().linked.contains(path);
+}
+void remove_attribute(int, const char*) {}
+void link_open_file(int fd, const std::string& path) {
+  check_path(path);
+  World& world = World::get();
+  if (world.nodes.contains(path) || world.linked.contains(path)) throw_code(EEXIST, "link " + path);
+  world.linked[path] = UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+}
+
+const Feature& KernelFeatures::get(std::string_view name) {
+  Feature& feature = known_[std::string(name)];
+  feature.name = name;
+  feature.available = true;
+  return feature;
+}
+
+}  // namespace mcr::sys
