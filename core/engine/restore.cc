@@ -55,7 +55,7 @@ class SilencedParent {
     if (!parent_) return;
     if (collect) {
       inject::Batch batch = parent_->channel().small_batch();
-      batch.add("waitid", SYS_waitid, {P_PID, static_cast<uint64_t>(child_), 0, WSTOPPED | WNOHANG, 0});
+      batch.add("waitid", SYS_waitid, {P_PID, static_cast<uint64_t>(child_), 0, WSTOPPED | WNOHANG | __WALL, 0});
       parent_->channel().run(batch);
     }
     set(action_);

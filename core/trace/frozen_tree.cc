@@ -177,8 +177,11 @@ void FrozenTree::sort_by_descent() {
     processes_[i]->parent = HostPid(procfs::parse_stat(*text).ppid);
     children[processes_[i]->parent].push_back(std::move(processes_[i]));
   }
-  for (size_t i = 0; i < sorted.size(); ++i)
-    for (auto& child : children[sorted[i]->pid]) sorted.push_back(std::move(child));
+  for (size_t i = 0; i < sorted.size(); ++i) {
+    auto& brothers = children[sorted[i]->pid];
+    std::sort(brothers.begin(), brothers.end(), [](const auto& a, const auto& b) { return a->pid < b->pid; });
+    for (auto& child : brothers) sorted.push_back(std::move(child));
+  }
   processes_ = std::move(sorted);
 }
 

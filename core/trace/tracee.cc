@@ -66,8 +66,9 @@ bool Tracee::wait_until_stopped(const sys::Deadline& deadline) {
         if (!sys::resume(tid_, event->signal)) gone_ = true;
         break;
       default:
+        // A stop at the end of a call uses up the request that has ended the call.
         stopped_ = false;
-        if (!sys::resume(tid_)) gone_ = true;
+        if (!request_stop() || !sys::resume(tid_)) gone_ = true;
         break;
     }
     if (gone_) return false;
@@ -106,6 +107,20 @@ void Tracee::run_into_group_stop(const sys::Deadline& deadline) {
   }
 }
 
+void Tracee::run_into_call(const sys::Deadline& deadline) {
+  for (int signal = 0;;) {
+    stopped_ = false;
+    if (!sys::resume_to_syscall(tid_, signal)) gone_ = true;
+    const auto event = gone_ ? std::nullopt : await(deadline);
+    if (gone_) throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
+    if (!event) throw Error(Fault::timeout, fmt::format("thread {} did not make its call again in time", tid_));
+    if (event->kind == StopEvent::Kind::syscall) break;
+    signal = event->kind == StopEvent::Kind::signal ? event->signal : 0;
+  }
+  stopped_ = false;
+  if (!sys::resume_to_syscall(tid_)) gone_ = true;
+}
+
 bool Tracee::poll_for_signal(int signal) {
   const auto event = sys::poll_stop(tid_);
   if (!event) return false;
@@ -126,9 +141,12 @@ void Tracee::stop_again(const sys::Deadline& deadline) {
     gone_ = event->kind == StopEvent::Kind::ended;
     stopped_ = !gone_ && (event->kind == StopEvent::Kind::trap || event->kind == StopEvent::Kind::group_stop);
     if (stopped_) return;
-    if (!gone_) sys::resume(tid_, event->kind == StopEvent::Kind::signal ? event->signal : 0);
+    // The request comes before it goes on: then it stops again before it runs an instruction.
+    if (!gone_ && request_stop()) sys::resume(tid_, event->kind == StopEvent::Kind::signal ? event->signal : 0);
+  } else {
+    request_stop();
   }
-  if (gone_ || !request_stop() || !wait_until_stopped(deadline))
+  if (gone_ || !wait_until_stopped(deadline))
     throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
   group_stopped_ = was_group_stopped;
 }

@@ -33,6 +33,9 @@ class Tracee {
   // Runs to the next system call border. Throws when the thread ends or the deadline passes.
   void run_to_syscall_border(const sys::Deadline& deadline);
   void run();  // lets it run; still traced
+  // Lets an interrupted call be made again, as far as the end of that call: stop_again() finds it inside, or behind it,
+  // with no instruction of the program run. Signals that come first are delivered.
+  void run_into_call(const sys::Deadline& deadline);
   // Runs until job control has stopped it; of the signals that come before only SIGSTOP is delivered.
   void run_into_group_stop(const sys::Deadline& deadline);
   // True when it has stopped to be given this signal, which it will not get. Other events are passed over.

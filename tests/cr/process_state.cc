@@ -134,6 +134,9 @@ std::vector<std::string> counters_of(const Mapping& mapping) {
     const auto line = mapping.lines.find(name);
     return line == mapping.lines.end() ? std::string() : line->second;
   };
+  // A program that has run for a moment may have touched a page more of its stack.
+  const bool grows = flags != mapping.lines.end() && (" " + flags->second).find(" gd ") != std::string::npos;
+  if (grows) return {"Locked", "Swap"};
   const char* freed = value("LazyFree") == value("Anonymous") ? "LazyFree" : "Locked";
   if (mapping.anonymous) return {"Rss", "Anonymous", freed, "KSM", "Locked", "Swap"};
   return locked ? std::vector<std::string>{"Rss", "Anonymous"} : std::vector<std::string>{"Anonymous"};

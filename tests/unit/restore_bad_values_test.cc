@@ -80,6 +80,8 @@ Sample::Sample() {
   pipe.add_chunks("waiting");
 
   process.core.set_pid(kPid);
+  process.core.set_pgid(kPid);
+  process.core.set_sid(kPid);
   process.core.set_thread_count(1);
   auto& thread = process.threads.emplace_back();
   thread.set_tid(kPid);
@@ -383,9 +385,9 @@ TEST(RestoreBadValues, Descriptors) {
 }
 
 TEST(RestoreBadValues, Inventory) {
-  expect_refused([](Sample& s) { s.inventory.clear_pids(); }, "an image of 0 processes");
+  expect_refused([](Sample& s) { s.inventory.clear_pids(); }, "the image holds no process");
   expect_refused([](Sample& s) { s.inventory.set_pids(0, -5); }, "core--5.img");
-  expect_refused([](Sample& s) { s.inventory.add_pids(kPid); }, "2 processes");
+  expect_refused([](Sample& s) { s.inventory.add_pids(kPid); }, "is there twice");
   expect_refused([](Sample& s) { s.inventory.mutable_vdso()->set_content(std::string(2 << 20, 'v')); }, "a vdso of");
   expect_refused(
       [](Sample& s) {
