@@ -1,10 +1,14 @@
 #include "core/engine/look.h"
 
+#include <elf.h>
+#include <fcntl.h>
 #include <linux/capability.h>
 #include <linux/kcmp.h>
 #include <linux/seccomp.h>
 
 #include <algorithm>
+
+#include <cstring>
 
 #include "core/base/error.h"
 #include "core/engine/aio_requests.h"
@@ -54,6 +58,16 @@ void refuse_threads(HostPid pid, HostPid view) {
     trace::refuse_traced(thread.tid, thread.status);
     refuse_thread(view, thread);
   }
+}
+
+// By the class in the head of its executable (elf(5)); x32 programs are of that class too. Registers, vdso and system
+// calls of theirs are others.
+void refuse_32_bit(HostPid pid) {
+  const UniqueFd exe = sys::open(fmt::format("/proc/{}/exe", pid), O_RDONLY);
+  unsigned char head[EI_NIDENT] = {};
+  if (sys::pread_some(exe.get(), head, sizeof head, 0) != sizeof head || std::memcmp(head, ELFMAG, SELFMAG) != 0)
+    return;
+  if (head[EI_CLASS] != ELFCLASS64) throw Error(Fault::refused, "it is a 32-bit program", "run the 64-bit build of it");
 }
 
 void look_at_memory(HostPid pid, const kinds::OpenFiles& files) {
@@ -109,6 +123,7 @@ void look_at_process(HostPid pid, const kinds::OpenFiles& files) {
   files.look_at_path(view, fmt::format("/proc/{}/cwd", view));
   files.look_at_path(view, fmt::format("/proc/{}/root", view));
   files.look_at_path(view, fmt::format("/proc/{}/exe", view));
+  refuse_32_bit(view);
   files.look_at_descriptors(view);
   look_at_memory(view, files);
 }

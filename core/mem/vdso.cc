@@ -10,6 +10,7 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/mem/address_space.h"
+#include "core/sys/failure.h"
 #include "core/sys/process.h"
 #include "core/trace/remote_memory.h"
 
@@ -51,9 +52,17 @@ void move_pages(inject::NewProcess& process, const std::vector<procfs::Mapping>&
   inject::Batch batch = process.channel().batch();
   for (const auto& m : pages) {
     const uint64_t offset = m.start - pages.front().start;
-    batch.add("mremap", SYS_mremap, {from + offset, m.size(), m.size(), MREMAP_MAYMOVE | MREMAP_FIXED, to + offset});
+    batch.try_add("mremap", SYS_mremap,
+                  {from + offset, m.size(), m.size(), MREMAP_MAYMOVE | MREMAP_FIXED, to + offset});
   }
   process.channel().run(batch);
+  for (size_t i = 0; i < pages.size(); ++i) {
+    const int64_t result = batch.result(i);
+    if (result == -EPERM)
+      throw Error(Fault::refused, "this kernel has sealed its vdso (CONFIG_MSEAL_SYSTEM_MAPPINGS): it cannot be moved",
+                  "restore on a kernel without that setting");
+    if (result < 0 && result >= -4095) sys::throw_code(static_cast<int>(-result), "mremap " + pages[i].path);
+  }
 }
 
 }  // namespace
