@@ -20,8 +20,10 @@ struct CaveEntries {  // offsets from the start of the cave
   uint64_t attach;    // map the parasite, make its socket pair, wait for a byte, enter it
   uint64_t leave;     // close the socket in r13, unmap the parasite at r12, resume
   uint64_t unmap;     // only unmap the parasite at r12, resume
-  uint64_t probe;     // asks for altstack (to rdi), tid address (rsi), death signal (rdx), waits at socket r13, resumes
-  uint64_t resume;    // only resume
+  // Asks for altstack (to rdi), tid address (rsi), TSC mode (rsi + 8), death signal (rdx); policy for memory failures
+  // (r9), securebits (r8), CPUID (r10) stay in registers; then tgkill(r14, r15, ebp), resumes
+  uint64_t probe;
+  uint64_t resume;  // only resume
   uint64_t size;
 };
 CaveEntries cave_entries();

@@ -104,9 +104,7 @@ class ProcessDumper {
     sleeping_.resize(process_.threads.size());
     for (size_t i = 0; i < process_.threads.size(); ++i) {
       trace::Tracee& thread = *process_.threads[i];
-      if (sys::dispatches_syscalls(thread.tid()))
-        throw Error(Fault::refused, fmt::format("thread {} has its system calls dispatched to itself", thread.tid()),
-                    "syscall user dispatch cannot be saved yet");
+      refuse_frozen_thread(thread, pid_);
       rseq_.push_back(trace::leave_critical_section(thread, pid_));
       if (static_cast<int64_t>(thread.frame().orig_rax) < 0) continue;
       if (static_cast<int64_t>(thread.frame().rax) == arch::kRestartBlock) {
@@ -184,12 +182,15 @@ class ProcessDumper {
     auto all = facets::process_facets();
     inject::Batch batch = parasite.channel().batch();
     const size_t brk = batch.add("brk", SYS_brk, {0});
-    const size_t securebits = batch.add("prctl(PR_GET_SECUREBITS)", SYS_prctl, {PR_GET_SECUREBITS});
+    const RemoteAddr descriptor = batch.reserve(8);
+    const size_t table = batch.try_add("modify_ldt(0)", SYS_modify_ldt, {0, descriptor.get(), 8});
     for (auto& facet : all) facet->ask(batch, view);
     parasite.channel().run(batch);
     mem::require_own_contexts(parasite.channel(), image_.aio);
+    if (batch.result(table) > 0)
+      throw Error(Fault::refused, "it has segments of its own in a local descriptor table (modify_ldt)",
+                  "such a table cannot be saved yet");
     image_.map.set_brk(static_cast<uint64_t>(batch.result(brk)));
-    securebits_ = static_cast<uint32_t>(batch.result(securebits));
     // Pending signals are read through ptrace, for which the host has to stand still.
     host().stop_again(sys::Clock::now() + std::chrono::seconds(10));
     for (auto& facet : all) facet->collect(batch, view, *image_.core.add_facets());
@@ -205,7 +206,7 @@ class ProcessDumper {
     // fs/proc/array.c).
     const auto stat = procfs::parse_stat(sys::read_text(fmt::format("/proc/{0}/task/{0}/stat", process_.pid)));
     core.mutable_ended()->set_exit_code(static_cast<uint32_t>(stat.exit_code >> 8 & 0xff));
-    facets::dump_ended_thread(HostTid(process_.pid.get()), leader_status_, securebits_, *core.mutable_facets());
+    facets::dump_ended_thread(HostTid(process_.pid.get()), leader_status_, *core.mutable_facets());
     image_.threads.push_back(std::move(core));
   }
 
@@ -257,7 +258,7 @@ class ProcessDumper {
       core.mutable_restart()->set_number(sleep->number);
       core.mutable_restart()->set_remaining_ns(sleep->remaining_ns);
     }
-    const facets::ThreadView view{pid_, thread, files.status, probe, securebits_, files.timer_slack_ns, rseq_[index]};
+    const facets::ThreadView view{pid_, thread, files.status, probe, files.timer_slack_ns, rseq_[index]};
     for (const auto& facet : thread_facets_) facet->dump(view, *core.add_facets());
     image_.threads.push_back(std::move(core));
   }
@@ -337,7 +338,6 @@ class ProcessDumper {
   procfs::Stat stat_;
   std::vector<procfs::Mapping> mappings_;
   mem::AddressSpace space_;
-  uint32_t securebits_ = 0;
   const std::vector<std::unique_ptr<facets::ThreadFacet>> thread_facets_ = facets::thread_facets();
   std::vector<trace::SeccompChain> filters_;                  // by thread
   std::vector<sys::RseqConfiguration> rseq_;                  // by thread

@@ -104,6 +104,26 @@ void refuse_thread(HostPid view, const ThreadFiles& thread) {
       throw Error(Fault::refused, fmt::format("it has {} of its own (unshare(2))", what), "this cannot be saved yet");
 }
 
+// A dispatched thread whose selector blocks would be sent SIGSYS for its own way back, should we be killed. The
+// selector is written by nobody but the thread.
+void refuse_frozen_thread(const trace::Tracee& thread, HostPid view) {
+  const HostTid tid = thread.tid();
+  const sys::SyscallDispatch dispatch = sys::get_syscall_dispatch(tid);
+  uint8_t selector = 1;
+  if (dispatch.mode != 0 && (dispatch.selector == 0 ||
+                             !sys::try_read_memory(view, RemoteAddr(dispatch.selector), &selector, 1) || selector != 0))
+    throw Error(
+        Fault::refused,
+        fmt::format("the system calls of thread {} are dispatched to itself (PR_SET_SYSCALL_USER_DISPATCH)", tid),
+        "dump it while its selector allows them, or run the program without it");
+  if (sys::has_io_permissions(tid))
+    throw Error(Fault::refused, fmt::format("thread {} may use I/O ports (ioperm)", tid),
+                "ports belong to a machine and cannot be restored");
+  if (const uint64_t cookie = sys::core_cookie_of(tid))
+    throw Error(Fault::refused, fmt::format("thread {} has the core-scheduling cookie {:#x}", tid, cookie),
+                "cookies cannot be saved yet: run the program without PR_SCHED_CORE");
+}
+
 namespace {
 
 void look_at_process(HostPid pid, const kinds::OpenFiles& files) {

@@ -17,4 +17,7 @@ void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, c
 // The same of one thread; also asked of every thread once it stands still. `view`: a thread of the process that lives.
 void refuse_thread(HostPid view, const ThreadFiles& thread);
 
+// What only a thread that stands still can be asked.
+void refuse_frozen_thread(const trace::Tracee& thread, HostPid view);
+
 }  // namespace mcr::engine

@@ -107,6 +107,17 @@ void check_registers(const image::Inventory& inventory, const tree::ProcessImage
   }
 }
 
+void check_thread_controls(const tree::ProcessImage& p, std::vector<Problem>& problems) {
+  for (const auto& thread : p.threads)
+    for (const auto& facet : thread.facets()) {
+      image::ThreadControl message;
+      if (facet.UnpackTo(&message) && message.faults_cpuid() && !cpu_flags().contains("cpuid_fault"))
+        problems.push_back({fmt::format("thread {}", thread.tid()),
+                            "has the CPUID instruction turned off (ARCH_SET_CPUID), which this CPU cannot do",
+                            "restore on a CPU with CPUID faulting"});
+    }
+}
+
 void check_seccomp(const tree::ProcessImage& p, std::vector<Problem>& problems) {
   if (SeccompInstallation(p).empty()) return;  // throws when the image is none
   if (!sys::has_capability(CAP_SYS_ADMIN))
@@ -268,6 +279,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
     check_timers(p, problems);
     check_registers(inventory, p, problems);
     check_seccomp(p, problems);
+    check_thread_controls(p, problems);
   }
   check_cpu(inventory, options, problems);
   check_vdso(inventory, processes, options, problems);

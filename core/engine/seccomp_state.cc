@@ -37,8 +37,11 @@ constexpr NeededCall kProbeCalls[] = {
     {"sigaltstack", SYS_sigaltstack, {}, false},
     {"prctl(PR_GET_TID_ADDRESS)", SYS_prctl, {40, 0, 0, 0, 0, 0}, false},
     {"prctl(PR_GET_PDEATHSIG)", SYS_prctl, {PR_GET_PDEATHSIG, 0, 0, 0, 0, 0}, false},
+    {"prctl(PR_GET_TSC)", SYS_prctl, {PR_GET_TSC, 0, 0, 0, 0, 0}, false},
+    {"prctl(PR_MCE_KILL_GET)", SYS_prctl, {PR_MCE_KILL_GET, 0, 0, 0, 0, 0}, false},
+    {"prctl(PR_GET_SECUREBITS)", SYS_prctl, {PR_GET_SECUREBITS, 0, 0, 0, 0, 0}, false},
+    {"arch_prctl(ARCH_GET_CPUID)", SYS_arch_prctl, {0x1011, 0, 0, 0, 0, 0}, false},
     {"tgkill", SYS_tgkill, {}, false},
-    {"read", SYS_read, {}, false},
     {"rt_sigprocmask", SYS_rt_sigprocmask, {SIG_SETMASK, 0, 0, 8, 0, 0}, true},
 };
 

@@ -44,24 +44,30 @@ void change_ids(const image::Credentials& m, ThreadPlan& plan) {
   calls.add("setfsuid", SYS_setfsuid, {m.fsuid()});
 }
 
+void set_capabilities(ThreadPlan& plan, uint64_t effective, uint64_t permitted, uint64_t inheritable) {
+  const CapabilityData data[2] = {
+      {static_cast<uint32_t>(effective), static_cast<uint32_t>(permitted), static_cast<uint32_t>(inheritable)},
+      {static_cast<uint32_t>(effective >> 32), static_cast<uint32_t>(permitted >> 32),
+       static_cast<uint32_t>(inheritable >> 32)}};
+  plan.last.add("capset", SYS_capset,
+                {plan.buffers.put_value(CapabilityHeader{}).get(), plan.buffers.put_value(data).get()});
+}
+
+// What may be inheritable is limited by the bounding set, what may be ambient by a secure bit: so they come before
+// these.
 void change_capabilities(const image::Credentials& m, const procfs::Status& own, ThreadPlan& plan) {
   auto& calls = plan.last;
+  set_capabilities(plan, own.cap_effective, own.cap_permitted, m.cap_inheritable());
   for (uint64_t cap = 0; cap < kCapabilities; ++cap) {
     const uint64_t bit = uint64_t{1} << cap;
     if ((own.cap_bounding & bit) && !(m.cap_bounding() & bit))
       calls.add("prctl(PR_CAPBSET_DROP)", SYS_prctl, {PR_CAPBSET_DROP, cap, 0, 0, 0});
   }
-  calls.add("prctl(PR_SET_SECUREBITS)", SYS_prctl, {PR_SET_SECUREBITS, m.securebits(), 0, 0, 0});
-  const CapabilityData data[2] = {
-      {static_cast<uint32_t>(m.cap_effective()), static_cast<uint32_t>(m.cap_permitted()),
-       static_cast<uint32_t>(m.cap_inheritable())},
-      {static_cast<uint32_t>(m.cap_effective() >> 32), static_cast<uint32_t>(m.cap_permitted() >> 32),
-       static_cast<uint32_t>(m.cap_inheritable() >> 32)}};
-  calls.add("capset", SYS_capset,
-            {plan.buffers.put_value(CapabilityHeader{}).get(), plan.buffers.put_value(data).get()});
   for (uint64_t cap = 0; cap < kCapabilities; ++cap)
     if (m.cap_ambient() & (uint64_t{1} << cap))
       calls.add("prctl(PR_CAP_AMBIENT_RAISE)", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0});
+  calls.add("prctl(PR_SET_SECUREBITS)", SYS_prctl, {PR_SET_SECUREBITS, m.securebits(), 0, 0, 0});
+  set_capabilities(plan, m.cap_effective(), m.cap_permitted(), m.cap_inheritable());
 }
 
 void pack(const procfs::Status& s, uint32_t securebits, google::protobuf::Any& out) {
@@ -81,7 +87,9 @@ void pack(const procfs::Status& s, uint32_t securebits, google::protobuf::Any& o
 
 class CredentialsFacet : public ThreadFacet {
  public:
-  void dump(const ThreadView& view, google::protobuf::Any& out) override { pack(view.status, view.securebits, out); }
+  void dump(const ThreadView& view, google::protobuf::Any& out) override {
+    pack(view.status, view.probe.securebits, out);
+  }
   void check(const google::protobuf::Any& from) const override {
     image::Credentials m;
     if (!from.UnpackTo(&m)) return;
@@ -110,9 +118,9 @@ class CredentialsFacet : public ThreadFacet {
 
 }  // namespace
 
-void dump_ended_thread(HostTid, const procfs::Status& status, uint32_t securebits,
+void dump_ended_thread(HostTid, const procfs::Status& status,
                        google::protobuf::RepeatedPtrField<google::protobuf::Any>& out) {
-  pack(status, securebits, *out.Add());
+  pack(status, 0, *out.Add());  // its securebits are not shown, and mean nothing any more
 }
 
 std::unique_ptr<ThreadFacet> make_credentials() {

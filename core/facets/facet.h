@@ -64,7 +64,6 @@ struct ThreadView {
   trace::Tracee& thread;
   const procfs::Status& status;
   const inject::ThreadProbe& probe;
-  uint32_t securebits = 0;
   uint64_t timer_slack_ns = 0;
   sys::RseqConfiguration rseq{};
 };
@@ -89,7 +88,7 @@ class ThreadFacet {
 std::vector<std::unique_ptr<ThreadFacet>> thread_facets();
 
 // What can still be seen of a leader that has ended before other threads.
-void dump_ended_thread(HostTid tid, const procfs::Status& status, uint32_t securebits,
+void dump_ended_thread(HostTid tid, const procfs::Status& status,
                        google::protobuf::RepeatedPtrField<google::protobuf::Any>& out);
 
 }  // namespace mcr::facets

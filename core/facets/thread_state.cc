@@ -1,9 +1,12 @@
 // What the kernel keeps of a thread besides its registers: signal mask and alternate stack; the addresses it writes to
-// or reads from by itself (clear_child_tid, robust list, rseq); the parent-death signal.
+// or reads from by itself (clear_child_tid, robust list, rseq); what prctl(2) sets for a single thread.
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
+
+#include "core/base/log.h"
 #include "core/facets/factories.h"
 #include "core/facets/value_check.h"
 #include "core/sys/ptrace.h"
@@ -85,25 +88,77 @@ class ThreadPointersFacet : public ThreadFacet {
   }
 };
 
+// What prctl(2) takes for a state of speculation as /proc/PID/status words it (fs/proc/array.c); 0: nothing that a
+// thread can choose. PR_SPEC_DISABLE_NOEXEC is shown like PR_SPEC_DISABLE.
+uint64_t speculation_choice(std::string_view text) {
+  if (text == "thread force mitigated" || text == "conditional force disabled") return PR_SPEC_FORCE_DISABLE;
+  if (text == "thread mitigated" || text == "conditional disabled") return PR_SPEC_DISABLE;
+  if (text == "thread vulnerable" || text == "conditional enabled") return PR_SPEC_ENABLE;
+  return 0;
+}
+
+void choose_speculation(uint64_t which, const std::string& wanted, const std::string& own, ThreadPlan& plan) {
+  const uint64_t choice = speculation_choice(wanted);
+  if (choice == 0 || wanted == own) return;
+  if (speculation_choice(own) != 0)
+    plan.calls.add("prctl(PR_SET_SPECULATION_CTRL)", SYS_prctl, {PR_SET_SPECULATION_CTRL, which, choice, 0, 0});
+  else if (choice != PR_SPEC_ENABLE && own != "not vulnerable" && own != "not affected" && own != "always disabled" &&
+           own != "globally mitigated")
+    log::warning("facets", "thread {} had chosen a mitigation (\"{}\") that this kernel does not offer (\"{}\")",
+                 plan.tid, wanted, own);
+}
+
 class ThreadControlFacet : public ThreadFacet {
  public:
   void dump(const ThreadView& view, google::protobuf::Any& out) override {
     image::ThreadControl message;
     message.set_parent_death_signal(view.probe.parent_death_signal);
+    message.set_store_bypass(view.status.store_bypass);
+    message.set_indirect_branch(view.status.indirect_branch);
+    message.set_tsc_mode(view.probe.tsc_mode);
+    message.set_mce_policy(std::max(view.probe.mce_policy + 1, 0));
+    message.set_faults_cpuid(view.probe.faults_cpuid);
+    const sys::SyscallDispatch dispatch = sys::get_syscall_dispatch(view.thread.tid());
+    if (dispatch.mode != 0) {
+      message.mutable_dispatch()->set_mode(dispatch.mode);
+      message.mutable_dispatch()->set_selector(dispatch.selector);
+      message.mutable_dispatch()->set_offset(dispatch.offset);
+      message.mutable_dispatch()->set_length(dispatch.length);
+    }
     out.PackFrom(message);
   }
   void check(const google::protobuf::Any& from) const override {
     image::ThreadControl m;
     if (!from.UnpackTo(&m)) return;
     require_value(bounds::is_signal_or_none(m.parent_death_signal()), "parent_death_signal", m.parent_death_signal());
+    require_value(m.tsc_mode() <= PR_TSC_SIGSEGV, "tsc_mode", m.tsc_mode());
+    require_value(m.mce_policy() <= PR_MCE_KILL_DEFAULT + 1, "mce_policy", m.mce_policy());
+    require_value(m.dispatch().mode() <= 1, "the mode of system call dispatch", m.dispatch().mode());
   }
-  // After the credentials: changing them clears it.
   bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {
     image::ThreadControl message;
     if (!from.UnpackTo(&message)) return false;
+    choose_speculation(PR_SPEC_STORE_BYPASS, message.store_bypass(), plan.own.store_bypass, plan);
+    choose_speculation(PR_SPEC_INDIRECT_BRANCH, message.indirect_branch(), plan.own.indirect_branch, plan);
+    if (message.mce_policy() > 0) {
+      const auto policy = static_cast<uint64_t>(message.mce_policy() - 1);
+      plan.calls.add("prctl(PR_MCE_KILL)", SYS_prctl, {PR_MCE_KILL, PR_MCE_KILL_SET, policy, 0, 0},
+                     policy == PR_MCE_KILL_DEFAULT ? parasite::kMayFail : 0u);
+    }
+    // After the credentials: changing them clears it.
     if (message.parent_death_signal() != 0)
       plan.last.add("prctl(PR_SET_PDEATHSIG)", SYS_prctl,
                     {PR_SET_PDEATHSIG, static_cast<uint64_t>(message.parent_death_signal())});
+    constexpr uint64_t kSetCpuid = 0x1012;  // ARCH_SET_CPUID, 4.12
+    if (message.tsc_mode() == PR_TSC_SIGSEGV)
+      plan.last.add("prctl(PR_SET_TSC)", SYS_prctl, {PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0});
+    if (message.faults_cpuid()) plan.last.add("arch_prctl(ARCH_SET_CPUID)", SYS_arch_prctl, {kSetCpuid, 0});
+    if (message.dispatch().mode() != 0) {
+      const auto& d = message.dispatch();
+      const sys::SyscallDispatch dispatch{d.mode(), d.selector(), d.offset(), d.length()};
+      plan.outside.emplace_back(
+          [dispatch](trace::Tracee& thread) { sys::set_syscall_dispatch(thread.tid(), dispatch); });
+    }
     return true;
   }
 };

@@ -1,6 +1,7 @@
 #include "core/inject/session.h"
 
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -180,7 +181,7 @@ namespace {
 struct Answer {
   stack_t stack;
   uint64_t tid_address;
-  int32_t death_signal;
+  int32_t tsc_mode, death_signal;
 };
 constexpr int32_t kNotYet = -1;
 
@@ -195,8 +196,8 @@ int meaningless_signal(const procfs::Status& status) {
 }  // namespace
 
 // The thread answers by system calls only, never by a store: should we die and the host unmap the parasite meanwhile, a
-// call fails where a store would be a fault. At the end it stops itself by a signal; where none can be had, it waits
-// and is interrupted.
+// call fails where a store would be a fault. At the end it stops itself by a signal; where none can be had, it is
+// watched on its way from call to call.
 void ParasiteSession::begin_probe(trace::Tracee& thread, const procfs::Status& status) {
   Answer answer{};
   answer.death_signal = kNotYet;
@@ -212,44 +213,65 @@ void ParasiteSession::begin_probe(trace::Tracee& thread, const procfs::Status& s
   r.r15 = static_cast<uint64_t>(status.pid);
   r.rbp = static_cast<uint64_t>(probe_signal_);
   enter(thread, r, probe_signal_ == 0 ? kAllSignals : kAllSignals & ~(uint64_t{1} << (probe_signal_ - 1)));
-  thread.run();
+  if (probe_signal_ != 0) thread.run();
 }
 
 ThreadProbe ParasiteSession::end_probe(trace::Tracee& thread) {
   const RemoteAddr at = base_ + parasite::kDataOffset + sizeof(parasite::Control);
-  await_answer(thread, probe_signal_, at + offsetof(Answer, death_signal));
+  if (probe_signal_ != 0)
+    await_signal(thread, probe_signal_);
+  else
+    run_to_call(thread, SYS_tgkill);
+  const sys::Registers r = sys::get_registers(thread.tid());
   thread.give_back();
   Answer answer{};
   sys::read_memory(pid_, at, &answer, sizeof answer);
   if (answer.death_signal == kNotYet)
     throw Error(Fault::timeout, fmt::format("thread {} does not answer", thread.tid()));
-  return {reinterpret_cast<uint64_t>(answer.stack.ss_sp), answer.stack.ss_size,
-          static_cast<uint32_t>(answer.stack.ss_flags), answer.tid_address, answer.death_signal};
+  ThreadProbe probe{reinterpret_cast<uint64_t>(answer.stack.ss_sp), answer.stack.ss_size,
+                    static_cast<uint32_t>(answer.stack.ss_flags), answer.tid_address, answer.death_signal};
+  probe.tsc_mode = answer.tsc_mode;
+  probe.mce_policy = static_cast<int>(r.r9);
+  probe.securebits = static_cast<uint32_t>(r.r8);
+  probe.faults_cpuid = r.r10 == 0;
+  return probe;
 }
 
 // Busy waiting: it is a matter of microseconds, and waking a halted processor takes longer.
-void ParasiteSession::await_answer(trace::Tracee& thread, int signal, RemoteAddr last) {
+void ParasiteSession::await_signal(trace::Tracee& thread, int signal) {
   const auto give_up = sys::Clock::now() + std::chrono::seconds(10);
-  while (sys::Clock::now() < give_up) {
+  while (sys::Clock::now() < give_up)
     if (thread.poll_for_signal(signal)) return;
-    if (signal != 0) continue;
-    int32_t answer = kNotYet;
-    sys::read_memory(pid_, last, &answer, sizeof answer);
-    if (answer != kNotYet) break;
-  }
   thread.stop_again(soon());
+}
+
+// Stops it behind this call.
+void ParasiteSession::run_to_call(trace::Tracee& thread, long number) {
+  do thread.run_to_syscall_border(soon());
+  while (sys::get_registers(thread.tid()).orig_rax != static_cast<uint64_t>(number));
+  thread.run_to_syscall_border(soon());
 }
 
 ThreadProbe ParasiteSession::probe_host() {
   Batch batch = channel_->batch();
-  const RemoteAddr stack = batch.reserve(sizeof(stack_t)), tid = batch.reserve(8), death = batch.reserve(8);
+  const RemoteAddr stack = batch.reserve(sizeof(stack_t)), tid = batch.reserve(8), death = batch.reserve(8),
+                   tsc = batch.reserve(8);
   batch.add("sigaltstack", SYS_sigaltstack, {0, stack.get()});
   batch.add("prctl(PR_GET_TID_ADDRESS)", SYS_prctl, {40, tid.get()});
-  batch.add("prctl(PR_GET_PDEATHSIG)", SYS_prctl, {2, death.get()});
+  batch.add("prctl(PR_GET_PDEATHSIG)", SYS_prctl, {PR_GET_PDEATHSIG, death.get()});
+  batch.try_add("prctl(PR_GET_TSC)", SYS_prctl, {PR_GET_TSC, tsc.get()});
+  const size_t mce = batch.try_add("prctl(PR_MCE_KILL_GET)", SYS_prctl, {PR_MCE_KILL_GET, 0, 0, 0, 0});
+  const size_t securebits = batch.add("prctl(PR_GET_SECUREBITS)", SYS_prctl, {PR_GET_SECUREBITS});
+  const size_t cpuid = batch.try_add("arch_prctl(ARCH_GET_CPUID)", SYS_arch_prctl, {0x1011, 0});
   channel_->run(batch);
   const auto altstack = batch.get<stack_t>(stack);
-  return {reinterpret_cast<uint64_t>(altstack.ss_sp), altstack.ss_size, static_cast<uint32_t>(altstack.ss_flags),
-          batch.get<uint64_t>(tid), batch.get<int32_t>(death)};
+  ThreadProbe probe{reinterpret_cast<uint64_t>(altstack.ss_sp), altstack.ss_size,
+                    static_cast<uint32_t>(altstack.ss_flags), batch.get<uint64_t>(tid), batch.get<int32_t>(death)};
+  probe.tsc_mode = batch.get<int32_t>(tsc);
+  probe.mce_policy = static_cast<int>(batch.result(mce));
+  probe.securebits = static_cast<uint32_t>(batch.result(securebits));
+  probe.faults_cpuid = batch.result(cpuid) == 0;
+  return probe;
 }
 
 // The way that the program would go by itself if we died here: the socket closes, the parasite returns to its cave,

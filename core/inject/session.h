@@ -20,6 +20,10 @@ struct ThreadProbe {
   uint32_t altstack_flags = 0;
   uint64_t clear_child_tid = 0;
   int parent_death_signal = 0;
+  int tsc_mode = 0;     // PR_TSC_*; 0: unknown
+  int mce_policy = -1;  // PR_MCE_KILL_*; negative: unknown
+  uint32_t securebits = 0;
+  bool faults_cpuid = false;
 };
 
 class ParasiteSession {
@@ -53,7 +57,8 @@ class ParasiteSession {
   void write_cave(RemoteAddr at, const trace::Tracee& thread);
   sys::Registers entry_registers(const trace::Tracee& thread, RemoteAddr entry) const;
   void enter(trace::Tracee& thread, const sys::Registers& registers, uint64_t mask);
-  void await_answer(trace::Tracee& thread, int signal, RemoteAddr last);
+  void await_signal(trace::Tracee& thread, int signal);
+  void run_to_call(trace::Tracee& thread, long number);
   void map_blob();
   void connect();
   void leave();

@@ -81,6 +81,8 @@ constexpr auto kLines = std::to_array<Line>({
     {"CapAmb:", false, read_number<&Status::cap_ambient, 16>},
     {"NoNewPrivs:", false, [](Cursor& c, Status& s) { s.no_new_privs = c.last_number<int>() != 0; }},
     {"Seccomp:", false, read_number<&Status::seccomp>},
+    {"Speculation_Store_Bypass:", false, [](Cursor& c, Status& s) { s.store_bypass = c.skip_blanks().rest(); }},
+    {"SpeculationIndirectBranch:", false, [](Cursor& c, Status& s) { s.indirect_branch = c.skip_blanks().rest(); }},
 });
 
 // Looks first behind the line found last: the kernel prints them in a fixed order.

@@ -26,7 +26,9 @@ struct Status {
   uint64_t sig_pending = 0, shared_pending = 0, sig_blocked = 0, sig_ignored = 0, sig_caught = 0;
   uint64_t cap_inheritable = 0, cap_permitted = 0, cap_effective = 0, cap_bounding = 0, cap_ambient = 0;
   bool no_new_privs = false;
-  int seccomp = 0;                  // 0 none, 1 strict, 2 filter
+  int seccomp = 0;  // 0 none, 1 strict, 2 filter
+  // "Speculation_Store_Bypass" (4.17) and "SpeculationIndirectBranch" (5.10); empty without them
+  std::string store_bypass, indirect_branch;
   std::optional<bool> thp_enabled;  // "THP_enabled", newer kernels
 };
 Status parse_status(std::string_view text);

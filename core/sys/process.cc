@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
@@ -129,10 +130,22 @@ std::vector<std::byte> affinity_of(HostTid tid) {
   return mask;
 }
 
+bool try_set_affinity(HostTid tid, std::span<const std::byte> mask) {
+  const long result = ::syscall(SYS_sched_setaffinity, tid.get(), mask.size(), mask.data());
+  if (result < 0 && errno == EINVAL) return false;
+  check(result, "sched_setaffinity");
+  return true;
+}
+
 void set_affinity(HostTid tid, std::span<const std::byte> mask) {
   check(::syscall(SYS_sched_setaffinity, tid.get(), mask.size(), mask.data()), "sched_setaffinity");
 }
 
+uint64_t core_cookie_of(HostTid tid) {
+  constexpr int kSchedCore = 62, kGet = 0, kThread = 0;  // PR_SCHED_CORE, PR_SCHED_CORE_GET, PIDTYPE_PID
+  uint64_t cookie = 0;
+  return ::prctl(kSchedCore, kGet, tid.get(), kThread, &cookie) == 0 ? cookie : 0;
+}
 int io_priority_of(HostTid tid) {
   return static_cast<int>(check(::syscall(SYS_ioprio_get, 1, tid.get()), "ioprio_get"));
 }

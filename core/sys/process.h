@@ -60,7 +60,9 @@ struct SchedAttr {  // sched_getattr(2), sizes as of 5.3 (with util clamp)
 SchedAttr scheduling_of(HostTid tid);
 void set_scheduling(HostTid tid, const SchedAttr& attr);
 std::vector<std::byte> affinity_of(HostTid tid);
+bool try_set_affinity(HostTid tid, std::span<const std::byte> mask);  // false: none of these CPUs may be used (EINVAL)
 void set_affinity(HostTid tid, std::span<const std::byte> mask);
+uint64_t core_cookie_of(HostTid tid);  // PR_SCHED_CORE_GET, 5.14; 0: none, or the kernel knows none
 int io_priority_of(HostTid tid);
 void set_io_priority(HostTid tid, int value);
 rlimit limit_of_self(int resource);

@@ -148,11 +148,24 @@ uint64_t get_seccomp_flags(HostTid tid, uint64_t number) {
   return metadata[1];
 }
 
-bool dispatches_syscalls(HostTid tid) {
+SyscallDispatch get_syscall_dispatch(HostTid tid) {
   constexpr int kGetUserDispatch = 0x4211;
-  uint64_t configuration[4] = {};  // mode, selector, offset, length
-  const long result = request(kGetUserDispatch, tid, sizeof configuration, reinterpret_cast<uint64_t>(configuration));
-  return result == 0 && configuration[0] != 0;
+  SyscallDispatch configuration;
+  const long result = request(kGetUserDispatch, tid, sizeof configuration, reinterpret_cast<uint64_t>(&configuration));
+  return result == 0 ? configuration : SyscallDispatch();
+}
+void set_syscall_dispatch(HostTid tid, const SyscallDispatch& configuration) {
+  constexpr int kSetUserDispatch = 0x4210;
+  must(request(kSetUserDispatch, tid, sizeof configuration, reinterpret_cast<uint64_t>(&configuration)), tid,
+       "SET_SYSCALL_USER_DISPATCH_CONFIG");
+}
+
+bool has_io_permissions(HostTid tid) {
+  constexpr uint64_t kIoPermissions = 0x201;  // NT_386_IOPERM
+  uint64_t word = 0;
+  iovec part{&word, sizeof word};
+  const long result = request(PTRACE_GETREGSET, tid, kIoPermissions, reinterpret_cast<uint64_t>(&part));
+  return result == 0 && part.iov_len > 0;
 }
 
 std::optional<StopEvent> poll_stop(HostTid tid) {

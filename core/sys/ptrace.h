@@ -47,8 +47,14 @@ std::optional<std::vector<sock_filter>> get_seccomp_filter(HostTid tid, uint64_t
 uint64_t get_seccomp_flags(HostTid tid, uint64_t number);  // PTRACE_SECCOMP_GET_METADATA, 4.16; 0 before
 inline constexpr uint64_t kSuspendSeccomp = 1 << 21;       // PTRACE_O_SUSPEND_SECCOMP (4.3): while we trace it
 
-// Syscall user dispatch is on (PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, 6.4). false where it cannot be asked.
-bool dispatches_syscalls(HostTid tid);
+// PR_SET_SYSCALL_USER_DISPATCH of a stopped thread (PTRACE_GET/SET_SYSCALL_USER_DISPATCH_CONFIG, 6.4). mode 0: off, or
+// it cannot be asked.
+struct SyscallDispatch {
+  uint64_t mode = 0, selector = 0, offset = 0, length = 0;
+};
+SyscallDispatch get_syscall_dispatch(HostTid tid);
+void set_syscall_dispatch(HostTid tid, const SyscallDispatch& configuration);
+bool has_io_permissions(HostTid tid);  // ioperm(2): a regset NT_386_IOPERM that is not empty
 
 // What waitpid reported of a tracee.
 struct StopEvent {

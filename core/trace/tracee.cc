@@ -4,10 +4,29 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/procfs/status.h"
+#include "core/sys/file.h"
 
 namespace mcr::trace {
 
 using sys::StopEvent;
+
+namespace {
+
+// ": it is in state D, in vfork" as far as /proc says it.
+std::string describe_wait(HostTid tid) {
+  const auto stat = sys::try_read_text(fmt::format("/proc/{}/stat", tid));
+  const auto call = sys::try_read_text(fmt::format("/proc/{}/syscall", tid));
+  auto place = sys::try_read_text(fmt::format("/proc/{}/wchan", tid));
+  if (!stat) return {};
+  std::string text = fmt::format(": it is in state {}", procfs::parse_stat(*stat).state);
+  if (call && !call->starts_with("running") && !call->starts_with("-1"))
+    text += fmt::format(", in system call {}", call->substr(0, call->find(' ')));
+  if (place && !place->empty() && *place != "0") text += fmt::format(", waiting in {}", *place);
+  return text;
+}
+
+}  // namespace
 
 std::unique_ptr<Tracee> Tracee::seize(HostTid tid, uint64_t options, Damage& damage) {
   if (!sys::seize(tid, options)) return nullptr;
@@ -49,8 +68,8 @@ bool Tracee::wait_until_stopped(const sys::Deadline& deadline) {
   for (;;) {
     const auto event = await(deadline);
     if (!event)
-      throw Error(Fault::timeout, fmt::format("thread {} did not stop in time", tid_),
-                  "it is probably inside an uninterruptible system call (state D): try again later or raise --timeout");
+      throw Error(Fault::timeout, fmt::format("thread {} did not stop in time{}", tid_, describe_wait(tid_)),
+                  "in state D it stops when what it waits for has happened: try again later, or raise --timeout");
     switch (event->kind) {
       case StopEvent::Kind::ended:
         return false;

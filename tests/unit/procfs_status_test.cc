@@ -20,7 +20,8 @@ constexpr std::string_view kZombie =
     "ShdPnd:\t0000000000000100\nSigBlk:\tffffffffffffffff\nSigIgn:\t0000000000001000\nSigCgt:\t0000000180004002\n"
     "CapInh:\t0000000000000001\nCapPrm:\t000001fffeffffff\nCapEff:\t000001fffeffffff\nCapBnd:\t000001fffeffffff\n"
     "CapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\nSeccomp_filters:\t1\n"
-    "Speculation_Store_Bypass:\tvulnerable\nvoluntary_ctxt_switches:\t11\n";
+    "Speculation_Store_Bypass:\tthread force mitigated\nSpeculationIndirectBranch:\tconditional "
+    "enabled\nvoluntary_ctxt_switches:\t11\n";
 
 std::string with_name(std::string_view name) {
   std::string text(kZombie);
@@ -51,6 +52,8 @@ TEST(ParseStatus, ReadsEveryField) {
   EXPECT_EQ(s.cap_effective, 0x1fffeffffffU);
   EXPECT_TRUE(s.no_new_privs);
   EXPECT_EQ(s.seccomp, 2);
+  EXPECT_EQ(s.store_bypass, "thread force mitigated");
+  EXPECT_EQ(s.indirect_branch, "conditional enabled");
   EXPECT_FALSE(s.thp_enabled.has_value());
   EXPECT_EQ(s.umask, 0U);  // a zombie has none
 }

@@ -61,21 +61,35 @@ mcr_cave_probe:
     mov $40, %edi
     mov %r12, %rsi
     syscall
-    mov $157, %eax                  // prctl(PR_GET_PDEATHSIG, rdx): its answer tells that all is answered
+    mov $157, %eax                  // prctl(PR_GET_TSC, rsi + 8)
+    mov $25, %edi
+    lea 8(%r12), %rsi
+    syscall
+    mov $157, %eax                  // prctl(PR_GET_PDEATHSIG, rdx)
     mov $2, %edi
     mov %rbx, %rsi
     syscall
-    mov $234, %eax                  // tgkill(r14, r15, ebp): a signal that means nothing to the program; a stop for its tracer
-    mov %r14, %rdi
+    xor %esi, %esi                  // what follows is answered in registers, which the tracer reads
+    xor %edx, %edx
+    xor %r10d, %r10d
+    xor %r8d, %r8d
+    mov $157, %eax                  // prctl(PR_MCE_KILL_GET, 0, 0, 0, 0): to r9
+    mov $34, %edi
+    syscall
+    mov %rax, %r9
+    mov $157, %eax                  // prctl(PR_GET_SECUREBITS): to r8
+    mov $27, %edi
+    syscall
+    mov %rax, %r8
+    mov $158, %eax                  // arch_prctl(ARCH_GET_CPUID): to r10
+    mov $0x1011, %edi
+    xor %esi, %esi
+    syscall
+    mov %rax, %r10
+    mov $234, %eax                  // tgkill(r14, r15, ebp): a signal that means nothing to the program; a stop for its
+    mov %r14, %rdi                  // tracer. Signal 0 is none: then its tracer watches for this call
     mov %r15, %rsi
     mov %ebp, %edx
-    syscall
-    test %ebp, %ebp                 // with a signal, who comes here has no tracer any more: no read from a number that
-    jnz mcr_cave_resume             // may be another file's by now
-    xor %eax, %eax                  // read(r13, rdx, 1): interrupted by the engine; should it be dead, an end of file
-    mov %r13, %rdi
-    mov %rbx, %rsi
-    mov $1, %edx
     syscall
     jmp mcr_cave_resume
 mcr_cave_leave:
