@@ -117,6 +117,8 @@ constexpr Option kOptions[] = {
     {"expected", 0, kFlag, "", kDiff, kBuilt, Group::inspect,
      "Print the differences that have a documented reason too"},
     // ---- testing ----
+    {"count-timers", 0, kFlag, "", kRestore, kBuilt, Group::testing,
+     "Give POSIX timers their ids as on kernels before 6.15, by counting up to them"},
     {"redirect-vdso", 0, kFlag, "", kRestore, kBuilt, Group::testing,
      "Restore as if the kernel's vdso had changed, even where it has not"},
     // ---- accepted, without effect ----

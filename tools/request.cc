@@ -92,6 +92,7 @@ RestoreRequest restore_request(const CommandLine& line) {
   request.options.sibling = settings.flag("restore-sibling");
   if (const auto demand = settings.value("cpu-cap")) request.options.cpu = parse_cpu_demand("cpu-cap", *demand);
   if (const auto how = settings.value("timers")) request.options.timers = parse_timers("timers", *how);
+  request.options.count_timers = settings.flag("count-timers");
   request.options.redirect_vdso = settings.flag("redirect-vdso");
   request.detached = request.options.detached = settings.flag("restore-detached");
   if (request.options.sibling && !request.detached)

@@ -42,6 +42,7 @@ struct RestoreOptions {
   FileValidation validation = FileValidation::buildid;
   arch::CpuDemand cpu;
   Timers timers = Timers::remaining;
+  bool count_timers = false;   // give timers their ids by counting, even where the kernel can be asked for them
   bool redirect_vdso = false;  // take the path for a changed vdso even where it did not change
   std::chrono::milliseconds timeout{0};
   Hook hook;

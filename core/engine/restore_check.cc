@@ -11,6 +11,7 @@
 
 #include "core/arch/cpu_features.h"
 #include "core/arch/xstate.h"
+#include "core/engine/count_timers.h"
 #include "core/engine/create_tree.h"
 #include "core/engine/extended_state.h"
 #include "core/engine/install_seccomp.h"
@@ -151,14 +152,17 @@ void check_descriptors(const tree::ProcessImage& p, std::vector<Problem>& proble
                         fmt::format("ulimit -n {}", highest + 2)});
 }
 
-// Their ids can be chosen since 6.15.
-void check_timers(const tree::ProcessImage& p, std::vector<Problem>& problems) {
+// Their ids can be chosen since 6.15; before, they are counted up to.
+void check_timers(const tree::ProcessImage& p, const RestoreOptions& options, std::vector<Problem>& problems) {
   for (const auto& facet : p.core.facets()) {
     image::PosixTimers timers;
-    if (!facet.UnpackTo(&timers) || timers.timers().empty()) continue;
-    if (sys::KernelFeatures features; !features.has("timer_restore_ids"))
-      problems.push_back(
-          {"POSIX timers", "this kernel cannot give them their old ids", "restore on Linux 6.15 or newer"});
+    if (!facet.UnpackTo(&timers)) continue;
+    int highest = 0;
+    for (const auto& timer : timers.timers()) highest = std::max(highest, timer.id());
+    if (highest <= kMostCountedTimers) continue;
+    if (sys::KernelFeatures features; options.count_timers || !features.has("timer_restore_ids"))
+      problems.push_back({fmt::format("POSIX timer {}", highest), "cannot be given that number by this kernel",
+                          "restore on Linux 6.15 or newer"});
   }
 }
 
@@ -276,7 +280,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
     check_locks(p, problems);
     check_process_control(p, problems);
     check_descriptors(p, problems);
-    check_timers(p, problems);
+    check_timers(p, options, problems);
     check_registers(inventory, p, problems);
     check_seccomp(p, problems);
     check_thread_controls(p, problems);

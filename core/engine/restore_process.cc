@@ -11,6 +11,7 @@
 #include "core/arch/xstate.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/engine/count_timers.h"
 #include "core/engine/extended_state.h"
 #include "core/engine/install_seccomp.h"
 #include "core/engine/spawn_threads.h"
@@ -20,6 +21,7 @@
 #include "core/mem/aio_ring.h"
 #include "core/mem/page_reader.h"
 #include "core/mem/vdso.h"
+#include "core/sys/features.h"
 #include "core/sys/file.h"
 #include "images/proto/facets.pb.h"
 
@@ -225,9 +227,15 @@ class ProcessRestorer : public RestoringProcess {
     channel().run(batch);
   }
 
+  bool counts_timers() const {
+    sys::KernelFeatures features;
+    return context_.options.count_timers || !features.has("timer_restore_ids");
+  }
+
   void queue_state() {
     inject::Batch& batch = state_batch_.emplace(channel().batch());
     facets::TimerSignals timers = timers_of(image_, context_.options.timers == Timers::real);
+    timers.counted_ids = !timers.timers.empty() && counts_timers();
     std::vector<ThreadWork> threads = plan_threads(image_, own_, batch, timers);
     facets::ProcessPlan plan{image_.core.pid(), own_, batch, timers, {}, {}, {}, {}};
     auto all = facets::process_facets();
@@ -243,6 +251,7 @@ class ProcessRestorer : public RestoringProcess {
     channel().run(batch);
     wait_for_threads(channel(), batch, threads);  // some of what follows needs what they have done
     batch.clear_calls();
+    if (timers.counted_ids) count_timers(channel(), timers);
     batch.append(threads.front().plan.calls);
     batch.append(plan.late);
     batch.append(plan.signals);

@@ -142,6 +142,7 @@ class PosixTimersFacet : public ProcessFacet {
     if (!from.UnpackTo(&message)) return false;
     const TimerSignals& all = plan.timer_signals;
     if (message.timers().empty()) return true;
+    if (all.counted_ids) return arm_all(plan), true;
     plan.early.add("prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl, {kTimerRestoreIds, 1, 0, 0, 0});
     for (const auto& [id, timer] : all.timers) {
       const bool is_made = maker_of(timer, all) != 0;
@@ -157,6 +158,11 @@ class PosixTimersFacet : public ProcessFacet {
   }
 
  private:
+  static void arm_all(ProcessPlan& plan) {
+    for (const auto& [id, timer] : plan.timer_signals.timers)
+      if (!is_armed_in_place(timer, plan.timer_signals)) arm_timer(timer, plan.timer_signals, plan.last, plan.buffers);
+  }
+
   std::vector<procfs::Timer> timers_;
   std::vector<RemoteAddr> values_;
   std::vector<size_t> overruns_;
