@@ -168,8 +168,11 @@ void check_timers(const tree::ProcessImage& p, const RestoreOptions& options, st
 
 void check_vdso(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
                 const RestoreOptions& options, std::vector<Problem>& problems) {
-  if (!inventory.has_vdso() || (!options.redirect_vdso && mem::is_same_vdso(inventory.vdso()))) return;
-  for (const auto& p : processes)
+  if (!inventory.has_vdso()) return;
+  const bool differs = options.redirect_vdso || !mem::is_same_vdso(inventory.vdso());
+  const auto ours = procfs::parse_maps(sys::read_text("/proc/self/maps"));
+  for (const auto& p : processes) {
+    if (!differs && mem::has_same_layout(ours, p.vmas)) continue;
     for (const auto& thread : p.threads) {
       sys::Registers registers{};
       if (thread.registers().size() != sizeof registers) continue;
@@ -179,6 +182,7 @@ void check_vdso(const image::Inventory& inventory, const std::vector<tree::Proce
         problems.push_back({fmt::format("thread {}", thread.tid()), "was inside the vdso of another kernel",
                             "dump it once more, a moment later"});
     }
+  }
 }
 
 // Mapped memory is promised at once, by mmap(2), unless its mapping says otherwise ("nr").

@@ -128,7 +128,8 @@ class ProcessRestorer : public RestoringProcess {
     memory.remote_pages_fd = remote[0];
     for (size_t i = 0; i < ids.size(); ++i) memory.files[ids[i]] = remote[i + 1];
 
-    const bool redirect = context_.options.redirect_vdso || !mem::is_same_vdso(context_.reader.inventory().vdso());
+    const bool redirect = context_.options.redirect_vdso || !mem::is_same_vdso(context_.reader.inventory().vdso()) ||
+                          !mem::has_same_layout(ours_, image_.vmas);
     live_vdso_ = mem::place_vdso(process_, ours_, image_.vmas, context_.reader.inventory().vdso(), redirect);
     mem::map_all(process_, memory);
     if (redirect) mem::write_redirections(process_, image_.vmas, context_.reader.inventory().vdso(), live_vdso_);

@@ -116,6 +116,23 @@ bool is_same_vdso(const image::Vdso& recorded) {
   return theirs.size() >= bytes && std::memcmp(ours.data(), theirs.data(), bytes) == 0;
 }
 
+bool has_same_layout(const std::vector<procfs::Mapping>& ours, const std::vector<Vma>& vmas) {
+  uint64_t start = 0, code = 0, bytes = 0, our_start = 0, our_code = 0, our_bytes = 0;
+  for (const auto& m : ours) {
+    if (!is_kernel_page(m)) continue;
+    if (our_bytes == 0) our_start = m.start;
+    if (m.path == "[vdso]") our_code = m.start - our_start;
+    our_bytes = m.end - our_start;
+  }
+  for (const Vma& vma : vmas) {
+    if (vma.kind() != Vma::VDSO && vma.kind() != Vma::VVAR) continue;
+    if (bytes == 0) start = vma.start();
+    if (vma.kind() == Vma::VDSO) code = vma.start() - start;
+    bytes = vma.end() - start;
+  }
+  return bytes == 0 || (bytes == our_bytes && code == our_code);
+}
+
 uint64_t place_vdso(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours, const std::vector<Vma>& vmas,
                     const image::Vdso& recorded, bool redirect) {
   const Step step("place the vdso");

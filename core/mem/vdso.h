@@ -23,8 +23,11 @@ mcr::image::Vdso record_vdso(std::span<const std::byte> image, uint64_t address)
 // True when the running kernel's vdso (mapped in this process) is the recorded one.
 bool is_same_vdso(const mcr::image::Vdso& recorded);
 
+// True when the program had vvar and vdso in one block as this process has them; `ours`: this process' mappings.
+bool has_same_layout(const std::vector<procfs::Mapping>& ours, const std::vector<mcr::image::Vma>& vmas);
+
 // Puts vvar and vdso where the program had them. Returns the address where the live vdso is afterwards.
-// `redirect`: the recorded one differs (or is to be treated so).
+// `redirect`: the recorded one, or its layout, differs (or is to be treated so).
 uint64_t place_vdso(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours,
                     const std::vector<mcr::image::Vma>& vmas, const mcr::image::Vdso& recorded, bool redirect);
 // After place_vdso with redirect: writes the old image, patched, to its old address.

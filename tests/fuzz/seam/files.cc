@@ -79,8 +79,8 @@ UniqueFd open(const std::string& path, int flags, mode_t) {
   }
   check_path(path);
   if (const int number = own_descriptor(path); number >= 0) return reopen(number, flags);
-  if (path.starts_with("/proc/") && path.ends_with("/mem"))
-    return UniqueFd(::fcntl(world.made(std::atoi(path.c_str() + 6)).memory.get(), F_DUPFD_CLOEXEC, 0));
+  if (world.process && path == fmt::format("/proc/{}/mem", world.process->pid))
+    return UniqueFd(::fcntl(world.process->memory.get(), F_DUPFD_CLOEXEC, 0));
   if ((flags & O_TMPFILE) == O_TMPFILE) return memory_file();
   require(!(flags & O_TRUNC), "a file is truncated");
   require(!(flags & O_CREAT) || (flags & O_EXCL), "a file is made or overwritten");

@@ -143,7 +143,7 @@ void make_node(const Message& message) {
   const bool is_device = type->FindFieldByName("major") != nullptr;
   for (const char* name : {"path", "fifo_path"}) {
     const std::string path = text_field(message, name);
-    if (path.empty() || path.front() != '/') continue;
+    if (path.empty() || path.front() != '/' || path.starts_with("/proc/")) continue;
     for (size_t slash = path.rfind('/'); slash != std::string::npos && slash > 0; slash = path.rfind('/', slash - 1))
       nodes.emplace(path.substr(0, slash), Node{S_IFDIR | 0755, 0, 0});
     nodes.emplace("/", Node{S_IFDIR | 0755, 0, 0});

@@ -113,35 +113,9 @@ bool is_valid(const timeval& t) {
 
 int64_t spawn(FakeProcess& process, const Call& call);
 
-int64_t execute(FakeProcess& process, const Call& call) {
+int64_t execute_state(FakeProcess& process, const Call& call) {
   const auto& a = call.args;
-  require(std::ranges::find(kOutside, call.number) == std::end(kOutside), "a call that reaches out of the new process");
   switch (call.number) {
-    case SYS_mmap:
-      return map(process, call);
-    case SYS_munmap:
-    case SYS_mprotect:
-    case SYS_madvise:
-    case SYS_mlock2:
-      require_own(process, a[0], a[1]);
-      return 0;
-    case SYS_mremap:
-      if (a[3] & MREMAP_FIXED) require_own(process, a[4], a[2]);
-      return static_cast<int64_t>(a[4]);
-    case SYS_preadv:
-      return read_vector(process, call);
-    case SYS_close:
-    case SYS_dup3:
-    case SYS_fcntl:
-    case SYS_fchdir:
-      check_descriptor(process, call);
-      return 0;
-    case SYS_close_range:
-      require(static_cast<uint64_t>(process.socket) < a[0] || static_cast<uint64_t>(process.socket) > a[1],
-              "the parasite's socket is closed");
-      std::erase_if(process.fds,
-                    [&](int fd) { return static_cast<uint64_t>(fd) >= a[0] && static_cast<uint64_t>(fd) <= a[1]; });
-      return 0;
     case SYS_rt_sigaction:
       require(a[0] >= 1 && a[0] <= 64, "an impossible signal");
       require_buffer(process, a[1], 32);
@@ -189,6 +163,40 @@ int64_t execute(FakeProcess& process, const Call& call) {
       return spawn(process, call);
     default:
       return 0;
+  }
+}
+
+int64_t execute(FakeProcess& process, const Call& call) {
+  const auto& a = call.args;
+  require(std::ranges::find(kOutside, call.number) == std::end(kOutside), "a call that reaches out of the new process");
+  switch (call.number) {
+    case SYS_mmap:
+      return map(process, call);
+    case SYS_munmap:
+    case SYS_mprotect:
+    case SYS_madvise:
+    case SYS_mlock2:
+      require_own(process, a[0], a[1]);
+      return 0;
+    case SYS_mremap:
+      if (a[3] & MREMAP_FIXED) require_own(process, a[4], a[2]);
+      return static_cast<int64_t>(a[4]);
+    case SYS_preadv:
+      return read_vector(process, call);
+    case SYS_close:
+    case SYS_dup3:
+    case SYS_fcntl:
+    case SYS_fchdir:
+      check_descriptor(process, call);
+      return 0;
+    case SYS_close_range:
+      require(static_cast<uint64_t>(process.socket) < a[0] || static_cast<uint64_t>(process.socket) > a[1],
+              "the parasite's socket is closed");
+      std::erase_if(process.fds,
+                    [&](int fd) { return static_cast<uint64_t>(fd) >= a[0] && static_cast<uint64_t>(fd) <= a[1]; });
+      return 0;
+    default:
+      return execute_state(process, call);
   }
 }
 

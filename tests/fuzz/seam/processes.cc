@@ -63,7 +63,7 @@ RobustList robust_list_of(HostTid) {
   return {};
 }
 SchedAttr scheduling_of(HostTid tid) {
-  World::get().made(tid.get());
+  if (tid.get() != own_pid().get()) World::get().made(tid.get());
   return {};
 }
 void set_scheduling(HostTid tid, const SchedAttr& attr) {
