@@ -45,11 +45,15 @@ void add_checksum(Run& run, const std::string& content) {
   run.add_checksums(images::checksum_of(content.data(), content.size()));
 }
 
-Sample::Sample() {
+void describe_machine(image::Inventory& inventory) {
   inventory.set_architecture("x86_64");
   inventory.set_page_size(4096);
   inventory.set_root_pid(kPid);
   inventory.add_pids(kPid);
+}
+
+Sample::Sample() {
+  describe_machine(inventory);
   image::RegularFile folder, gone;
   folder.set_path("/");
   folder.set_mode(S_IFDIR | 0755);
