@@ -10,6 +10,7 @@
 #include "core/engine/restore_check.h"
 #include "core/engine/restore_process.h"
 #include "core/sys/file.h"
+#include "core/sys/guardian.h"
 
 namespace mcr::engine {
 namespace {
@@ -102,10 +103,15 @@ void fill_all(const std::vector<tree::ProcessImage>& images, NewProcesses& proce
   finish_all(images, processes, restoring, context.options);
 }
 
-// The commit. As long as one thread of a process has EXITKILL our death kills that process; none has run an instruction
-// of the program yet.
+// The commit. As long as one thread of a process has EXITKILL our death kills that process, and the guardian the
+// others; none has run an instruction of the program yet.
 void release_all(NewProcesses& processes) {
+  std::vector<int> pidfds;
+  for (auto& [pid, process] : processes) pidfds.push_back(process->pidfd());
+  std::optional<sys::Guardian> guardian;
+  if (pidfds.size() > 1) guardian.emplace(pidfds);
   for (auto& [pid, process] : processes) process->commit();
+  if (guardian) guardian->commit();
   for (auto& [pid, process] : processes) process->release();
 }
 
@@ -151,8 +157,8 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
     inject::NewProcess& process = *processes.at(image.core.pid());
     result.statistics.threads += static_cast<uint32_t>(process.threads().size());
   }
-  result.pidfd = root.take_pidfd();
   release_all(processes);
+  result.pidfd = root.take_pidfd();
   result.statistics.total_us = since_us(start);
   call_hook(options.hook, "post-resume", result.root);
   return result;
