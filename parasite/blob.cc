@@ -63,13 +63,16 @@ uint32_t run(Call* calls, uint32_t count, int socket) {
   for (uint32_t i = 0; i < count; ++i) {
     Call& call = calls[i];
     if (call.flags & kSpawnProcess) {
-      call.result = syscall6(call.number, call.args[0], call.args[1], 0);
-      if (call.result == 0) {
+      // The new process finds a copy of this batch and must not touch it: the engine may have sent it the next already.
+      const uint64_t own_socket = call.args[5];
+      const long result = syscall6(call.number, call.args[0], call.args[1], 0);
+      if (result == 0) {
         // Until here the copy of our socket keeps it open; without the engine both are at their end.
-        syscall6(kDup3, call.args[5], static_cast<uint64_t>(socket), 0);
-        syscall6(kClose, call.args[5], 0, 0);
+        syscall6(kDup3, own_socket, static_cast<uint64_t>(socket), 0);
+        syscall6(kClose, own_socket, 0, 0);
         return kIsNewProcess;
       }
+      call.result = result;
       if (call.result < 0) return i + 1;
       continue;
     }

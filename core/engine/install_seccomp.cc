@@ -24,7 +24,7 @@ trace::SeccompChain filters_of(const image::Seccomp& message, pid_t tid) {
   };
   trace::SeccompChain filters;
   for (const auto& filter : message.filters()) {
-    if (filter.program().size() % sizeof(sock_filter) != 0) bad("has an impossible size");
+    if (filter.program().empty() || filter.program().size() % sizeof(sock_filter) != 0) bad("has an impossible size");
     if (filter.flags() & ~kLog) bad("has flags that are not known");
     std::vector<sock_filter> program(filter.program().size() / sizeof(sock_filter));
     std::memcpy(program.data(), filter.program().data(), filter.program().size());

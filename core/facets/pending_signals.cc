@@ -15,7 +15,8 @@ constexpr size_t kSysPrivate = 32;  // offset of si_sys_private (asm-generic/sig
 // Beyond RLIMIT_SIGPENDING a standard signal is noted without siginfo; who takes it sees one of SI_USER and zeros
 // (kernel/signal.c, collect_signal).
 void pack(std::vector<siginfo_t> signals, uint64_t pending, google::protobuf::Any& out) {
-  for (const siginfo_t& info : signals) pending &= ~(uint64_t{1} << (info.si_signo - 1));
+  for (const siginfo_t& info : signals)
+    if (info.si_signo >= 1 && info.si_signo <= 64) pending &= ~(uint64_t{1} << (info.si_signo - 1));
   for (int signal = 1; signal <= 64; ++signal) {
     if (!(pending >> (signal - 1) & 1)) continue;
     siginfo_t info{};
