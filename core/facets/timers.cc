@@ -27,8 +27,9 @@ int64_t gone_since(int64_t then) {
   return then > 0 ? std::max<int64_t>(unix_now() - then, 0) : 0;
 }
 
+// Unsigned: the numbers lay in the program's memory and may be anything.
 int64_t in_us(const timeval& t) {
-  return t.tv_sec * 1'000'000 + t.tv_usec;
+  return static_cast<int64_t>(static_cast<uint64_t>(t.tv_sec) * 1'000'000 + static_cast<uint64_t>(t.tv_usec));
 }
 timeval from_us(int64_t us) {
   return {us / 1'000'000, us % 1'000'000};
@@ -41,7 +42,7 @@ int64_t value_to_set(const image::IntervalTimer& timer, int64_t gone_us) {
   return std::max<int64_t>(timer.value_us() - (timer.which() == ITIMER_REAL ? gone_us : tick_us), 1);
 }
 int64_t in_ns(const timespec& t) {
-  return t.tv_sec * 1'000'000'000 + t.tv_nsec;
+  return static_cast<int64_t>(static_cast<uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(t.tv_nsec));
 }
 
 class IntervalTimersFacet : public ProcessFacet {
