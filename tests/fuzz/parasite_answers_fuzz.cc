@@ -50,6 +50,10 @@ void collect_all(inject::Channel& channel, trace::Tracee& leader, const procfs::
     });
   inject::ThreadProbe probe;
   fuzz::read_process_memory(*World::get().process, 0x10000000, &probe, sizeof probe);
+  // The engine makes a bool of the answer: never another byte than these two.
+  unsigned char faults = 0;
+  std::memcpy(&faults, &probe.faults_cpuid, 1);
+  probe.faults_cpuid = faults != 0;
   const facets::ThreadView thread{HostPid(kPid), leader, status, probe};
   for (const auto& facet : facets::thread_facets())
     collect(*facet, [&](facets::ThreadFacet& f, google::protobuf::Any& out) { f.dump(thread, out); });
