@@ -11,8 +11,9 @@
 namespace mcr::mem {
 namespace {
 
-constexpr int kSetVma = 0x53564d41, kAnonymousName = 0;  // PR_SET_VMA, PR_SET_VMA_ANON_NAME, 5.17
-constexpr uint64_t kMove = 2;                            // MPOL_MF_MOVE
+constexpr int kSetVma = 0x53564d41, kAnonymousName = 0;      // PR_SET_VMA, PR_SET_VMA_ANON_NAME, 5.17
+constexpr uint64_t kMove = 2;                                // MPOL_MF_MOVE
+constexpr uint64_t kGuardInstall = 102, kGuardRemove = 103;  // MADV_GUARD_INSTALL, MADV_GUARD_REMOVE, 6.13
 
 // "[anon:NAME]" and, of shared memory, "[anon_shmem:NAME]".
 std::string given_name(const std::string& printed) {
@@ -33,6 +34,12 @@ void add_policy(CallQueue& calls, const image::Vma& vma) {
                      {vma.start(), vma.end() - vma.start(), vma.policy().mode(), mask.get(), bits,
                       vma.kind() == image::Vma::SHARED_ANONYMOUS ? kMove : 0},
                      "the memory policy of a mapping is left out");
+}
+
+// "gu" says that a mapping, or one that it was a part of, has had guard pages at some time, and stays for ever.
+void add_guard_mark(CallQueue& calls, const image::Vma& vma) {
+  for (const uint64_t advice : {kGuardInstall, kGuardRemove})
+    calls.batch().try_add("madvise", SYS_madvise, {vma.start(), 4096, advice});
 }
 
 }  // namespace
@@ -61,6 +68,7 @@ void add_attributes(CallQueue& calls, const image::Vma& vma, bool in_whole_block
                        {kSetVma, kAnonymousName, vma.start(), bytes, calls.batch().put_string(name).get()},
                        "names of anonymous memory are left out (CONFIG_ANON_VMA_NAME)");
   if (vma.has_policy()) add_policy(calls, vma);
+  if (has_vm_flag(vma, "gu") && vma.guards().empty()) add_guard_mark(calls, vma);
   for (const int advice : advice_before_filling(vma, in_whole_blocks))
     calls.batch().add("madvise", SYS_madvise, {vma.start(), bytes, static_cast<uint64_t>(advice)});
 }

@@ -68,6 +68,10 @@ int main(int argc, char** argv) {
     if (i != 3) workload::fill(areas[1].start + i * kPage, kPage, 200 + i);
   install(areas[1]);
   MUST(mprotect(areas[1].start, kPages * kPage, PROT_NONE) == 0);
+  // It has none any more, but smaps says for ever that it had.
+  unsigned char* former = map(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+  MUST(madvise(former, kPages * kPage, kInstall) == 0 && madvise(former, kPages * kPage, kRemove) == 0);
+  MUST(mprotect(former, kPages * kPage, PROT_READ) == 0);
   const std::string path = workload::prefix + ".file";
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   MUST(ftruncate(fd, kPages * kPage) == 0);
