@@ -161,6 +161,8 @@ void Scenario::killed_restore() {
   for (int i = 0; i <= 3 * kMomentsPerPart; ++i) {
     // What the previous restore brought back, if it came that far, makes room for the next.
     kill_all();
+    // Of a half-built tree these may be children of its root until that is gone.
+    expect_no_helpers("all was killed");
     if (i == 3 * kMomentsPerPart) break;
     int64_t when = moment(i / kMomentsPerPart, 3, whole.took());
     restore(images, when);
