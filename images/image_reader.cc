@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/sys/file.h"
+#include "images/folder_owner.h"
 #include "images/format.h"
 
 namespace mcr::images {
@@ -67,6 +68,7 @@ struct ImageReader::Impl {
 };
 
 ImageReader::Impl::Impl(const std::string& path) : directory(path), dir(open_folder(path)) {
+  warn_of_others(dir.get(), directory);
   read_inventory();
   for (const auto& file : inventory.files()) {
     if (!is_valid_file_name(file.name()) || file.name() == kInventoryName)

@@ -8,6 +8,7 @@
 #include "core/base/log.h"
 #include "core/sys/file.h"
 #include "images/commit.h"
+#include "images/folder_owner.h"
 #include "images/format.h"
 #include "images/staging.h"
 
@@ -66,6 +67,7 @@ ImageWriter::Impl::Impl(const std::string& path, bool wants_sync) : directory(pa
   created = make_folder(directory);
   try {
     dir = open_folder(directory);
+    warn_of_others(dir.get(), directory);
     staging.emplace(dir.get());
   } catch (const Error&) {
     remove_created();

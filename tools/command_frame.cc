@@ -1,14 +1,33 @@
 // What dump and restore do alike before and after the engine's part, and where show and verify look.
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <cstdio>
 #include <filesystem>
+#include <system_error>
 
 #include "core/base/log.h"
 #include "core/sys/file.h"
 #include "tools/commands.h"
 
 namespace mcr::cli {
+
+namespace {
+
+// For our user alone: it names files and addresses of the program. A link is followed in /dev only (/dev/stderr): a
+// link in a folder that others can write to would have us overwrite what they choose.
+UniqueFd open_log_file(const std::string& path) {
+  const int follow = path.starts_with("/dev/") ? 0 : O_NOFOLLOW;
+  try {
+    return sys::open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOCTTY | follow, 0600);
+  } catch (const Error& error) {
+    if (error.code() == static_cast<int>(std::errc::too_many_symbolic_link_levels))
+      usage(fmt::format("log file {} is a symbolic link, which is not followed", path), "give another file with -o");
+    usage(fmt::format("log file {} cannot be written: {}", path, error.reason()), "give another file with -o");
+  }
+}
+
+}  // namespace
 
 void open_log(const Surroundings& around, bool makes_folder, Situation& situation) {
   situation.json = around.json;
@@ -21,7 +40,9 @@ void open_log(const Surroundings& around, bool makes_folder, Situation& situatio
   const std::string log_folder = std::filesystem::path(around.log.file).parent_path();
   if (!around.log.file.empty() && !log_folder.empty() && !sys::try_stat(log_folder))
     usage(fmt::format("the folder of the log file {} does not exist", around.log.file), "check -D, -W and -o");
-  log::start(around.log);
+  log::Settings log = around.log;
+  if (!log.file.empty()) log.descriptor = open_log_file(log.file).release();
+  log::start(log);
   situation.logging = true;
   situation.log_in_file = !around.log.file.empty();
 }

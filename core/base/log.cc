@@ -1,13 +1,13 @@
 #include "core/base/log.h"
 
-#include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <cstdio>
 #include <memory>
-
-#include "core/base/error.h"
+#include <mutex>
 
 namespace mcr::log {
 namespace {
@@ -41,20 +41,39 @@ spdlog::level::level_enum spdlog_level(Level level) {
   return spdlog::level::debug;
 }
 
+// Whoever opened the file has decided about links and permissions; spdlog's own sink opens by name.
+class DescriptorSink : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit DescriptorSink(int descriptor) : stream_(::fdopen(descriptor, "w")) {}
+  ~DescriptorSink() override {
+    if (stream_) std::fclose(stream_);
+  }
+  DescriptorSink(const DescriptorSink&) = delete;
+  DescriptorSink& operator=(const DescriptorSink&) = delete;
+
+ protected:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    spdlog::memory_buf_t text;
+    formatter_->format(message, text);
+    if (stream_) std::fwrite(text.data(), 1, text.size(), stream_);
+  }
+  void flush_() override {
+    if (stream_) std::fflush(stream_);
+  }
+
+ private:
+  std::FILE* stream_;
+};
+
 }  // namespace
 
 void start(const Settings& settings) {
   State& s = state();
   spdlog::sink_ptr sink;
-  try {
-    if (settings.file.empty())
-      sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-    else
-      sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(settings.file, true);
-  } catch (const spdlog::spdlog_ex& e) {
-    throw Error(Fault::usage, fmt::format("log file {} cannot be written: {}", settings.file, e.what()),
-                "give another file with -o");
-  }
+  if (settings.file.empty())
+    sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  else
+    sink = std::make_shared<DescriptorSink>(settings.descriptor);
   s.logger = std::make_shared<spdlog::logger>("mini-criu", std::move(sink));
   s.logger->set_pattern(settings.show_pid ? "%P: %v" : "%v");
   s.logger->set_level(spdlog_level(settings.level));

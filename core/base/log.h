@@ -15,11 +15,12 @@ enum class Level { message = 0, error = 1, warning = 2, info = 3, debug = 4 };
 struct Settings {
   Level level = Level::warning;  // -v[N]; default as with -v2
   std::string file;              // empty: standard error
+  int descriptor = -1;           // of the file, open for writing; start() takes it
   bool show_pid = false;         // --log-pid
   size_t ring_lines = 256;       // kept for a failure; 0 keeps none
 };
 
-// Once, before any other thread exists. Throws Error when the file cannot be written.
+// Once, before any other thread exists.
 void start(const Settings& settings);
 void flush();
 bool enabled(Level level);
