@@ -2,6 +2,7 @@
 
 #include "core/base/log.h"
 #include "core/engine/engine.h"
+#include "core/sys/namespaces.h"
 #include "core/sys/supervise.h"
 #include "tools/action_scripts.h"
 #include "tools/commands.h"
@@ -49,7 +50,11 @@ int run_restore(const CommandLine& line, Situation& situation) {
   tell(request, restored);
   if (!request.exec_command.empty()) sys::become_program(request.exec_command);
   if (!foreground) return 0;
-  return end_like(foreground->follow(restored.root, restored.pidfd.get()));
+  const sys::ChildChange end = foreground->follow(restored.root, restored.pidfd.get());
+  // Process 1 of the program's namespace ends with its last process, which may be another.
+  constexpr int kMilliseconds = 200;
+  if (restored.init_pidfd.valid()) sys::collect_child(restored.init_pidfd.get(), kMilliseconds);
+  return end_like(end);
 }
 
 }  // namespace mcr::cli

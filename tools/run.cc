@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "core/base/log.h"
+#include "core/sys/rights.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
 #include "tools/config_file.h"
@@ -94,6 +95,7 @@ int run(const std::vector<std::string>& words) {
   // Until the line is parsed: a script that asked for JSON gets it for a wrong command line too.
   situation.json = std::ranges::find(words, "--json") != words.end();
   try {
+    sys::give_up_file_rights();
     return run_words(words, situation);
   } catch (const Error& error) {
     return report_failure(situation, error);

@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/sys/namespaces.h"
 
 namespace mcr::engine {
 namespace {
@@ -23,8 +24,10 @@ void refuse_landlock(inject::ParasiteSession& parasite, const sys::Bystander* by
   if (!bystander || !bystander->ready()) return;
   inject::Batch batch = parasite.channel().batch();
   const RemoteAddr head = batch.reserve(8), length = batch.reserve(8);
-  const size_t asked = batch.try_add("get_robust_list", SYS_get_robust_list,
-                                     {static_cast<uint64_t>(bystander->pid()), head.get(), length.get()});
+  // In a pid namespace that a restore has made its process 1 stands by: same user, no capabilities.
+  const pid_t other = sys::lives_in_own_namespaces(parasite.channel().pid()) ? 1 : bystander->pid();
+  const size_t asked =
+      batch.try_add("get_robust_list", SYS_get_robust_list, {static_cast<uint64_t>(other), head.get(), length.get()});
   parasite.channel().run(batch);
   if (batch.result(asked) != -EPERM) return;
   throw Error(Fault::refused, "it has restricted itself with Landlock, and the rules cannot be read back",

@@ -78,8 +78,9 @@ size_t bytes_for_state(const tree::ProcessImage& process) {
 class TreeCreator {
  public:
   TreeCreator(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
-              const RestoreOptions& options, Damage& damage)
+              const RestoreOptions& options, sys::OwnNamespaces* namespaces, Damage& damage)
       : images_(images), ours_(ours), options_(options), damage_(damage) {
+    layout_.namespaces = namespaces;
     for (const auto& image : images) by_pid_[image.core.pid()] = &image;
     lay_out();
   }
@@ -92,7 +93,7 @@ class TreeCreator {
     }
     end_zombies();
     for (auto& [pid, process] : processes_)
-      if (process) forget_signals(*process);
+      if (process) forget_signals(pid, *process);
     return std::move(processes_);
   }
 
@@ -226,8 +227,8 @@ class TreeCreator {
 
   // The ends of helpers and zombies were announced to their parents, who had been told before. An action that
   // discards a signal discards those that wait (sigaction(2)).
-  void forget_signals(inject::NewProcess& process) {
-    if (!has_ended_child(process.pid().get())) return;
+  void forget_signals(pid_t pid, inject::NewProcess& process) {
+    if (!has_ended_child(pid)) return;
     inject::Batch batch = process.channel().batch();
     for (uint64_t signal = 1; signal <= 64; ++signal) {
       struct {
@@ -261,9 +262,9 @@ class TreeCreator {
 }  // namespace
 
 NewProcesses create_tree(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
-                         const RestoreOptions& options, Damage& damage) {
+                         const RestoreOptions& options, sys::OwnNamespaces* namespaces, Damage& damage) {
   const Step step("create the processes");
-  return TreeCreator(images, ours, options, damage).run();
+  return TreeCreator(images, ours, options, namespaces, damage).run();
 }
 
 std::vector<pid_t> helper_pids(const std::vector<tree::ProcessImage>& images, bool inherits_session) {

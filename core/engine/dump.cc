@@ -20,6 +20,10 @@ uint64_t microseconds(Clock::time_point from, Clock::time_point to) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(to - from).count());
 }
 
+uint64_t nanoseconds_of(Clock::time_point moment) {
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(moment.time_since_epoch()).count());
+}
+
 void call_hook(const Hook& hook, std::string_view action, HostPid root) {
   if (hook) hook(action, root);
 }
@@ -73,6 +77,7 @@ class Dump {
       bystander_.emplace(ids.uid[0], ids.gid[0]);
     }
     statistics_.set_look_us(microseconds(start, Clock::now()));
+    if (!sys::try_read_text("/proc/timer_list")) note_runs();
     const auto freeze_start = Clock::now();
     sys::Deadline deadline;
     if (options_.timeout.count() > 0) deadline = freeze_start + options_.timeout;
@@ -96,6 +101,10 @@ class Dump {
   }
 
  private:
+  void note_runs() {
+    for (const HostPid pid : trace::tree_of(options_.tree)) last_runs_.note(pid);
+  }
+
   void collect(trace::FrozenTree& frozen) {
     std::vector<HostPid> living;
     for (const auto& process : frozen.processes())
@@ -103,8 +112,15 @@ class Dump {
     files_.begin(living);
     // Asked again now that nothing can change any more.
     look_at_frozen(frozen, options_, files_);
-    DumpContext context{
-        options_, writer_, files_, statistics_, inventory_, damage_, bystander_ ? &*bystander_ : nullptr};
+    DumpContext context{options_,
+                        writer_,
+                        files_,
+                        statistics_,
+                        inventory_,
+                        damage_,
+                        last_runs_,
+                        nanoseconds_of(frozen.first_stop()),
+                        bystander_ ? &*bystander_ : nullptr};
     for (auto& process : frozen.processes())
       processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));
   }
@@ -140,6 +156,7 @@ class Dump {
   image::Inventory inventory_;
   std::optional<sys::Bystander> bystander_;
   std::vector<tree::ProcessImage> processes_;
+  trace::LastRuns last_runs_;
 };
 
 }  // namespace
@@ -149,7 +166,7 @@ image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
   const Step step("dump"), pid_step("pid {}", options.tree);
   const sys::ChildSignal children;
   const kinds::OpenFiles files({options.shell_job, options.ghost_limit, options.validation == FileValidation::buildid});
-  look_at_tree(options, files);
+  look_at_tree(options, identify_caller(), files);
   Dump operation(options, damage, files);
   return operation.run(start);
 }

@@ -22,6 +22,7 @@
 #include "core/mem/aio_ring.h"
 #include "core/mem/ask_program.h"
 #include "core/mem/page_writer.h"
+#include "core/mem/shared_by_mapping.h"
 #include "core/mem/sysv_segment.h"
 #include "core/mem/vdso.h"
 #include "core/procfs/status.h"
@@ -108,7 +109,7 @@ class ProcessDumper {
       rseq_.push_back(trace::leave_critical_section(thread, pid_));
       if (static_cast<int64_t>(thread.frame().orig_rax) < 0) continue;
       if (static_cast<int64_t>(thread.frame().rax) == arch::kRestartBlock) {
-        sleeping_[i] = trace::examine_sleeping_call(thread, pid_);
+        sleeping_[i] = trace::examine_sleeping_call(thread, pid_, context_.last_runs, context_.stopped_ns);
       } else {
         if (static_cast<int64_t>(thread.frame().rax) != trace::kInterrupted) continue;
         const auto status =
@@ -121,9 +122,9 @@ class ProcessDumper {
   void collect_core() {
     auto& core = image_.core;
     core.set_pid(leader_status_.ns_pid.back());
-    core.set_ppid(stat_.ppid);
-    core.set_pgid(stat_.pgrp);
-    core.set_sid(stat_.session);
+    core.set_ppid(trace::number_inside(HostTid(stat_.ppid)));
+    core.set_pgid(leader_status_.ns_pgid.empty() ? stat_.pgrp : leader_status_.ns_pgid.back());
+    core.set_sid(leader_status_.ns_sid.empty() ? stat_.session : leader_status_.ns_sid.back());
     core.set_exit_signal(stat_.exit_signal);
     core.set_command(leader_status_.name);
     core.set_stopped(process_.stopped_by_job_control());
@@ -182,6 +183,7 @@ class ProcessDumper {
     auto all = facets::process_facets();
     inject::Batch batch = parasite.channel().batch();
     const size_t brk = batch.add("brk", SYS_brk, {0});
+    const size_t slack = batch.add("prctl(PR_GET_TIMERSLACK)", SYS_prctl, {PR_GET_TIMERSLACK, 0, 0, 0, 0});
     const RemoteAddr descriptor = batch.reserve(8);
     const size_t table = batch.try_add("modify_ldt(0)", SYS_modify_ldt, {0, descriptor.get(), 8});
     for (auto& facet : all) facet->ask(batch, view);
@@ -191,6 +193,7 @@ class ProcessDumper {
       throw Error(Fault::refused, "it has segments of its own in a local descriptor table (modify_ldt)",
                   "such a table cannot be saved yet");
     image_.map.set_brk(static_cast<uint64_t>(batch.result(brk)));
+    timer_slack_ns_ = static_cast<uint64_t>(batch.result(slack));
     // Pending signals are read through ptrace, for which the host has to stand still.
     host().stop_again(sys::Clock::now() + std::chrono::seconds(10));
     for (auto& facet : all) facet->collect(batch, view, *image_.core.add_facets());
@@ -258,7 +261,7 @@ class ProcessDumper {
       core.mutable_restart()->set_number(sleep->number);
       core.mutable_restart()->set_remaining_ns(sleep->remaining_ns);
     }
-    const facets::ThreadView view{pid_, thread, files.status, probe, files.timer_slack_ns, rseq_[index]};
+    const facets::ThreadView view{pid_, thread, files.status, probe, slack_of(index), rseq_[index]};
     for (const auto& facet : thread_facets_) facet->dump(view, *core.add_facets());
     image_.threads.push_back(std::move(core));
   }
@@ -272,6 +275,13 @@ class ProcessDumper {
     const auto number = static_cast<size_t>(first - filters_.begin());
     core.mutable_seccomp()->set_chain(static_cast<uint32_t>(number + 1));
     if (number == index) *core.mutable_seccomp()->mutable_filters() = filters_message(chain);
+  }
+
+  // Another's may be read with CAP_SYS_NICE only, where the kernel does not show it to be 0. A thread that nobody has
+  // given one of its own has that of its maker.
+  uint64_t slack_of(size_t index) const {
+    const uint64_t seen = thread_files_.at(index).timer_slack_ns;
+    return seen != 0 ? seen : timer_slack_ns_;
   }
 
   void collect_files() {
@@ -299,7 +309,7 @@ class ProcessDumper {
     mem::PageWriter writer(parasite.channel(), memory, pages.get(), images::kPageFileHeader, may_write_itself());
     const sys::Pagemap pagemap(pid_);
     image_.runs = writer.write(mem::select_pages(pagemap, space_.vmas));
-    for (const auto& object : space_.shared) store_shared(object, writer);
+    for (const auto& object : space_.shared) store_shared(object, parasite.channel(), memory, writer);
     sys::truncate_fd(pages.get(), writer.offset());
     context_.writer.add_pages(name, pages.get());
     image_.vmas = std::move(space_.vmas);
@@ -310,15 +320,23 @@ class ProcessDumper {
     s.set_pages_written(s.pages_written() + writer.pages_written());
   }
 
-  void store_shared(const mem::SharedObject& object, mem::PageWriter& writer) {
+  void store_shared(const mem::SharedObject& object, inject::Channel& channel, const trace::RemoteMemory& memory,
+                    mem::PageWriter& writer) {
     const Step step("shared memory at {:#x}", object.map_start);
-    const UniqueFd file =
-        sys::open(fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, object.map_start, object.map_end), O_RDONLY);
+    const std::string door = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, object.map_start, object.map_end);
     image::SharedMemory message;
     message.set_id(object.id);
     message.set_huge_page_shift(object.huge_page_shift);
-    message.set_size((static_cast<uint64_t>(sys::stat_fd(file.get()).st_size) + 4095) / 4096 * 4096);
-    for (auto& run : writer.write_file(file.get(), object.id, message.size())) image_.runs.push_back(std::move(run));
+    std::vector<image::PageRun> runs;
+    int code = 0;
+    if (const auto file = sys::probe_open(door, O_RDONLY, code)) {
+      message.set_size((static_cast<uint64_t>(sys::stat_fd(file->get()).st_size) + 4095) / 4096 * 4096);
+      runs = writer.write_file(file->get(), object.id, message.size());
+    } else {
+      log::info("dump", "{} cannot be opened: read through the program's mappings", door);
+      runs = mem::store_by_mappings(object, space_.vmas, channel, memory, writer, message);
+    }
+    for (auto& run : runs) image_.runs.push_back(std::move(run));
     image_.shared.push_back(std::move(message));
   }
 
@@ -338,6 +356,7 @@ class ProcessDumper {
   procfs::Stat stat_;
   std::vector<procfs::Mapping> mappings_;
   mem::AddressSpace space_;
+  uint64_t timer_slack_ns_ = 0;  // of the host
   const std::vector<std::unique_ptr<facets::ThreadFacet>> thread_facets_ = facets::thread_facets();
   std::vector<trace::SeccompChain> filters_;                  // by thread
   std::vector<sys::RseqConfiguration> rseq_;                  // by thread
@@ -353,7 +372,10 @@ tree::ProcessImage dump_zombie(HostPid pid) {
   const auto stat = procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", pid)));
   tree::ProcessImage image;
   auto& core = image.core;
-  core.set_pid(stat.pid), core.set_ppid(stat.ppid), core.set_pgid(stat.pgrp), core.set_sid(stat.session);
+  const auto numbers = member_of(pid);
+  if (!numbers) throw Error(Fault::system, "it is gone");
+  core.set_pid(numbers->pid), core.set_ppid(numbers->parent);
+  core.set_pgid(numbers->group), core.set_sid(numbers->session);
   core.set_command(stat.comm);
   core.set_zombie(true);
   core.set_exit_status(stat.exit_code);

@@ -5,6 +5,7 @@
 #include "core/kinds/open_files.h"
 #include "core/sys/security.h"
 #include "core/trace/frozen_tree.h"
+#include "core/trace/last_runs.h"
 #include "core/tree/process_image.h"
 #include "images/proto/inventory.pb.h"
 #include "images/proto/stats.pb.h"
@@ -18,6 +19,8 @@ struct DumpContext {
   mcr::image::DumpStatistics& statistics;
   mcr::image::Inventory& inventory;
   Damage& damage;
+  const trace::LastRuns& last_runs;           // noted before the freeze when timers cannot be seen
+  uint64_t stopped_ns = 0;                    // the freeze, CLOCK_MONOTONIC
   const sys::Bystander* bystander = nullptr;  // with the real ids of the process; null where none is needed
 };
 

@@ -22,7 +22,8 @@ struct RestoreStatistics {
 
 struct Restored {
   HostPid root;
-  UniqueFd pidfd;  // of the root process
+  UniqueFd pidfd;       // of the root process
+  UniqueFd init_pidfd;  // of process 1 of its own pid namespace, a child of ours; invalid when there is none
   RestoreStatistics statistics;
 };
 

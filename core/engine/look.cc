@@ -22,6 +22,7 @@
 #include "core/mem/sysv_segment.h"
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
+#include "core/sys/namespaces.h"
 #include "core/sys/process.h"
 #include "core/trace/frozen_tree.h"
 #include "core/tree/creation_plan.h"
@@ -29,12 +30,16 @@
 namespace mcr::engine {
 namespace {
 
-// Everything the new process gets from `restore` itself must be what the program has now.
+// Everything the new process gets from `restore` itself must be what the program has now. One that `restore` has put
+// into namespaces of its own, for want of a right, is dumped from here like any other.
 void refuse_foreign_namespaces(HostPid pid) {
+  const bool by_restore = sys::lives_in_own_namespaces(pid);
   for (const char* name :
        {"mnt", "net", "pid", "pid_for_children", "user", "uts", "ipc", "cgroup", "time", "time_for_children"}) {
     const auto theirs = sys::try_read_link(fmt::format("/proc/{}/ns/{}", pid, name));
     const auto ours = sys::try_read_link(fmt::format("/proc/self/ns/{}", name));
+    const std::string_view kind(name);
+    if (by_restore && (kind == "pid" || kind == "pid_for_children" || kind == "user")) continue;
     if (theirs && ours && *theirs != *ours)
       throw Error(Fault::refused, fmt::format("it lives in another {} namespace ({})", name, *theirs),
                   "run mini-criu inside that namespace (nsenter), dumping whole containers is not built yet");
@@ -124,17 +129,24 @@ void refuse_frozen_thread(const trace::Tracee& thread, HostPid view) {
                 "cookies cannot be saved yet: run the program without PR_SCHED_CORE");
 }
 
+std::optional<tree::Member> member_of(HostPid pid) {
+  const auto stat_text = sys::try_read_text(fmt::format("/proc/{}/stat", pid)),
+             status_text = sys::try_read_text(fmt::format("/proc/{}/status", pid));
+  if (!stat_text || !status_text) return std::nullopt;
+  const auto stat = procfs::parse_stat(*stat_text);
+  const auto status = procfs::parse_status(*status_text);
+  const auto last = [](const auto& numbers, pid_t otherwise) {
+    return numbers.empty() ? otherwise : static_cast<pid_t>(numbers.back());
+  };
+  return tree::Member{last(status.ns_pid, stat.pid), trace::number_inside(HostTid(stat.ppid)),
+                      last(status.ns_pgid, stat.pgrp), last(status.ns_sid, stat.session)};
+}
+
 namespace {
 
-void look_at_process(HostPid pid, const kinds::OpenFiles& files) {
+void look_at_process(HostPid pid, const Caller& caller, const kinds::OpenFiles& files) {
   const HostPid view = trace::living_thread(pid);
-  if (sys::effective_uid() != 0) {
-    const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", pid)));
-    if (status.uid[0] != sys::effective_uid())
-      throw Error(Fault::refused,
-                  fmt::format("it belongs to user {}, we are user {}", status.uid[0], sys::effective_uid()),
-                  "run mini-criu as root or as that user");
-  }
+  refuse_untraceable(view, caller);
   refuse_foreign_namespaces(view);
   refuse_threads(pid, view);
   refuse_foreign_clocks(pid, view);
@@ -158,10 +170,7 @@ bool has_ended(HostPid pid) {
 void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options) {
   std::vector<tree::Member> members;
   for (const HostPid pid : tree) {
-    const auto text = sys::try_read_text(fmt::format("/proc/{}/stat", pid));
-    if (!text) continue;
-    const auto stat = procfs::parse_stat(*text);
-    members.push_back({stat.pid, stat.ppid, stat.pgrp, stat.session});
+    if (const auto member = member_of(pid)) members.push_back(*member);
   }
   // What a restore will do, planned now, when the program can still be told to wait.
   tree::plan_creation(members, options.shell_job);
@@ -188,7 +197,7 @@ void refuse_shared_tables(const std::vector<HostPid>& tree) {
 
 }  // namespace
 
-void look_at_tree(const DumpOptions& options, kinds::OpenFiles files) {
+void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files) {
   trace::refuse_unfreezable(options.tree);
   refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", options.tree))), options);
   const std::vector<HostPid> tree = trace::tree_of(options.tree);
@@ -199,7 +208,7 @@ void look_at_tree(const DumpOptions& options, kinds::OpenFiles files) {
   for (const HostPid pid : tree) {
     const Step step("process {}", trace::describe_process(pid));
     try {
-      look_at_process(pid, files);
+      look_at_process(pid, caller, files);
     } catch (const Error&) {
       if (pid == options.tree || !has_ended(pid)) throw;  // a child may end at any time
     }

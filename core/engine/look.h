@@ -2,18 +2,24 @@
 // running on undisturbed. The same questions are asked again once it stands still, for what has changed meanwhile.
 #pragma once
 
+#include "core/engine/caller.h"
 #include "core/engine/options.h"
 #include "core/engine/thread_files.h"
 #include "core/kinds/open_files.h"
 #include "core/trace/frozen_tree.h"
+#include "core/tree/creation_plan.h"
 
 namespace mcr::engine {
 
 // Throws Error (refused) naming object, reason and remedy.
-void look_at_tree(const DumpOptions& options, kinds::OpenFiles files);
+void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files);
 
 // Once everything stands still, of what may have changed; and of what cannot be seen before.
 void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files);
+
+// By the numbers that it has itself: in a pid namespace that `restore` has made they are others than here. nullopt when
+// it is gone.
+std::optional<tree::Member> member_of(HostPid pid);
 // The same of one thread; also asked of every thread once it stands still. `view`: a thread of the process that lives.
 void refuse_thread(HostPid view, const ThreadFiles& thread);
 

@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/engine/caller.h"
 #include "core/engine/create_tree.h"
 #include "core/engine/engine.h"
 #include "core/engine/process_limits.h"
@@ -121,6 +122,11 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   const auto start = Clock::now();
   const Step step("restore");
   const sys::ChildSignal children;
+  const Caller caller = identify_caller();
+  const bool own_namespaces = !caller.has_checkpoint_right;
+  if (own_namespaces)
+    log::message("restore",
+                 "Without CAP_CHECKPOINT_RESTORE: the program gets its old pid in a user and pid namespace of its own");
   const RaisedLimits limits;
   Restored result;
   const images::ImageReader reader(options.images_dir);
@@ -129,7 +135,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   for (const int32_t pid : reader.inventory().pids()) images.push_back(tree::read_process(pid, reader));
   check_unused_bytes(reader, images);
   std::vector<Problem> problems;
-  check_host(reader.inventory(), images, files, options, problems);
+  check_host(reader.inventory(), images, files, options, caller, own_namespaces, problems);
   if (!problems.empty())
     throw ProblemList(Fault::refused,
                       fmt::format("{} thing{} in the way of this restore, nothing was created:", problems.size(),
@@ -140,12 +146,13 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
 
   const auto create_start = Clock::now();
   const auto ours = procfs::parse_maps(sys::read_text("/proc/self/maps"));
-  const auto own = procfs::parse_status(sys::read_text("/proc/self/status"));
+  sys::OwnNamespaces namespaces;
+  NewProcesses processes = create_tree(images, ours, options, own_namespaces ? &namespaces : nullptr, damage);
+  inject::NewProcess& root = *processes.at(images.front().core.pid());
+  const auto own = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", root.pid())));
   RestoreContext context{options, ours, own, reader, files, result.statistics, damage};
-  NewProcesses processes = create_tree(images, ours, options, damage);
   result.statistics.create_us = since_us(create_start);
   fill_all(images, processes, context);
-  inject::NewProcess& root = *processes.at(images.front().core.pid());
   result.root = root.pid();
   files.finish_memory();
   call_hook(options.hook, "post-restore", result.root);
@@ -157,8 +164,11 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
     inject::NewProcess& process = *processes.at(image.core.pid());
     result.statistics.threads += static_cast<uint32_t>(process.threads().size());
   }
-  release_all(processes);
   result.pidfd = root.take_pidfd();
+  // Before anything is let go: process 1 then ends with the program, whatever becomes of us.
+  if (own_namespaces) namespaces.commit(result.pidfd.get());
+  release_all(processes);
+  result.init_pidfd = namespaces.take_init_pidfd();
   result.statistics.total_us = since_us(start);
   call_hook(options.hook, "post-resume", result.root);
   return result;

@@ -16,6 +16,7 @@
 #include "core/engine/extended_state.h"
 #include "core/engine/install_seccomp.h"
 #include "core/engine/process_limits.h"
+#include "core/engine/rights_check.h"
 #include "core/facets/facet.h"
 #include "core/mem/aio_ring.h"
 #include "core/mem/vdso.h"
@@ -72,6 +73,32 @@ std::set<std::string> cpu_flags() {
     return {std::istream_iterator<std::string>(words), {}};
   }
   return {};
+}
+
+void check_numbers(const std::vector<tree::ProcessImage>& processes, const RestoreOptions& options,
+                   std::vector<Problem>& problems) {
+  for (const pid_t helper : helper_pids(processes, options.shell_job)) check_pid(helper, problems);
+  for (const tree::ProcessImage& p : processes) check_ids(p, problems);
+}
+
+// The first process of namespaces of their own is made by us; others would be made in there, under numbers that we do
+// not see.
+void check_own_namespaces(const std::vector<tree::ProcessImage>& processes, const RestoreOptions& options,
+                          std::vector<Problem>& problems) {
+  constexpr const char* kMissing =
+      "CAP_CHECKPOINT_RESTORE is the right that is missing to do without (mini-criu check, docs/rights.md)";
+  if (processes.size() > 1 || !helper_pids(processes, options.shell_job).empty())
+    problems.push_back({"process tree",
+                        fmt::format("of {} process{}: trees need CAP_CHECKPOINT_RESTORE", processes.size(),
+                                    processes.size() == 1 ? ", in a group whose leader has ended" : "es"),
+                        "restore as root, or as somebody with that right (docs/rights.md)"});
+  for (const auto& p : processes)
+    for (const auto& thread : p.threads)
+      if (thread.tid() == 1)
+        problems.push_back({"pid 1", "is taken in the pid namespace that is made for the program", kMissing});
+  if (options.sibling)
+    problems.push_back(
+        {"--restore-sibling", "does not go together with a pid namespace of the program's own", kMissing});
 }
 
 void check_cpu(const image::Inventory& inventory, const RestoreOptions& options, std::vector<Problem>& problems) {
@@ -273,12 +300,14 @@ void check_unused_bytes(const images::ImageReader& reader, const std::vector<tre
 }
 
 void check_host(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
-                const kinds::OpenedFiles& files, const RestoreOptions& options, std::vector<Problem>& problems) {
+                const kinds::OpenedFiles& files, const RestoreOptions& options, const Caller& caller,
+                bool own_namespaces, std::vector<Problem>& problems) {
   for (const tree::ProcessImage& p : processes) check_state(inventory, p, files);
-
-  for (const pid_t helper : helper_pids(processes, options.shell_job)) check_pid(helper, problems);
+  if (own_namespaces)
+    check_own_namespaces(processes, options, problems);
+  else
+    check_numbers(processes, options, problems);
   for (const tree::ProcessImage& p : processes) {
-    check_ids(p, problems);
     if (p.core.zombie()) continue;
     check_limits(p, problems);
     check_locks(p, problems);
@@ -294,6 +323,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
   check_session(inventory, options, problems);
   check_huge_pages(processes, files, problems);
   for (const tree::ProcessImage& p : processes) mem::check_aio_contexts(p.aio, problems);
+  check_rights(processes, files, caller, own_namespaces, problems);
   files.check(problems);
   check_segments(processes, files, problems);
 }

@@ -1,6 +1,7 @@
 // Everything that would make a restore fail on this host, found before anything is created and listed all at once.
 #pragma once
 
+#include "core/engine/caller.h"
 #include "core/engine/options.h"
 #include "core/kinds/opened_files.h"
 #include "core/tree/process_image.h"
@@ -8,8 +9,10 @@
 
 namespace mcr::engine {
 
+// `own_namespaces`: the processes will live in namespaces of their own, where no pid is taken.
 void check_host(const mcr::image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
-                const kinds::OpenedFiles& files, const RestoreOptions& options, std::vector<Problem>& problems);
+                const kinds::OpenedFiles& files, const RestoreOptions& options, const Caller& caller,
+                bool own_namespaces, std::vector<Problem>& problems);
 
 // Bytes of the image that no restore needs are checked too: a damaged copy is refused wherever the damage is. Only the
 // pages themselves wait until they are read.

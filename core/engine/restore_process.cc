@@ -93,7 +93,7 @@ class ProcessRestorer : public RestoringProcess {
     for (const auto& facet : image_.core.facets()) {
       image::ProcessControl control;
       if (!facet.UnpackTo(&control) || !control.has_login_uid()) continue;
-      const std::string path = fmt::format("/proc/{}/loginuid", image_.core.pid()),
+      const std::string path = fmt::format("/proc/{}/loginuid", process_.pid()),
                         wanted = fmt::to_string(control.login_uid());
       if (sys::try_read_text(path).value_or(wanted) == wanted) continue;
       int code = 0;
@@ -238,7 +238,7 @@ class ProcessRestorer : public RestoringProcess {
     facets::TimerSignals timers = timers_of(image_, context_.options.timers == Timers::real);
     timers.counted_ids = !timers.timers.empty() && counts_timers();
     std::vector<ThreadWork> threads = plan_threads(image_, own_, batch, timers);
-    facets::ProcessPlan plan{image_.core.pid(), own_, batch, timers, {}, {}, {}, {}};
+    facets::ProcessPlan plan{image_.core.pid(), process_.pid(), own_, batch, timers, {}, {}, {}, {}};
     auto all = facets::process_facets();
     for (const auto& any : image_.core.facets()) {
       const bool known = std::any_of(all.begin(), all.end(), [&](auto& facet) { return facet->restore(any, plan); });
@@ -268,8 +268,8 @@ class ProcessRestorer : public RestoringProcess {
 
   void finish_threads(bool stopped) {
     const Step step("threads");
-    std::vector<HostTid> tids;
-    for (size_t i = 1; i < image_.threads.size(); ++i) tids.emplace_back(image_.threads[i].tid());
+    std::vector<pid_t> tids;
+    for (size_t i = 1; i < image_.threads.size(); ++i) tids.push_back(image_.threads[i].tid());
     process_.seize_threads(tids);
     std::vector<sys::Registers> frames(image_.threads.size());
     for (size_t i = 0; i < frames.size(); ++i)

@@ -14,7 +14,7 @@ namespace mcr::engine {
 struct RestoreContext {
   const RestoreOptions& options;
   const std::vector<procfs::Mapping>& ours;  // what the engine had mapped when the processes were made
-  const procfs::Status& own;                 // its status then
+  const procfs::Status& own;                 // what they began with: the status of the first
   const images::ImageReader& reader;
   kinds::OpenedFiles& files;
   RestoreStatistics& statistics;

@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/sys/file.h"
+#include "core/trace/frozen_tree.h"
 #include "images/proto/facets.pb.h"
 
 namespace mcr::engine {
@@ -80,14 +81,23 @@ void find_threads(inject::ParasiteSession& parasite, trace::FrozenProcess& proce
 
 }  // namespace
 
+namespace {
+
+// The clock holds the number as the program gave it.
+bool has_thread(HostPid pid, pid_t inside) {
+  const auto threads = trace::threads_of(pid);
+  return std::any_of(threads.begin(), threads.end(), [&](HostTid tid) { return trace::number_inside(tid) == inside; });
+}
+
+}  // namespace
+
 void refuse_foreign_clocks(HostPid pid, HostPid view) {
   const auto text = sys::try_read_text(fmt::format("/proc/{}/timers", view));
   if (!text) return;
   for (const procfs::Timer& timer : procfs::parse_timers(*text)) {
     if (timer.clock >= 0) continue;
     const pid_t id = id_of(timer.clock);
-    const bool own =
-        timer.clock & kOfThread ? sys::try_stat(fmt::format("/proc/{}/task/{}", pid, id)).has_value() : id == pid.get();
+    const bool own = timer.clock & kOfThread ? has_thread(pid, id) : id == trace::number_inside(HostTid(pid.get()));
     if (id == 0 || own) continue;
     throw Error(Fault::refused,
                 fmt::format("its POSIX timer {} measures the CPU time of {} {}, which is not its own", timer.id,

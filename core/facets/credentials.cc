@@ -8,6 +8,7 @@
 
 #include "core/facets/factories.h"
 #include "core/facets/value_check.h"
+#include "core/sys/rights.h"
 #include "images/proto/facets.pb.h"
 
 namespace mcr::facets {
@@ -25,19 +26,28 @@ struct CapabilityData {
   uint32_t effective, permitted, inheritable;
 };
 
-bool is_same(const image::Credentials& m, const procfs::Status& own) {
-  const bool ids = std::array{m.uid(), m.euid(), m.suid(), m.fsuid()} == own.uid &&
-                   std::array{m.gid(), m.egid(), m.sgid(), m.fsgid()} == own.gid;
-  const bool caps = m.cap_inheritable() == own.cap_inheritable && m.cap_permitted() == own.cap_permitted &&
-                    m.cap_effective() == own.cap_effective && m.cap_bounding() == own.cap_bounding &&
-                    m.cap_ambient() == own.cap_ambient;
-  return ids && caps && m.securebits() == 0 && std::ranges::equal(m.groups(), own.groups);
+bool has_same_ids(const image::Credentials& m, const procfs::Status& own) {
+  return std::array{m.uid(), m.euid(), m.suid(), m.fsuid()} == own.uid &&
+         std::array{m.gid(), m.egid(), m.sgid(), m.fsgid()} == own.gid && std::ranges::equal(m.groups(), own.groups);
 }
 
-void change_ids(const image::Credentials& m, ThreadPlan& plan) {
+bool has_same_capabilities(const image::Credentials& m, const procfs::Status& own) {
+  return m.cap_inheritable() == own.cap_inheritable && m.cap_permitted() == own.cap_permitted &&
+         m.cap_effective() == own.cap_effective && m.cap_ambient() == own.cap_ambient &&
+         (own.cap_bounding & ~m.cap_bounding()) == 0;
+}
+
+bool has_setpcap(const procfs::Status& own) {
+  return own.cap_effective >> CAP_SETPCAP & 1;
+}
+
+// Only what differs: each of these may take a right.
+void change_ids(const image::Credentials& m, const procfs::Status& own, ThreadPlan& plan) {
   auto& calls = plan.last;
+  if (has_setpcap(own)) calls.add("prctl(PR_SET_SECUREBITS)", SYS_prctl, {PR_SET_SECUREBITS, kNoSetuidFixup, 0, 0, 0});
   const std::vector<uint32_t> groups(m.groups().begin(), m.groups().end());
-  calls.add("setgroups", SYS_setgroups, {groups.size(), plan.buffers.put(std::as_bytes(std::span(groups))).get()});
+  if (groups != own.groups)
+    calls.add("setgroups", SYS_setgroups, {groups.size(), plan.buffers.put(std::as_bytes(std::span(groups))).get()});
   calls.add("setresgid", SYS_setresgid, {m.gid(), m.egid(), m.sgid()});
   calls.add("setfsgid", SYS_setfsgid, {m.fsgid()});
   calls.add("setresuid", SYS_setresuid, {m.uid(), m.euid(), m.suid()});
@@ -53,21 +63,33 @@ void set_capabilities(ThreadPlan& plan, uint64_t effective, uint64_t permitted, 
                 {plan.buffers.put_value(CapabilityHeader{}).get(), plan.buffers.put_value(data).get()});
 }
 
-// What may be inheritable is limited by the bounding set, what may be ambient by a secure bit: so they come before
-// these.
-void change_capabilities(const image::Credentials& m, const procfs::Status& own, ThreadPlan& plan) {
-  auto& calls = plan.last;
-  set_capabilities(plan, own.cap_effective, own.cap_permitted, m.cap_inheritable());
+void shrink_bounding_set(const image::Credentials& m, const procfs::Status& own, ThreadPlan& plan) {
   for (uint64_t cap = 0; cap < kCapabilities; ++cap) {
     const uint64_t bit = uint64_t{1} << cap;
     if ((own.cap_bounding & bit) && !(m.cap_bounding() & bit))
-      calls.add("prctl(PR_CAPBSET_DROP)", SYS_prctl, {PR_CAPBSET_DROP, cap, 0, 0, 0});
+      plan.last.add("prctl(PR_CAPBSET_DROP)", SYS_prctl, {PR_CAPBSET_DROP, cap, 0, 0, 0});
   }
+}
+
+// What may be inheritable is limited by the bounding set, what may be ambient by a secure bit: so they come before
+// these. The other sets come last, for CAP_SETPCAP is needed until then; who does not have it loses nothing by them.
+// What leaves the permitted or inheritable set leaves the ambient set by itself (capabilities(7)).
+void change_capabilities(const image::Credentials& m, const procfs::Status& own, ThreadPlan& plan) {
+  auto& calls = plan.last;
+  const bool full = has_setpcap(own);
+  if (full)
+    set_capabilities(plan, own.cap_effective, own.cap_permitted, m.cap_inheritable());
+  else
+    set_capabilities(plan, m.cap_effective(), m.cap_permitted(), m.cap_inheritable());
+  shrink_bounding_set(m, own, plan);
+  if (own.cap_ambient & ~m.cap_ambient())
+    calls.add("prctl(PR_CAP_AMBIENT_CLEAR_ALL)", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0});
   for (uint64_t cap = 0; cap < kCapabilities; ++cap)
     if (m.cap_ambient() & (uint64_t{1} << cap))
       calls.add("prctl(PR_CAP_AMBIENT_RAISE)", SYS_prctl, {PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0});
-  calls.add("prctl(PR_SET_SECUREBITS)", SYS_prctl, {PR_SET_SECUREBITS, m.securebits(), 0, 0, 0});
-  set_capabilities(plan, m.cap_effective(), m.cap_permitted(), m.cap_inheritable());
+  if (full || m.securebits() != sys::own_securebits())
+    calls.add("prctl(PR_SET_SECUREBITS)", SYS_prctl, {PR_SET_SECUREBITS, m.securebits(), 0, 0, 0});
+  if (full) set_capabilities(plan, m.cap_effective(), m.cap_permitted(), m.cap_inheritable());
 }
 
 void pack(const procfs::Status& s, uint32_t securebits, google::protobuf::Any& out) {
@@ -105,11 +127,11 @@ class CredentialsFacet : public ThreadFacet {
   bool restore(const google::protobuf::Any& from, ThreadPlan& plan) override {
     image::Credentials message;
     if (!from.UnpackTo(&message)) return false;
-    if (!is_same(message, plan.own)) {
-      plan.last.add("prctl(PR_SET_SECUREBITS)", SYS_prctl, {PR_SET_SECUREBITS, kNoSetuidFixup, 0, 0, 0});
-      change_ids(message, plan);
+    const bool same_ids = has_same_ids(message, plan.own);
+    if (!same_ids) change_ids(message, plan.own, plan);
+    if (!same_ids || !has_same_capabilities(message, plan.own) || message.securebits() != sys::own_securebits() ||
+        (has_setpcap(plan.own) && message.securebits() != 0))
       change_capabilities(message, plan.own, plan);
-    }
     if (message.no_new_privs() && !plan.own.no_new_privs)
       plan.last.add("prctl(PR_SET_NO_NEW_PRIVS)", SYS_prctl, {PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0});
     return true;

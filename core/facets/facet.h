@@ -40,8 +40,9 @@ struct ProcessView {
 // Where restore() puts what is to be done, in this order: `early` before the other threads exist, `late` after them,
 // `signals` when all timers are there, `last` when the process needs no more rights.
 struct ProcessPlan {
-  pid_t pid = 0;
-  const procfs::Status& own;  // the engine's, which a new process inherits
+  pid_t pid = 0;              // as the process sees it
+  HostPid host;               // as we see it
+  const procfs::Status& own;  // what it has so far
   inject::Batch& buffers;
   TimerSignals& timer_signals;
   inject::CallList early, late, signals, last;

@@ -4,6 +4,9 @@
 #include <sys/syscall.h>
 
 #include <charconv>
+#include <chrono>
+#include <system_error>
+#include <thread>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -170,22 +173,35 @@ class ProcessControlFacet : public ProcessFacet {
       }
       log::warning("state",
                    "process {} was undumpable but for root (2), which fs.suid_dumpable does not allow: it is 0",
-                   plan.pid);
+                   plan.host);
       value = 0;
     }
     plan.last.add("prctl(PR_SET_DUMPABLE)", SYS_prctl, {PR_SET_DUMPABLE, value, 0, 0, 0});
   }
 
+  // Without CAP_SYS_ADMIN the kernel takes one such change in a tenth of a second, of all users together
+  // (kernel/sched/autogroup.c).
+  static void write_autogroup(const std::string& path, int32_t nice) {
+    for (int tries = 0;; ++tries) {
+      try {
+        return sys::write_file(path, fmt::format("{}", nice));
+      } catch (const Error& error) {
+        if (error.code() != static_cast<int>(std::errc::resource_unavailable_try_again) || tries == 50) throw;
+        std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      }
+    }
+  }
+
   static void write_files(const image::ProcessControl& message, const ProcessPlan& plan) {
-    const auto path = [&](const char* file) { return fmt::format("/proc/{}/{}", plan.pid, file); };
-    const HostPid made(plan.pid);
+    const auto path = [&](const char* file) { return fmt::format("/proc/{}/{}", plan.host, file); };
+    const HostPid made = plan.host;
     if (message.coredump_filter() != try_number(made, "coredump_filter", 16))
       sys::write_file(path("coredump_filter"), fmt::format("{:#x}", message.coredump_filter()));
     if (message.oom_score_adj() != try_number(made, "oom_score_adj", 10))
       sys::write_file(path("oom_score_adj"), fmt::format("{}", message.oom_score_adj()));
     if (message.has_autogroup_nice() &&
         autogroup_nice(made).value_or(message.autogroup_nice()) != message.autogroup_nice())
-      sys::write_file(path("autogroup"), fmt::format("{}", message.autogroup_nice()));
+      write_autogroup(path("autogroup"), message.autogroup_nice());
   }
 
   RemoteAddr subreaper_;

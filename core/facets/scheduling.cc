@@ -1,4 +1,7 @@
-// Scheduling policy, nice value, affinity, I/O priority and timer slack: all readable and settable from outside.
+// Scheduling policy, nice value, affinity, I/O priority and timer slack: all but the last set from outside.
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
 #include <algorithm>
 #include <cstdlib>
 
@@ -11,12 +14,6 @@
 
 namespace mcr::facets {
 namespace {
-
-// /proc/TID leads to any thread, though only processes are listed there.
-uint64_t timer_slack_of(HostTid tid) {
-  const auto text = sys::try_read_text(fmt::format("/proc/{}/timerslack_ns", tid));
-  return text ? std::stoull(*text) : 0;
-}
 
 constexpr uint32_t kOther = 0, kBatch = 3, kDeadline = 6;  // SCHED_*
 constexpr uint64_t kKept = 0x7;                            // RESET_ON_FORK, RECLAIM, DL_OVERRUN
@@ -91,8 +88,6 @@ void apply(const image::Scheduling& message, HostTid tid) {
   apply_affinity(message, tid);
   apply_policy(message, tid);
   if (message.ioprio() != sys::io_priority_of(tid)) sys::set_io_priority(tid, message.ioprio());
-  if (message.timer_slack_ns() != 0 && message.timer_slack_ns() != timer_slack_of(tid))
-    sys::write_file(fmt::format("/proc/{}/timerslack_ns", tid), fmt::format("{}", message.timer_slack_ns()));
 }
 
 class SchedulingFacet : public ThreadFacet {
@@ -132,6 +127,9 @@ class SchedulingFacet : public ThreadFacet {
     if (!from.UnpackTo(&message)) return false;
     if (message.affinity().size() > 1024)
       throw Error(Fault::image, fmt::format("the affinity of thread {} is too long", plan.tid));
+    // By the thread itself: another's takes CAP_SYS_NICE.
+    if (message.timer_slack_ns() != 0)
+      plan.calls.add("prctl(PR_SET_TIMERSLACK)", SYS_prctl, {PR_SET_TIMERSLACK, message.timer_slack_ns(), 0, 0, 0});
     plan.outside.emplace_back([message](trace::Tracee& thread) { apply(message, thread.tid()); });
     return true;
   }

@@ -115,7 +115,7 @@ class PosixTimersFacet : public ProcessFacet {
       timer->set_notify(timers_[i].notify);
       timer->set_signal(timers_[i].signal);
       timer->set_value(timers_[i].value);
-      timer->set_notify_tid(timers_[i].target_is_thread ? timers_[i].target : 0);
+      timer->set_notify_tid(timers_[i].target_is_thread ? trace::number_inside(HostTid(timers_[i].target)) : 0);
       timer->set_value_ns(in_ns(value.it_value));
       timer->set_interval_ns(in_ns(value.it_interval));
       timer->set_overrun(static_cast<int32_t>(std::max<int64_t>(batch.result(overruns_[i]), 0)));

@@ -14,6 +14,7 @@
 #include "core/procfs/status.h"
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
+#include "core/trace/frozen_tree.h"
 #include "core/trace/remote_memory.h"
 
 extern "C" const std::byte mcr_blob_begin[], mcr_blob_end[];
@@ -71,7 +72,7 @@ NewProcess::NewProcess(const NewProcessPlan& plan, Damage& damage)
   request.stack = plan.blob_address + total_;
   request.socket = remote_socket_;
   request.close_fd = pair.ours.get();
-  pid_ = sys::clone_into(request);
+  pid_ = plan.namespaces ? plan.namespaces->clone_into(request) : sys::clone_into(request);
   seize_leader();
   channel_ = std::make_unique<Channel>(pid_, std::move(pair.ours), RemoteAddr(plan.blob_address), plan.data_bytes);
   channel_->set_tracee(threads_.front().get());
@@ -142,8 +143,23 @@ NewProcess::~NewProcess() {
   }
 }
 
-void NewProcess::seize_threads(const std::vector<HostTid>& tids) {
-  for (const HostTid tid : tids) {
+// The numbers of its threads here, by those that they have in its own pid namespace.
+std::map<pid_t, HostTid> NewProcess::host_tids() const {
+  std::map<pid_t, HostTid> numbers;
+  for (const HostTid tid : trace::threads_of(pid_)) {
+    const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, tid)));
+    numbers.emplace(status.ns_pid.empty() ? tid.get() : status.ns_pid.back(), tid);
+  }
+  return numbers;
+}
+
+void NewProcess::seize_threads(const std::vector<pid_t>& tids) {
+  const auto numbers = plan_.namespaces ? host_tids() : std::map<pid_t, HostTid>();
+  for (const pid_t wanted : tids) {
+    const auto known = numbers.find(wanted);
+    if (plan_.namespaces && known == numbers.end())
+      throw Error(Fault::system, fmt::format("new thread {} ended at once", wanted));
+    const HostTid tid = plan_.namespaces ? known->second : HostTid(wanted);
     auto thread = trace::Tracee::seize(tid, kTraceSysGood | kExitKill, damage_);
     if (!thread || !thread->request_stop()) throw Error(Fault::system, fmt::format("new thread {} ended at once", tid));
     threads_.push_back(std::move(thread));

@@ -5,16 +5,20 @@
 #include <signal.h>
 
 #include <array>
+#include <map>
 #include <memory>
 
 #include "core/inject/channel.h"
+#include "core/sys/namespaces.h"
 
 namespace mcr::inject {
 
 struct NewProcessPlan {
-  pid_t pid = 0;                   // wanted, in our pid namespace
-  bool sibling = false;            // child of our parent
-  bool orphan = false;             // child of init or of the next subreaper
+  pid_t pid = 0;         // wanted, in its pid namespace
+  bool sibling = false;  // child of our parent
+  bool orphan = false;   // child of init or of the next subreaper
+  // Not null: it becomes the first process of these, and `pid` is its number there.
+  sys::OwnNamespaces* namespaces = nullptr;
   uint64_t blob_address = 0;       // free in our address space and in the one to be restored
   int socket_number = -1;          // the parasite's socket over there; -1: any. Must be free here
   size_t data_bytes = 256 * 1024;  // batch area, control page and stack
@@ -54,7 +58,8 @@ class NewProcess {
   int control_socket() const { return remote_socket_; }  // its number in the new process
   const sys::RseqConfiguration& inherited_rseq() const { return rseq_; }
 
-  void seize_threads(const std::vector<HostTid>& tids);  // all but the leader; stops them
+  // All but the leader, by their numbers in the pid namespace of the process; stops them.
+  void seize_threads(const std::vector<pid_t>& tids);
   // Starts a system call in a stopped thread and interrupts it at once; returns what stands in rax then: its result,
   // or the code that says how the kernel would go on with it.
   int64_t begin_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
@@ -78,6 +83,7 @@ class NewProcess {
 
  private:
   void seize_leader();
+  std::map<pid_t, HostTid> host_tids() const;
   void point_at_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
 
   NewProcessPlan plan_;

@@ -209,8 +209,8 @@ void ParasiteSession::begin_probe(trace::Tracee& thread, const procfs::Status& s
   r.rdi = at.get();
   r.rsi = (at + offsetof(Answer, tid_address)).get();
   r.rdx = (at + offsetof(Answer, death_signal)).get();
-  r.r14 = static_cast<uint64_t>(status.tgid);
-  r.r15 = static_cast<uint64_t>(status.pid);
+  r.r14 = static_cast<uint64_t>(status.ns_tgid.empty() ? status.tgid : status.ns_tgid.back());
+  r.r15 = static_cast<uint64_t>(status.ns_pid.empty() ? status.pid : status.ns_pid.back());
   r.rbp = static_cast<uint64_t>(probe_signal_);
   enter(thread, r, probe_signal_ == 0 ? kAllSignals : kAllSignals & ~(uint64_t{1} << (probe_signal_ - 1)));
   if (probe_signal_ != 0) thread.run();

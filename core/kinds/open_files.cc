@@ -6,9 +6,11 @@
 
 #include "core/base/log.h"
 #include "core/kinds/ghost_content.h"
+#include "core/kinds/mapped_file.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
+#include "core/trace/frozen_tree.h"
 
 namespace mcr::kinds {
 namespace {
@@ -43,9 +45,12 @@ std::optional<FileView> view_path(HostPid pid, const std::string& door) {
   file.door = door;
   auto link = sys::try_read_link(door);
   const auto status = sys::try_stat(door);
-  if (!link || !status) return std::nullopt;
+  if (!link || (!status && !is_mapping_door(door))) return std::nullopt;
   file.link = std::move(*link);
-  file.status = *status;
+  if (status)
+    file.status = *status;
+  else if (!find_mapped_file(file))
+    return std::nullopt;
   strip_deleted(file);
   return file;
 }
@@ -148,7 +153,7 @@ uint32_t OpenFiles::enter(FileView& file, const Kind& kind) {
   if (file.copy >= 0) {
     const sys::FileOwner owner = sys::get_owner(file.copy);
     object.set_owner_type(owner.type);
-    object.set_owner_pid(owner.pid);
+    object.set_owner_pid(owner.pid == 0 ? 0 : trace::number_inside(HostTid(owner.pid)));
     object.set_owner_signal(owner.signal);
   }
   kind.dump(file, *this, object);

@@ -113,6 +113,10 @@ const image::Ghost* OpenedFiles::find_ghost(uint32_t id) const {
   return found == ghosts_.end() ? nullptr : &found->second;
 }
 
+void OpenedFiles::for_each_ghost(const std::function<void(const image::Ghost&)>& visit) const {
+  for (const auto& [id, ghost] : ghosts_) visit(ghost);
+}
+
 namespace {
 
 constexpr const char* kGhostMark = "user.mini-criu.deleted-file";
@@ -194,7 +198,8 @@ void OpenedFiles::fill_ghost(const image::Ghost& ghost, int file) const {
       sys::pwrite_fully(file, bytes.data(), bytes.size(), at);
   });
   sys::truncate_fd(file, ghost.size());
-  sys::set_ownership(file, ghost.uid(), ghost.gid());
+  if (const struct stat now = sys::stat_fd(file); now.st_uid != ghost.uid() || now.st_gid != ghost.gid())
+    sys::set_ownership(file, ghost.uid(), ghost.gid());
   sys::set_mode(file, ghost.mode() & 07777);
   sys::set_modification_time(file, ghost.mtime_ns());
 }

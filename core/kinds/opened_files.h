@@ -1,6 +1,7 @@
 // Restore: every object of files.img is opened once, here in the engine, and then handed to the processes that have it.
 #pragma once
 
+#include <functional>
 #include <map>
 
 #include "core/kinds/ghost_content.h"
@@ -41,6 +42,7 @@ class OpenedFiles {
   // A file made by O_TMPFILE, made so again.
   UniqueFd open_unnamed_ghost(uint32_t id, int flags, int64_t offset);
   const mcr::image::Ghost* find_ghost(uint32_t id) const;
+  void for_each_ghost(const std::function<void(const mcr::image::Ghost&)>& visit) const;
   UniqueFd open_pipe_end(const mcr::image::FileObject& object, const mcr::image::Pipe& pipe);
   std::optional<std::string> terminal_path() const;  // of the invoking shell
 

@@ -8,6 +8,7 @@
 #include "core/kinds/opened_files.h"
 #include "core/sys/file.h"
 #include "core/sys/memory_object.h"
+#include "core/sys/rights.h"
 
 namespace mcr::kinds {
 namespace {
@@ -54,6 +55,9 @@ class RegularFileKind : public Kind {
       return;
     }
     const auto now = sys::try_stat(file.link);
+    if (!now && !sys::may_open(file.link, O_RDONLY))
+      throw Error(Fault::refused, fmt::format("{} lies in a folder that mini-criu may not search", file.link),
+                  "run mini-criu as root: CAP_DAC_READ_SEARCH is the right that is missing");
     if (!now || !same_file(*now, file.status))
       throw Error(
           Fault::refused, fmt::format("{} is no longer the file that the program opened", file.link),
@@ -90,6 +94,9 @@ class RegularFileKind : public Kind {
     if (!now) return problems.push_back({m.path(), "file missing", "put it back"});
     if ((now->st_mode & S_IFMT) != (m.mode() & S_IFMT))
       return problems.push_back({m.path(), "is of another type than at the dump", {}});
+    if (!sys::may_open(m.path(), static_cast<int>(object.flags())))
+      return problems.push_back({m.path(), "may not be opened by mini-criu as the program had it open",
+                                 "restore as root, or allow its user to open it"});
     if (!S_ISREG(now->st_mode) || is_of_proc(m.path()) || table.policy().validation == Validation::none) return;
     if (static_cast<uint64_t>(now->st_size) != m.size())
       return problems.push_back({m.path(), fmt::format("has {} bytes, had {} at the dump", now->st_size, m.size()),

@@ -17,7 +17,8 @@ struct Status {
   std::string name;
   char state = '?';  // R S D T t Z X I
   pid_t tgid = 0, pid = 0, ppid = 0, tracer = 0;
-  std::vector<pid_t> ns_pid;             // outermost first; the last is the pid as the program itself sees it
+  // One number a pid namespace, outermost first; the last is as the program itself sees it. Empty before 4.1.
+  std::vector<pid_t> ns_tgid, ns_pid, ns_pgid, ns_sid;
   std::array<uint32_t, 4> uid{}, gid{};  // real, effective, saved, file system
   std::vector<uint32_t> groups;
   uint32_t umask = 0;

@@ -6,8 +6,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/sys/clone_raw.h"
 #include "core/sys/failure.h"
-#include "core/sys/process.h"
 
 #ifndef CLONE_CLEAR_SIGHAND
 #define CLONE_CLEAR_SIGHAND 0x100000000ULL  // 5.5
@@ -15,9 +15,6 @@
 
 namespace mcr::sys {
 
-namespace {
-
-// The raw result of clone3: a pid, or -errno.
 long clone_raw(const CloneRequest& request) {
   pid_t set_tid = request.pid;
   clone_args args{};
@@ -49,6 +46,8 @@ long clone_raw(const CloneRequest& request) {
       : "rcx", "r11", "memory");
   return result;
 }
+
+namespace {
 
 // The process in between tells by its exit status why it failed; errno values fit.
 long clone_orphan(const CloneRequest& request) {

@@ -25,7 +25,10 @@ constexpr std::string_view kNewerKernel = "use a newer kernel";
 constexpr std::string_view kCheckpointConfig = "use a kernel with CONFIG_CHECKPOINT_RESTORE";
 constexpr std::string_view kAllowUserfaultfd =
     "run as root, or set vm.unprivileged_userfaultfd=1; the kernel must have CONFIG_USERFAULTFD";
-constexpr std::string_view kGiveCapability = "run as root, or give the capability to the program with setcap";
+constexpr std::string_view kGiveCapability =
+    "run as root, or by setpriv or a service with that ambient capability (docs/rights.md)";
+constexpr std::string_view kSetCapability =
+    "run as root, or give it to the program: setcap cap_checkpoint_restore+ep (docs/rights.md)";
 
 template <int Number>
 probe::Finding capability() {
@@ -46,11 +49,13 @@ constexpr auto kEntries = std::to_array<Entry>({
     {"kcmp", true, probe::compare_by_kcmp, "3.5", "telling which descriptors share one open file",
      "use a kernel with CONFIG_KCMP, and allow the call in the container's seccomp profile"},
     {"clone3_set_tid", true, probe::clone3_set_tid, "5.5", "giving restored processes their old pids",
-     "run as root or with CAP_CHECKPOINT_RESTORE, or allow user namespaces"},
+     "give CAP_CHECKPOINT_RESTORE, or allow user namespaces (docs/rights.md)"},
     {"set_mm_map", true, probe::prctl_set_mm_map, "3.18", "arguments, environment and heap end of a restored program",
      kCheckpointConfig},
-    {"map_files", true, probe::map_files, "3.3", "telling which file is mapped",
-     "run as root or with CAP_CHECKPOINT_RESTORE"},
+    {"map_files", false, probe::map_files, "3.3", "removed files and shared memory that only a mapping leads to",
+     "give CAP_CHECKPOINT_RESTORE (docs/rights.md)"},
+    {"timer_list", false, probe::timer_list, "2.6.21", "the remaining time of sleeps with a relative time limit",
+     "give CAP_DAC_READ_SEARCH, or run as root; else a sleep that was interrupted once begins again"},
     {"pagemap_scan", false, probe::pagemap_scan, "6.7", "quick page selection and incremental dumps", kNewerKernel},
     {"userfaultfd", false, probe::userfaultfd, "4.3", "lazy restore and incremental dumps", kAllowUserfaultfd},
     {"userfaultfd_wp_async", false, probe::userfaultfd_wp_async, "6.7", "incremental dumps without soft-dirty bits",
@@ -73,10 +78,11 @@ constexpr auto kEntries = std::to_array<Entry>({
      "write madvise to /sys/kernel/mm/transparent_hugepage/enabled"},
     {"yama_ptrace_scope", false, probe::yama_ptrace_scope, "3.4", "programs that are not our descendants",
      "set kernel.yama.ptrace_scope=0, or run with CAP_SYS_PTRACE"},
-    {"cap_sys_ptrace", false, capability<CAP_SYS_PTRACE>, "", "programs of other users", kGiveCapability},
-    {"cap_sys_admin", false, capability<CAP_SYS_ADMIN>, "", "namespaces, mounts and seccomp filters", kGiveCapability},
-    {"cap_checkpoint_restore", false, capability<CAP_CHECKPOINT_RESTORE>, "5.9", "old pids and map_files without root",
+    {"cap_sys_ptrace", false, capability<CAP_SYS_PTRACE>, "", "programs of other users, undumpable ones",
      kGiveCapability},
+    {"cap_sys_admin", false, capability<CAP_SYS_ADMIN>, "", "namespaces, mounts and seccomp filters", kGiveCapability},
+    {"cap_checkpoint_restore", false, capability<CAP_CHECKPOINT_RESTORE>, "5.9",
+     "old pids without a namespace of their own, map_files", kSetCapability},
     {"cap_sys_resource", false, capability<CAP_SYS_RESOURCE>, "", "raising limits above the hard limit",
      kGiveCapability},
     {"cap_setuid", false, capability<CAP_SETUID>, "", "restoring programs of other users", kGiveCapability},

@@ -78,6 +78,7 @@ Finding prctl_set_mm_map();
 Finding prctl_get_tid_address();
 Finding prctl_timer_restore_ids();
 Finding proc_timers();
+Finding timer_list();
 Finding proc_sched();
 Finding user_namespaces();
 

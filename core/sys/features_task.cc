@@ -132,6 +132,12 @@ Finding proc_timers() {
   return by_errno(fd.get(), "open /proc/self/timers");
 }
 
+// Mode 0400: root's, or who may read every file.
+Finding timer_list() {
+  const UniqueFd fd(::open("/proc/timer_list", O_RDONLY | O_CLOEXEC));
+  return by_errno(fd.get(), "open /proc/timer_list");
+}
+
 Finding proc_sched() {
   return file_holds("/proc/self/sched", "se.exec_start");
 }

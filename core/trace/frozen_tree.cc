@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <charconv>
 #include <set>
+#include <system_error>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -25,6 +26,13 @@ std::string describe_process(HostPid pid) {
   if (!comm) return fmt::format("{}", pid);
   while (!comm->empty() && comm->back() == '\n') comm->pop_back();
   return fmt::format("{} ({})", pid, *comm);
+}
+
+pid_t number_inside(HostTid tid) {
+  const auto text = sys::try_read_text(fmt::format("/proc/{}/status", tid));  // leads to threads too
+  if (!text) return tid.get();
+  const auto status = procfs::parse_status(*text);
+  return status.ns_pid.empty() ? tid.get() : status.ns_pid.back();
 }
 
 std::vector<HostTid> threads_of(HostPid pid) {
@@ -127,6 +135,18 @@ void refuse_traced(HostTid tid, const procfs::Status& status) {
               "end that debugger or tracer first");
 }
 
+namespace {
+
+// Documentation/admin-guide/LSM/Yama.rst
+void refuse_by_yama(const Error& error) {
+  const auto scope = sys::try_read_text("/proc/sys/kernel/yama/ptrace_scope");
+  if (error.code() != static_cast<int>(std::errc::operation_not_permitted) || !scope || scope->front() == '0') return;
+  throw Error(Fault::refused, fmt::format("Yama forbids to trace it (kernel.yama.ptrace_scope is {})", scope->front()),
+              "CAP_SYS_PTRACE is the right that is missing; or set kernel.yama.ptrace_scope to 0");
+}
+
+}  // namespace
+
 FrozenTree::FrozenTree(HostPid root, const sys::Deadline& deadline, Damage& damage) : damage_(damage) {
   const Step step("freeze");
   refuse_unfreezable(root);
@@ -195,12 +215,13 @@ bool FrozenTree::seize_new_threads(FrozenProcess& process) {
     std::unique_ptr<Tracee> thread;
     try {
       thread = Tracee::seize(tid, kTraceSysGood, damage_);
-    } catch (const Error&) {
+    } catch (const Error& error) {
       const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/status", process.pid, tid));
       if (!text) continue;
       const auto status = procfs::parse_status(*text);
       if (status.state == 'Z' || status.state == 'X') continue;
       refuse_traced(tid, status);
+      refuse_by_yama(error);
       throw;
     }
     if (!thread) continue;

@@ -69,6 +69,8 @@ std::vector<HostPid> children_of(HostPid pid);
 std::vector<HostTid> threads_of(HostPid pid);  // empty when the process is gone
 // The leader if it lives, else another thread that does, as a pid for /proc and system calls; `pid` when none lives.
 HostPid living_thread(HostPid pid);
+// The number of a process or thread in its own pid namespace; the same when that is ours, or when it is gone.
+pid_t number_inside(HostTid tid);
 std::string describe_process(HostPid pid);  // "4711 (python3)"
 
 }  // namespace mcr::trace

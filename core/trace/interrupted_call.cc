@@ -52,15 +52,17 @@ bool is_relative_futex_wait(uint64_t operation) {
 }
 
 // For a restarted call whose number is not in the code (syscall(3) takes it as an argument): what the kernel is doing
-// in its name, from /proc/PID/task/TID/stack (root only) while it sleeps.
-int64_t number_from_stack(HostPid pid, HostTid tid, const sys::Registers& r) {
-  const auto stack = sys::try_read_text(fmt::format("/proc/{}/task/{}/stack", pid, tid));
-  if (!stack) return 0;
+// in its name, from /proc/PID/task/TID/stack (root only) while it sleeps, or from wchan.
+int64_t number_from_names(const std::string& names, const sys::Registers& r) {
   constexpr uint64_t kClocks = 12;
-  if (stack->find("nanosleep") != std::string::npos) return r.rdi < kClocks ? SYS_clock_nanosleep : SYS_nanosleep;
-  if (stack->find("poll") != std::string::npos) return SYS_poll;
-  if (stack->find("futex") != std::string::npos) return SYS_futex;
+  if (names.find("nanosleep") != std::string::npos) return r.rdi < kClocks ? SYS_clock_nanosleep : SYS_nanosleep;
+  if (names.find("poll") != std::string::npos) return SYS_poll;
+  if (names.find("futex") != std::string::npos) return SYS_futex;
   return 0;
+}
+
+int64_t number_from_stack(HostPid pid, HostTid tid, const sys::Registers& r) {
+  return number_from_names(sys::try_read_text(fmt::format("/proc/{}/task/{}/stack", pid, tid)).value_or(""), r);
 }
 
 // A call restarted before says restart_syscall. Its own number still stands in the program: mov $number, %eax; syscall.
@@ -155,6 +157,18 @@ std::optional<uint64_t> look_up_timer(Tracee& thread, HostPid pid, int64_t& numb
   return std::nullopt;
 }
 
+// Of a call that has slept once, from its beginning until it was stopped. One that was restarted has slept before.
+std::optional<uint64_t> left_of_first_sleep(const Tracee& thread, HostPid pid, int64_t number, const LastRuns& runs,
+                                            uint64_t stopped_ns) {
+  const uint64_t whole = whole_timeout(number, thread.frame(), pid);
+  if (number == SYS_poll && static_cast<int32_t>(thread.frame().rdx) < 0) return whole;  // no limit
+  if (number == 0 || thread.frame().orig_rax == SYS_restart_syscall) return std::nullopt;
+  const auto since = runs.slept_since(pid, thread.tid());
+  if (!since) return std::nullopt;
+  const uint64_t slept = stopped_ns > *since ? stopped_ns - *since : 0;
+  return slept < whole ? whole - slept : 1;
+}
+
 }  // namespace
 
 void settle_ended_call(Tracee& thread, uint64_t deliverable_signals) {
@@ -169,10 +183,12 @@ void settle_ended_call(Tracee& thread, uint64_t deliverable_signals) {
   thread.set_frame(frame);
 }
 
-std::optional<SleepingCall> examine_sleeping_call(Tracee& thread, HostPid pid) {
+std::optional<SleepingCall> examine_sleeping_call(Tracee& thread, HostPid pid, const LastRuns& runs,
+                                                  uint64_t stopped_ns) {
   if (!is_asleep(thread)) return std::nullopt;
   SleepingCall call;
   call.number = number_of(thread.frame(), pid);
+  if (call.number == 0) call.number = number_from_names(runs.slept_in(pid, thread.tid()), thread.frame());
   std::optional<uint64_t> remaining;
   if (call.number == SYS_nanosleep && thread.frame().rsi != 0)
     remaining = read_remainder(thread.tid(), pid, thread.frame().rsi);
@@ -183,6 +199,7 @@ std::optional<SleepingCall> examine_sleeping_call(Tracee& thread, HostPid pid) {
     remaining = look_up_timer(thread, pid, call.number);
     if (!is_asleep(thread)) return std::nullopt;
   }
+  if (!remaining) remaining = left_of_first_sleep(thread, pid, call.number, runs, stopped_ns);
   call.exact = remaining.has_value();
   call.remaining_ns = remaining.value_or(whole_timeout(call.number, thread.frame(), pid));
   if (!call.exact)

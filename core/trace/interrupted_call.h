@@ -7,6 +7,7 @@
 
 #include <optional>
 
+#include "core/trace/last_runs.h"
 #include "core/trace/tracee.h"
 
 namespace mcr::trace {
@@ -25,7 +26,9 @@ struct SleepingCall {
 // For a thread whose frame says that it is to be continued through its restart block; nullopt for others, and when the
 // call ended meanwhile (the frame is then the new one). The kernel tells the remaining time of a sleep to one who asked
 // for it only; for others the thread is let back into its sleep for a moment and its timer looked up in
-// /proc/timer_list (root only). All other threads must be stopped.
-std::optional<SleepingCall> examine_sleeping_call(Tracee& thread, HostPid pid);
+// /proc/timer_list (root only). Who may not read that knows from `runs` since when the thread had slept until it was
+// stopped at `stopped_ns` (CLOCK_MONOTONIC). All other threads must be stopped.
+std::optional<SleepingCall> examine_sleeping_call(Tracee& thread, HostPid pid, const LastRuns& runs,
+                                                  uint64_t stopped_ns);
 
 }  // namespace mcr::trace
