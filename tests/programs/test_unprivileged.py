@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 240
-# ctest: CASES threads_twice foreground caller_with_the_right file_capability set_user_id refused_by_name first_sleep workloads
+# ctest: CASES threads_twice foreground caller_with_the_right file_capability set_user_id refused_by_name first_sleep killed_restore daemon workloads
 """An ordinary user dumps and restores programs of his own."""
 
 import os
@@ -226,6 +226,64 @@ def refused_by_name(directory):
     expect_refused(mapping, RIGHT, name)
 
 
+def killed_restore(directory):
+    """The engine is killed at any moment: the program is back whole, or nothing is, its namespace included."""
+    random = harness.seeded()
+    pid, path = start_counting(directory)
+    images = os.path.join(directory, "images")
+    dump_to_its_end(directory, pid, images)
+    size = os.path.getsize(path)
+    arguments = [*AS_USER, engine_for_users(directory), "restore", "-D", images, "-d"]
+    took = time.monotonic()
+    result, now = restore(directory, images)
+    took = time.monotonic() - took
+    harness.must(result)
+    harness.kill_and_reap(now)
+    harness.no_helpers()
+    back = 0
+    for _ in range(25):
+        os.truncate(path, size)
+        engine = subprocess.Popen(arguments, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(random.uniform(0, took))
+        engine.kill()
+        engine.wait()
+        time.sleep(0.1)
+        whole = [pid for pid in harness.children() if harness.read(f"/proc/{pid}/comm").startswith("counting")
+                 and harness.field(pid, "State")[:1] != "Z"]
+        for now in whole:
+            back += 1
+            counting.expect_progress(path, "after a late kill")
+            harness.kill_and_reap(now)
+        harness.no_helpers()
+    counting.expect_consecutive(path)
+    print(f"{back} of 25 came too late")
+
+
+def daemon(directory):
+    """A program of another user, with limits, groups and a file that only it may read, by a root without
+    CAP_SYS_RESOURCE."""
+    os.chmod(directory, 0o777)
+    name = os.path.join(directory, "secret")
+    program = "import os, resource, sys, time\nresource.setrlimit(resource.RLIMIT_NOFILE, (100, 200))\n" \
+              "f = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o600); os.write(f, b'secret'); os.lseek(f, 3, 0)\n" \
+              "open(sys.argv[1] + '.ready', 'w')\nwhile not os.path.exists(sys.argv[1] + '.end'): time.sleep(0.01)\n" \
+              "good = os.read(f, 9) == b'ret' and resource.getrlimit(resource.RLIMIT_NOFILE) == (100, 200) and " \
+              "os.getgroups() == [7, 65534] and os.getresuid() == (65534,) * 3\nsys.exit(0 if good else 1)"
+    pid = harness.start(["setpriv", "--reuid", "65534", "--regid", "65534", "--groups", "7,65534", "/usr/bin/python3",
+                         "-c", program, name], os.path.join(directory, "output"))
+    harness.wait_until(lambda: os.path.exists(name + ".ready"), 10, "the daemon")
+    for turn in range(2):
+        images = os.path.join(directory, f"images-{turn}")
+        weak = ["setpriv", "--bounding-set", "-sys_resource"]
+        harness.must(harness.dump(pid, images, prefix=weak))
+        harness.wait_for(pid)
+        harness.must(harness.restore(images, prefix=weak))
+        harness.expect(harness.field(pid, "Groups").split() == ["7", "65534"], harness.field(pid, "Groups"))
+    open(name + ".end", "w").close()
+    code = harness.wait_for(pid)
+    harness.expect(code == 0, f"it ended with {code}")
+
+
 SLEEPERS = ("blocked_poll", "blocked_futex_timeout", "blocked_clock_nanosleep_relative", "blocked_nanosleep",
             "blocked_in_threads")
 
@@ -306,4 +364,5 @@ if os.geteuid() != 0 or not shutil.which("setpriv"):
     sys.exit(77)
 harness.cases({"threads_twice": threads_twice, "foreground": foreground, "set_user_id": set_user_id,
                "caller_with_the_right": caller_with_the_right, "file_capability": file_capability,
-               "refused_by_name": refused_by_name, "first_sleep": first_sleep, "workloads": workloads})
+               "refused_by_name": refused_by_name, "first_sleep": first_sleep, "killed_restore": killed_restore,
+               "daemon": daemon, "workloads": workloads})
