@@ -7,8 +7,8 @@
 #include <linux/seccomp.h>
 
 #include <algorithm>
-
 #include <cstring>
+#include <functional>
 
 #include "core/base/error.h"
 #include "core/engine/aio_requests.h"
@@ -144,10 +144,8 @@ std::optional<tree::Member> member_of(HostPid pid) {
 
 namespace {
 
-void look_at_process(HostPid pid, const Caller& caller, const kinds::OpenFiles& files) {
+void look_at_process(HostPid pid, const kinds::OpenFiles& files) {
   const HostPid view = trace::living_thread(pid);
-  refuse_untraceable(view, caller);
-  refuse_foreign_namespaces(view);
   refuse_threads(pid, view);
   refuse_foreign_clocks(pid, view);
   refuse_foreign_label(view);
@@ -202,17 +200,24 @@ void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenF
   refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", options.tree))), options);
   const std::vector<HostPid> tree = trace::tree_of(options.tree);
   refuse_family(tree, options);
-  std::vector<HostPid> views;
-  for (const HostPid pid : tree) views.push_back(trace::living_thread(pid));
-  files.begin(views);
-  for (const HostPid pid : tree) {
-    const Step step("process {}", trace::describe_process(pid));
-    try {
-      look_at_process(pid, caller, files);
-    } catch (const Error&) {
-      if (pid == options.tree || !has_ended(pid)) throw;  // a child may end at any time
+  const auto look_at_each = [&](const std::function<void(HostPid)>& look) {
+    for (const HostPid pid : tree) {
+      const Step step("process {}", trace::describe_process(pid));
+      try {
+        look(pid);
+      } catch (const Error&) {
+        if (pid == options.tree || !has_ended(pid)) throw;  // a child may end at any time
+      }
     }
-  }
+  };
+  std::vector<HostPid> views;
+  look_at_each([&](HostPid pid) {
+    views.push_back(trace::living_thread(pid));
+    refuse_untraceable(views.back(), caller);
+    refuse_foreign_namespaces(views.back());
+  });
+  files.begin(views);
+  look_at_each([&](HostPid pid) { look_at_process(pid, files); });
 }
 
 void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files) {

@@ -164,10 +164,10 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
     inject::NewProcess& process = *processes.at(image.core.pid());
     result.statistics.threads += static_cast<uint32_t>(process.threads().size());
   }
-  result.pidfd = root.take_pidfd();
   // Before anything is let go: process 1 then ends with the program, whatever becomes of us.
-  if (own_namespaces) namespaces.commit(result.pidfd.get());
+  if (own_namespaces) namespaces.commit(root.pidfd());
   release_all(processes);
+  result.pidfd = root.take_pidfd();
   result.init_pidfd = namespaces.take_init_pidfd();
   result.statistics.total_us = since_us(start);
   call_hook(options.hook, "post-resume", result.root);

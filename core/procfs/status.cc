@@ -164,6 +164,7 @@ Stat parse_stat(std::string_view text) {
   fields.read(27, stat.end_code);
   fields.read(28, stat.start_stack);
   fields.read(38, stat.exit_signal);
+  fields.read(39, stat.processor);
   fields.read(45, stat.start_data);  // 45 to 51: 3.3 and 3.5
   fields.read(46, stat.end_data);
   fields.read(47, stat.start_brk);

@@ -46,6 +46,7 @@ struct Stat {  // /proc/PID/stat; fields that need rights read 0 without them
   uint64_t start_code = 0, end_code = 0, start_stack = 0;
   uint64_t start_data = 0, end_data = 0, start_brk = 0, arg_start = 0, arg_end = 0, env_start = 0, env_end = 0;
   int exit_signal = 0;  // sent to the parent at its end
+  int processor = 0;    // that it last ran on
   int exit_code = 0;    // as wait(2) gives it; of a zombie
 };
 Stat parse_stat(std::string_view text);

@@ -24,11 +24,11 @@ class LastRuns {
  private:
   struct Run {
     uint64_t exec_start_ns, switches;
+    int64_t offset_ns;  // from its processor's clock of the scheduler to CLOCK_MONOTONIC
     std::string function;
   };
   const Run* unbroken(HostPid pid, HostTid tid) const;
   std::map<HostTid, Run> runs_;
-  int64_t offset_ns_ = 0;  // from the scheduler's clock to CLOCK_MONOTONIC
 };
 
 }  // namespace mcr::trace

@@ -90,7 +90,12 @@ const std::map<std::string, Change>& changes() {
        }},
       {"inheritable",
        [](Message& r) { return of_thread<Credentials>(r, [](auto& c) { c.set_cap_inheritable(1 << 21); }); }},
-      {"ambient", [](Message& r) { return of_thread<Credentials>(r, [](auto& c) { c.set_cap_ambient(1 << 21); }); }},
+      {"ambient",
+       [](Message& r) {
+         return of_thread<Credentials>(r, [](auto& c) {
+           c.set_cap_permitted(1 << 21), c.set_cap_inheritable(1 << 21), c.set_cap_ambient(1 << 21);
+         });
+       }},
       {"no_credentials", drop_credentials},
       {"two_credentials", double_credentials},
       {"real_time",

@@ -12,6 +12,7 @@
 #include "core/sys/file.h"
 #include "core/tree/process_image.h"
 #include "images/format.h"
+#include "images/proto/facets.pb.h"
 #include "tests/unit/images_sample.h"
 
 namespace mcr {
@@ -93,6 +94,7 @@ Sample::Sample() {
   registers.cs = 0x33, registers.ss = 0x2b, registers.rip = 0x400000;
   thread.set_registers(&registers, sizeof registers);
   thread.mutable_extended()->set_legacy(std::string(416, '\0'));
+  thread.add_facets()->PackFrom(image::Credentials());
   process.fs.set_cwd_file(1);
   process.fs.set_root_file(1);
   process.map.set_exe_file(1);
