@@ -97,8 +97,6 @@ void check_process_control(const tree::ProcessImage& process, std::vector<Proble
     if (!privileged && !sys::may_adjust_oom_score(wanted))
       problems.push_back({"OOM adjustment", fmt::format("was {}, which is lower than we may choose", wanted),
                           "give CAP_SYS_RESOURCE, or start mini-criu with that adjustment (choom -n)"});
-    if (!privileged && control.io_flusher() != 0)
-      problems.push_back({"I/O flusher", "was set (PR_SET_IO_FLUSHER)", "give CAP_SYS_RESOURCE"});
     if (control.mdwe() == 0 && sys::denies_executable_memory())
       problems.push_back({"memory", "no executable memory may be made by what we start (PR_SET_MDWE)",
                           "run mini-criu from a program without that restriction"});

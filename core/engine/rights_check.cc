@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 
 #include "core/base/log.h"
@@ -50,9 +49,6 @@ class RightsCheck {
       if (control.has_autogroup_nice() && control.autogroup_nice() < 0 &&
           static_cast<uint64_t>(20 - control.autogroup_nice()) > sys::limit_of_self(RLIMIT_NICE).rlim_cur)
         need_outside(CAP_SYS_NICE, fmt::format("had scheduling group nice value {}", control.autogroup_nice()));
-      if (control.oom_score_adj() < own_number("/proc/self/oom_score_adj"))
-        need(CAP_SYS_RESOURCE,
-             fmt::format("had OOM adjustment {}, lower than that of mini-criu", control.oom_score_adj()));
     }
   }
 
@@ -71,13 +67,6 @@ class RightsCheck {
   }
 
  private:
-  static int64_t own_number(const char* path) {
-    const auto text = sys::try_read_text(path).value_or("");
-    int64_t value = 0;
-    std::from_chars(text.data(), text.data() + text.size(), value);
-    return value;
-  }
-
   void add(const std::string& reason, const std::string& remedy) {
     const bool known = std::any_of(problems_.begin(), problems_.end(),
                                    [&](const Problem& p) { return p.object == object_ && p.reason == reason; });
