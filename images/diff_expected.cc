@@ -3,6 +3,7 @@
 #include <google/protobuf/descriptor.h>
 #include <linux/futex.h>
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -13,6 +14,7 @@
 #include "images/format.h"
 #include "images/kernel_writes.h"
 #include "images/proto/facets.pb.h"
+#include "images/proto/files.pb.h"
 
 namespace mcr::images {
 namespace {
@@ -106,20 +108,27 @@ bool is_unnamed_file(const FieldChange& change, const DiffContext&) {
   return is_unnamed(a) && is_unnamed(b) && a.substr(0, a.rfind('/')) == b.substr(0, b.rfind('/'));
 }
 
-// A deleted file whose name has gone to another file gets a mark from a restore: "library.mini-criu-4711".
-std::string_view without_mark(std::string_view path) {
-  const size_t at = path.rfind(".mini-criu-");
-  return at != std::string_view::npos && path.find_first_not_of("0123456789", at + 11) == std::string_view::npos
-             ? path.substr(0, at)
-             : path;
+// A deleted file whose name has gone to another file gets a mark from a restore: "library.mini-criu-4711.1". In the
+// middle of a path it is that of a deleted folder.
+std::string without_mark(std::string path) {
+  constexpr std::string_view kMark = ".mini-criu-";
+  for (size_t at = path.find(kMark); at != std::string::npos; at = path.find(kMark, at)) {
+    const size_t end = path.find_first_not_of("0123456789.", at + kMark.size());
+    path.erase(at, end == std::string::npos ? end : end - at);
+  }
+  return path;
 }
 
 bool is_marked(const FieldChange& change, const DiffContext&) {
-  return without_mark(change.a_bytes) == without_mark(change.b_bytes);
+  return without_mark(std::string(change.a_bytes)) == without_mark(std::string(change.b_bytes));
 }
 
 bool is_unnamed_or_marked(const FieldChange& change, const DiffContext& context) {
   return is_unnamed_file(change, context) || is_marked(change, context);
+}
+
+bool is_changed_folder(const FieldChange& change, const DiffContext& context) {
+  return S_ISDIR(static_cast<const image::RegularFile*>(change.a)->mode()) && is_later(change, context);
 }
 
 bool is_expired(const FieldChange& change, const DiffContext& context) {
@@ -161,6 +170,7 @@ constexpr Rule kRules[] = {
     {"ExtendedState.in_use", is_initial_state, "the processor may mark registers in their initial state as unused"},
     {"ExtendedState.components", is_initial_state, "the processor may mark registers in their initial state as unused"},
     {"RegularFile.path", is_unnamed_or_marked, "a file without a name is called by its inode number, or by a mark"},
+    {"RegularFile.mtime_ns", is_changed_folder, "a deleted file was in the folder for a moment"},
     {"Ghost.path", is_unnamed_or_marked, "a file without a name is called by its inode number, or by a mark"},
 };
 

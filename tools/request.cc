@@ -79,6 +79,7 @@ DumpRequest dump_request(const CommandLine& line) {
   request.options.leave_running = settings.flag("leave-running");
   request.options.sync = settings.flag("sync");
   if (const auto demand = settings.value("cpu-cap")) parse_cpu_demand("cpu-cap", *demand);  // of interest to restore
+  request.options.link_remap = settings.flag("link-remap");
   if (const auto size = settings.value("ghost-limit")) request.options.ghost_limit = parse_size("ghost-limit", *size);
   return request;
 }

@@ -145,6 +145,7 @@ class Dump {
     records.finish();
     writer_.add(records);
     writer_.commit(std::move(inventory_));
+    files_.keep_links();
     statistics_.set_commit_us(microseconds(start, Clock::now()));
   }
 
@@ -165,9 +166,10 @@ image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
   const auto start = Clock::now();
   const Step step("dump"), pid_step("pid {}", options.tree);
   const sys::ChildSignal children;
-  const kinds::OpenFiles files({options.shell_job, options.ghost_limit, options.validation == FileValidation::buildid});
-  look_at_tree(options, identify_caller(), files);
-  Dump operation(options, damage, files);
+  const kinds::DumpPolicy policy{options.shell_job, options.ghost_limit, options.validation == FileValidation::buildid,
+                                 options.link_remap};
+  look_at_tree(options, identify_caller(), kinds::OpenFiles(policy));
+  Dump operation(options, damage, kinds::OpenFiles(policy));
   return operation.run(start);
 }
 

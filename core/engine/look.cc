@@ -195,6 +195,10 @@ void refuse_shared_tables(const std::vector<HostPid>& tree) {
 
 }  // namespace
 
+// Of very many the first ones stand for all: the others are looked at when the program stands still, where it costs
+// once instead of twice.
+constexpr size_t kDescriptorsBeforeTheFreeze = 1024;
+
 void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files) {
   trace::refuse_unfreezable(options.tree);
   refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", options.tree))), options);
@@ -216,7 +220,7 @@ void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenF
     refuse_untraceable(views.back(), caller);
     refuse_foreign_namespaces(views.back());
   });
-  files.begin(views);
+  files.begin(views, kDescriptorsBeforeTheFreeze);
   look_at_each([&](HostPid pid) { look_at_process(pid, files); });
 }
 

@@ -30,6 +30,7 @@ struct DumpOptions {
   std::chrono::milliseconds timeout{10'000};  // of the freeze; 0: none
   FileValidation validation = FileValidation::buildid;
   uint64_t ghost_limit = UINT64_MAX;  // bytes of one deleted file
+  bool link_remap = false;            // make temporary links for files whose name is gone
   Hook hook;
 };
 

@@ -100,8 +100,11 @@ void fill_all(const std::vector<tree::ProcessImage>& images, NewProcesses& proce
   for (auto& process : restoring)
     if (process) process->fill();
   for (auto& process : restoring)
+    if (process) process->create_threads();
+  for (auto& process : restoring)
     if (process) process->restore_state();
   finish_all(images, processes, restoring, context.options);
+  context.files.seek_late();  // nothing of ours is in any process: files like maps print what they printed
 }
 
 // The commit. As long as one thread of a process has EXITKILL our death kills that process, and the guardian the
@@ -150,7 +153,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   NewProcesses processes = create_tree(images, ours, options, own_namespaces ? &namespaces : nullptr, damage);
   inject::NewProcess& root = *processes.at(images.front().core.pid());
   const auto own = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", root.pid())));
-  RestoreContext context{options, ours, own, reader, files, result.statistics, damage};
+  RestoreContext context{options, ours, own, reader, files, result.statistics, damage, processes};
   result.statistics.create_us = since_us(create_start);
   fill_all(images, processes, context);
   result.root = root.pid();
@@ -169,6 +172,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   release_all(processes);
   result.pidfd = root.take_pidfd();
   result.init_pidfd = namespaces.take_init_pidfd();
+  files.remove_remap_links();
   result.statistics.total_us = since_us(start);
   call_hook(options.hook, "post-resume", result.root);
   return result;

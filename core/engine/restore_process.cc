@@ -14,6 +14,7 @@
 #include "core/engine/count_timers.h"
 #include "core/engine/extended_state.h"
 #include "core/engine/install_seccomp.h"
+#include "core/engine/late_files.h"
 #include "core/engine/spawn_threads.h"
 #include "core/facets/facet.h"
 #include "core/facets/timer_calls.h"
@@ -43,7 +44,13 @@ facets::TimerSignals timers_of(const tree::ProcessImage& process, bool real) {
 class ProcessRestorer : public RestoringProcess {
  public:
   ProcessRestorer(const tree::ProcessImage& image, inject::NewProcess& process, RestoreContext& context)
-      : image_(image), process_(process), context_(context), own_(context.own), ours_(context.ours), filters_(image) {}
+      : image_(image),
+        process_(process),
+        context_(context),
+        own_(context.own),
+        ours_(context.ours),
+        filters_(image),
+        late_files_(image, process, context.files, context.processes) {}
 
   void fill() override {
     const Step step("process {}", image_.core.pid());
@@ -53,6 +60,13 @@ class ProcessRestorer : public RestoringProcess {
     context_.statistics.memory_us += since_us(start);
     start = Clock::now();
     place_descriptors();
+    context_.statistics.threads_us += since_us(start);
+  }
+
+  void create_threads() override {
+    const Step step("process {}", image_.core.pid()), state_step("threads");
+    const auto start = Clock::now();
+    queue_threads();
     context_.statistics.threads_us += since_us(start);
   }
 
@@ -217,14 +231,6 @@ class ProcessRestorer : public RestoringProcess {
                  d->close_on_exec() ? static_cast<uint64_t>(O_CLOEXEC) : 0});
       flush_if_full();
     }
-    for (const auto* d : firsts) {
-      const auto& object = context_.files.object(d->file());
-      if (object.owner_pid() == 0) continue;
-      const f_owner_ex owner{static_cast<__pid_type>(object.owner_type()), object.owner_pid()};
-      batch.add("fcntl(F_SETOWN_EX)", SYS_fcntl,
-                {static_cast<uint64_t>(d->fd()), F_SETOWN_EX, batch.put_value(owner).get()});
-      flush_if_full();
-    }
     channel().run(batch);
   }
 
@@ -233,41 +239,46 @@ class ProcessRestorer : public RestoringProcess {
     return context_.options.count_timers || !features.has("timer_restore_ids");
   }
 
-  void queue_state() {
+  void queue_threads() {
     inject::Batch& batch = state_batch_.emplace(channel().batch());
-    facets::TimerSignals timers = timers_of(image_, context_.options.timers == Timers::real);
-    timers.counted_ids = !timers.timers.empty() && counts_timers();
-    std::vector<ThreadWork> threads = plan_threads(image_, own_, batch, timers);
-    facets::ProcessPlan plan{image_.core.pid(), process_.pid(), own_, batch, timers, {}, {}, {}, {}};
+    timers_ = timers_of(image_, context_.options.timers == Timers::real);
+    timers_.counted_ids = !timers_.timers.empty() && counts_timers();
+    thread_work_ = plan_threads(image_, own_, batch, timers_);
+    plan_.emplace(facets::ProcessPlan{image_.core.pid(), process_.pid(), own_, batch, timers_, {}, {}, {}, {}});
     auto all = facets::process_facets();
     for (const auto& any : image_.core.facets()) {
-      const bool known = std::any_of(all.begin(), all.end(), [&](auto& facet) { return facet->restore(any, plan); });
+      const bool known = std::any_of(all.begin(), all.end(), [&](auto& facet) { return facet->restore(any, *plan_); });
       if (!known)
         throw Error(Fault::image, fmt::format("state of type {} is not known to this version", any.type_url()));
     }
-    for (size_t i = 0; i < threads.size(); ++i) threads[i].last_is_later = filters_.needs_rights(i);
+    for (size_t i = 0; i < thread_work_.size(); ++i) thread_work_[i].last_is_later = filters_.needs_rights(i);
     batch.add("personality", SYS_personality, {image_.core.personality()});
-    batch.append(plan.early);
-    add_thread_creation(batch, threads, image_.core.pid());
+    batch.append(plan_->early);
+    add_thread_creation(batch, thread_work_, image_.core.pid());
     channel().run(batch);
-    wait_for_threads(channel(), batch, threads);  // some of what follows needs what they have done
+    wait_for_threads(channel(), batch, thread_work_);  // some of what follows needs what they have done
     batch.clear_calls();
-    if (timers.counted_ids) count_timers(channel(), timers);
-    batch.append(threads.front().plan.calls);
-    batch.append(plan.late);
-    batch.append(plan.signals);
+  }
+
+  void queue_state() {
+    inject::Batch& batch = *state_batch_;
+    late_files_.open();
+    if (timers_.counted_ids) count_timers(channel(), timers_);
+    batch.append(thread_work_.front().plan.calls);
+    batch.append(plan_->late);
+    batch.append(plan_->signals);
     if (filters_.needs_rights(0)) {
-      process_last_ = plan.last;
+      process_last_ = plan_->last;
     } else {
-      batch.append(threads.front().plan.last);
-      batch.append(plan.last);
+      batch.append(thread_work_.front().plan.last);
+      batch.append(plan_->last);
     }
     channel().run(batch);
-    thread_work_ = std::move(threads);
   }
 
   void finish_threads(bool stopped) {
     const Step step("threads");
+    late_files_.set_owners();
     std::vector<pid_t> tids;
     for (size_t i = 1; i < image_.threads.size(); ++i) tids.push_back(image_.threads[i].tid());
     process_.seize_threads(tids);
@@ -313,8 +324,11 @@ class ProcessRestorer : public RestoringProcess {
   const procfs::Status& own_;
   const std::vector<procfs::Mapping>& ours_;
   uint64_t live_vdso_ = 0;
+  facets::TimerSignals timers_;
+  std::optional<facets::ProcessPlan> plan_;
   std::vector<ThreadWork> thread_work_;
   SeccompInstallation filters_;
+  LateFiles late_files_;
   std::optional<inject::Batch> state_batch_;  // its buffers hold what is still to be done
   inject::CallList process_last_;
 };

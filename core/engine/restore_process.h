@@ -1,6 +1,7 @@
 // Builds one process from its image: the new process stands still, complete, until it is released.
 #pragma once
 
+#include "core/engine/create_tree.h"
 #include "core/engine/engine.h"
 #include "core/inject/new_process.h"
 #include "core/kinds/opened_files.h"
@@ -19,6 +20,7 @@ struct RestoreContext {
   kinds::OpenedFiles& files;
   RestoreStatistics& statistics;
   Damage& damage;
+  const NewProcesses& processes;
 };
 
 // One process that create_tree() made, being filled. In steps that each come for all processes before the next: memory
@@ -26,8 +28,11 @@ struct RestoreContext {
 class RestoringProcess {
  public:
   virtual ~RestoringProcess() = default;
-  virtual void fill() = 0;           // memory and descriptors
-  virtual void restore_state() = 0;  // facets and threads; timers run from here on
+  virtual void fill() = 0;  // memory and descriptors
+  virtual void create_threads() = 0;
+  // Files that only the process itself can open, as all threads of all processes exist, and facets. Timers run from
+  // here on.
+  virtual void restore_state() = 0;
   // The parasite goes, every thread gets its registers. Children before parents. `stopped`: by job control.
   virtual void finish(bool stopped) = 0;
 };

@@ -153,6 +153,14 @@ std::map<pid_t, HostTid> NewProcess::host_tids() const {
   return numbers;
 }
 
+HostTid NewProcess::host_tid(pid_t inside) const {
+  if (!plan_.namespaces) return HostTid(inside);
+  const auto numbers = host_tids();
+  const auto known = numbers.find(inside);
+  if (known == numbers.end()) throw Error(Fault::system, fmt::format("there is no thread {}", inside));
+  return known->second;
+}
+
 void NewProcess::seize_threads(const std::vector<pid_t>& tids) {
   const auto numbers = plan_.namespaces ? host_tids() : std::map<pid_t, HostTid>();
   for (const pid_t wanted : tids) {

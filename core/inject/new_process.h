@@ -58,6 +58,8 @@ class NewProcess {
   int control_socket() const { return remote_socket_; }  // its number in the new process
   const sys::RseqConfiguration& inherited_rseq() const { return rseq_; }
 
+  // The number that a thread has here, by that in the pid namespace of the process.
+  HostTid host_tid(pid_t inside) const;
   // All but the leader, by their numbers in the pid namespace of the process; stops them.
   void seize_threads(const std::vector<pid_t>& tids);
   // Starts a system call in a stopped thread and interrupts it at once; returns what stands in rax then: its result,

@@ -43,16 +43,19 @@ bool read_at(int fd, void* data, size_t size, uint64_t offset) {
 std::string read_build_id(const std::string& path) {
   int code = 0;
   const auto fd = sys::probe_open(path, O_RDONLY | O_NONBLOCK, code);
-  if (!fd) return {};
+  return fd ? read_build_id(fd->get()) : std::string();
+}
+
+std::string read_build_id(int fd) {
   Elf64_Ehdr header;
-  if (!read_at(fd->get(), &header, sizeof header, 0)) return {};
+  if (!read_at(fd, &header, sizeof header, 0)) return {};
   if (std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64) return {};
   for (unsigned i = 0; i < header.e_phnum && i < 64; ++i) {
     Elf64_Phdr segment;
-    if (!read_at(fd->get(), &segment, sizeof segment, header.e_phoff + i * sizeof segment)) return {};
+    if (!read_at(fd, &segment, sizeof segment, header.e_phoff + i * sizeof segment)) return {};
     if (segment.p_type != PT_NOTE || segment.p_filesz > 65536) continue;
     std::vector<unsigned char> notes(segment.p_filesz);
-    if (!read_at(fd->get(), notes.data(), notes.size(), segment.p_offset)) continue;
+    if (!read_at(fd, notes.data(), notes.size(), segment.p_offset)) continue;
     if (auto id = find_in_notes(notes); !id.empty()) return id;
   }
   return {};

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <climits>
 
 #include "core/base/bounds.h"
 #include "core/base/error.h"
@@ -33,12 +34,23 @@ void check_path(const std::string& record, const std::string& path) {
   if (!bounds::is_kernel_path(path)) bad(record, fmt::format("path cannot be \"{}\"", shown(path)));
 }
 
-// Another type of file may wait for ever when it is opened, or do something.
-void check_regular_file(const std::string& record, const image::RegularFile& file) {
+// Another type of file may wait for ever when it is opened, or do something; O_PATH does not open it.
+void check_regular_file(const std::string& record, const image::RegularFile& file, bool is_place_only) {
   check_path(record, file.path());
-  if (!S_ISREG(file.mode()) && !S_ISDIR(file.mode())) bad(record, fmt::format("mode cannot be {:o}", file.mode()));
-  if (file.deleted() && !S_ISREG(file.mode())) bad(record, "a deleted file that is none");
+  if (!is_place_only && !S_ISREG(file.mode()) && !S_ISDIR(file.mode()))
+    bad(record, fmt::format("mode cannot be {:o}", file.mode()));
   if (file.size() > INT64_MAX) bad(record, fmt::format("size cannot be {}", file.size()));
+}
+
+bool is_file_type(uint32_t mode) {
+  return S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode) || S_ISFIFO(mode) || S_ISSOCK(mode) || S_ISCHR(mode) ||
+         S_ISBLK(mode);
+}
+
+// What a symbolic link says.
+void check_path_text(const std::string& record, const std::string& text) {
+  if (text.empty() || text.size() >= PATH_MAX || text.find('\0') != std::string::npos)
+    bad(record, fmt::format("target cannot be \"{}\"", shown(text)));
 }
 
 }  // namespace
@@ -56,7 +68,8 @@ void check_object(const image::FileObject& object) {
   image::RegularFile file;
   image::CharDevice device;
   image::Pipe pipe;
-  if (object.body().UnpackTo(&file)) check_regular_file(record, file);
+  if (object.body().UnpackTo(&file))
+    check_regular_file(record, file, (object.flags() & O_PATH) != 0 && object.kind() == "path_only");
   if (object.body().UnpackTo(&device)) check_path(record, device.path());
   if (!object.body().UnpackTo(&pipe)) return;
   if (!pipe.fifo_path().empty()) check_path(record, pipe.fifo_path());
@@ -68,7 +81,12 @@ void check_ghost(const image::Ghost& ghost, const images::ImageReader& reader) {
   const std::string record = fmt::format("deleted file {}", ghost.id());
   check_path(record, ghost.path());
   if (ghost.path() == "/") bad(record, "path cannot be \"/\"");
-  if (!S_ISREG(ghost.mode())) bad(record, fmt::format("mode cannot be {:o}", ghost.mode()));
+  if (!is_file_type(ghost.mode())) bad(record, fmt::format("mode cannot be {:o}", ghost.mode()));
+  if (S_ISLNK(ghost.mode())) check_path_text(record, ghost.target());
+  if (!S_ISREG(ghost.mode())) {
+    if (ghost.extents_size() != 0 || ghost.size() != 0 || ghost.has_memfd()) bad(record, "content of what has none");
+    return;
+  }
   if (ghost.size() > INT64_MAX) bad(record, fmt::format("size cannot be {}", ghost.size()));
   if (!reader.has(ghost.content_file()))
     bad(record, fmt::format("the inventory lists no \"{}\"", shown(ghost.content_file())));

@@ -6,6 +6,7 @@
 
 #include <sys/stat.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -26,10 +27,18 @@ struct FileView {
   HostPid pid;
   int fd = -1;       // number in the program; -1: not a descriptor (a mapping, the cwd)
   std::string door;  // path under /proc that leads to the very file: /proc/PID/fd/N, .../map_files/A-B
-  std::string link;  // what the door's link says, " (deleted)" taken off when the file has no link left
+  std::string link;  // what the door's link says, without the kernel's " (deleted)"
   struct stat status {};
-  procfs::FdInfo info;  // zero for what is no descriptor
-  int copy = -1;        // descriptor of the same open file in the engine (pidfd_getfd); -1 while only looking
+  bool deleted = false;    // it has no name left
+  bool name_gone = false;  // the name in `link` is no longer its name; it may have others
+  procfs::FdInfo info;     // zero for what is no descriptor
+  int copy = -1;           // descriptor of the same open file in the engine (pidfd_getfd); -1 while only looking
+};
+
+struct LateOpen {
+  pid_t pid = 0;     // the process below whose folder of /proc it lies, by its number in the image
+  std::string path;  // relative to that folder; "." is the folder itself
+  uint64_t flags = 0;
 };
 
 class Kind {
@@ -44,7 +53,13 @@ class Kind {
   virtual void check(const mcr::image::FileObject& object, const OpenedFiles& table,
                      std::vector<Problem>& problems) const = 0;
   virtual UniqueFd restore(const mcr::image::FileObject& object, OpenedFiles& table) const = 0;
+  // For what can only be opened by a new process, when all have their threads: restore() then returns the folder /proc,
+  // below which the process opens it.
+  virtual std::optional<LateOpen> late(const mcr::image::FileObject&) const { return std::nullopt; }
 };
+
+// Of a path below /proc/PID: "task/TID/..." with another number.
+std::string renumber_thread(const std::string& path, const std::function<pid_t(pid_t)>& number);
 
 const std::vector<const Kind*>& all_kinds();
 const Kind* kind_of(const FileView& file);        // nullptr: none claims it

@@ -5,6 +5,8 @@
 
 namespace mcr::kinds {
 
+const Kind* process_file_kind();
+const Kind* path_only_kind();
 const Kind* terminal_kind();
 const Kind* character_device_kind();
 const Kind* pipe_kind();

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::string_view kPrefix = "/memfd:";
 constexpr uint32_t kSealFutureWrite = 0x10, kSealExec = 0x20;  // F_SEAL_*, 5.1 and 6.3
-constexpr uint32_t kReopenFlags =
+constexpr uint32_t kMemoryFlags =
     O_ACCMODE | O_APPEND | O_NONBLOCK | O_DSYNC | O_SYNC | O_DIRECT | O_LARGEFILE | O_NOATIME | O_PATH;
 constexpr size_t kLongestName = 249;  // NAME_MAX without "memfd:"
 
@@ -32,12 +32,7 @@ class MemfdKind : public Kind {
     return S_ISREG(file.status.st_mode) && file.link.starts_with(kPrefix) && sys::is_kernel_memory(file.status.st_dev);
   }
 
-  void look(const FileView& file, const OpenFiles&) const override {
-    for (const std::string& line : file.info.rest)
-      if (line.starts_with("lock:"))
-        throw Error(Fault::refused, fmt::format("the program holds a lock on {}", file.link),
-                    "locks on a memfd cannot be saved yet: let the program release it");
-  }
+  void look(const FileView&, const OpenFiles&) const override {}
 
   void dump(const FileView& file, OpenFiles& table, image::FileObject& object) const override {
     image::MemfdFile message;
@@ -69,7 +64,8 @@ class MemfdKind : public Kind {
   UniqueFd restore(const image::FileObject& object, OpenedFiles& table) const override {
     image::MemfdFile message;
     if (!object.body().UnpackTo(&message)) throw Error(Fault::image, "its record is unreadable");
-    UniqueFd fd = sys::open(table.materialise_ghost(message.ghost()), static_cast<int>(object.flags() & kReopenFlags));
+    UniqueFd fd =
+        sys::open(table.deleted_files().door(message.ghost()), static_cast<int>(object.flags() & kMemoryFlags));
     if (object.offset() != 0 && !(object.flags() & O_PATH)) sys::seek(fd.get(), object.offset(), SEEK_SET);
     return fd;
   }

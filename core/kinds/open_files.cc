@@ -3,9 +3,10 @@
 #include <fcntl.h>
 
 #include <algorithm>
+#include <future>
+#include <span>
 
 #include "core/base/log.h"
-#include "core/kinds/ghost_content.h"
 #include "core/kinds/mapped_file.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
@@ -22,12 +23,6 @@ std::vector<int> descriptors_of(HostPid pid) {
   return fds;
 }
 
-// Only the kernel's own mark counts, a name may end in the same words.
-void strip_deleted(FileView& file) {
-  constexpr std::string_view kMark = " (deleted)";
-  if (file.status.st_nlink == 0 && file.link.ends_with(kMark)) file.link.resize(file.link.size() - kMark.size());
-}
-
 [[noreturn]] void refuse_unclaimed(const FileView& file) {
   throw Error(Fault::refused, fmt::format("{} cannot be saved yet", describe_unclaimed(file)),
               "let the program close it before the dump");
@@ -39,8 +34,9 @@ std::string describe(const FileView& file) {
 
 }  // namespace
 
-std::optional<FileView> view_path(HostPid pid, const std::string& door) {
+std::optional<FileView> view_path(HostPid pid, const std::string& door, uint32_t flags) {
   FileView file;
+  file.info.flags = flags;
   file.pid = pid;
   file.door = door;
   auto link = sys::try_read_link(door);
@@ -51,49 +47,104 @@ std::optional<FileView> view_path(HostPid pid, const std::string& door) {
     file.status = *status;
   else if (!find_mapped_file(file))
     return std::nullopt;
-  strip_deleted(file);
+  judge_name(file);
   return file;
 }
 
-std::optional<FileView> view_descriptor(HostPid pid, int fd) {
-  auto file = view_path(pid, fmt::format("/proc/{}/fd/{}", pid, fd));
-  if (!file) return std::nullopt;
-  const auto text = sys::try_read_text(fmt::format("/proc/{}/fdinfo/{}", pid, fd));
-  if (!text) return std::nullopt;
-  file->fd = fd;
-  file->info = procfs::parse_fdinfo(*text);
+namespace {
+
+std::optional<FileView> view_descriptor(HostPid pid, int fd, const std::string& folder, int doors, int infos) {
+  const std::string number = std::to_string(fd);
+  auto link = sys::try_read_link_at(doors, number);
+  const auto status = sys::try_stat_at(doors, number, true);
+  const auto text = sys::try_read_record_at(infos, number);
+  if (!link || !status || !text) return std::nullopt;  // closed meanwhile
+  FileView file;
+  file.pid = pid;
+  file.fd = fd;
+  file.door = folder + number;
+  file.link = std::move(*link);
+  file.status = *status;
+  file.info = procfs::parse_fdinfo(*text);
+  judge_name(file);
   return file;
 }
 
-static std::vector<FileView> view_descriptors(HostPid pid) {
+std::vector<FileView> view_some(HostPid pid, std::span<const int> fds) {
+  const std::string folder = fmt::format("/proc/{}/fd/", pid);
+  const UniqueFd doors = sys::open(folder, O_PATH | O_DIRECTORY);
+  const UniqueFd infos = sys::open(fmt::format("/proc/{}/fdinfo", pid), O_PATH | O_DIRECTORY);
   std::vector<FileView> files;
-  for (const int fd : descriptors_of(pid))
-    if (auto file = view_descriptor(pid, fd)) files.push_back(std::move(*file));  // else: closed meanwhile
+  files.reserve(fds.size());
+  for (const int fd : fds)
+    if (auto file = view_descriptor(pid, fd, folder, doors.get(), infos.get())) files.push_back(std::move(*file));
   return files;
 }
 
-void OpenFiles::begin(const std::vector<HostPid>& tree) {
+// Nearly all of the time is the kernel's, writing text: very many are looked at by two threads.
+std::vector<FileView> view_all(HostPid pid, std::span<const int> fds) {
+  constexpr size_t kMany = 256;
+  if (fds.size() < kMany) return view_some(pid, fds);
+  const size_t half = fds.size() / 2;
+  auto first = std::async(std::launch::async, view_some, pid, fds.first(half));
+  std::vector<FileView> rest = view_some(pid, fds.subspan(half));
+  std::vector<FileView> files = first.get();
+  files.insert(files.end(), std::make_move_iterator(rest.begin()), std::make_move_iterator(rest.end()));
+  return files;
+}
+
+}  // namespace
+
+void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
   for (const HostPid pid : tree) {
-    tree_.insert(pid);
-    note_pipe_ends(views_[pid] = view_descriptors(pid));
+    note_process(pid);
+    std::vector<int> fds = descriptors_of(pid);
+    if (fds.size() > most) knows_all_ends_ = false, fds.resize(most);
+    note_pipe_ends(views_[pid] = view_all(pid, fds));
   }
 }
 
 void OpenFiles::note_pipe_ends(const std::vector<FileView>& files) {
   for (const FileView& file : files) {
-    if (!S_ISFIFO(file.status.st_mode)) continue;
+    if (!S_ISFIFO(file.status.st_mode) || (file.info.flags & O_PATH)) continue;
     const unsigned access = file.info.flags & O_ACCMODE;
     pipe_ends_[file.status.st_ino] |= access == O_RDONLY ? kReader : access == O_WRONLY ? kWriter : kReader | kWriter;
     if (file.info.flags & O_DIRECT) pipe_ends_[file.status.st_ino] |= kPackets;  // only the writing end says so
   }
 }
 
+void OpenFiles::note_process(HostPid view) {
+  const auto text = sys::try_read_text(fmt::format("/proc/{}/status", view));
+  const HostPid leader = text ? HostPid(procfs::parse_status(*text).tgid) : view;
+  leaders_.insert(leader);
+  tree_.insert(view);
+  tree_.insert(leader);
+}
+
+// Locks show in fdinfo whatever the kind of the file (fcntl(2), flock(2); leases too).
+const Kind& OpenFiles::look_at(const FileView& file) const {
+  const Kind* kind = kind_of(file);
+  if (!kind) refuse_unclaimed(file);
+  for (const std::string& line : file.info.rest)
+    if (line.starts_with("lock:"))
+      throw Error(Fault::refused, fmt::format("the program holds a lock on {}", file.link),
+                  "--file-locks, which would keep it, is not built yet: let the program release it");
+  kind->look(file, *this);
+  return *kind;
+}
+
+void OpenFiles::require_kept(const FileView& file) const {
+  if (file.deleted)
+    Ghosts::look(file, policy_.ghost_limit);
+  else
+    require_name(file, policy_.link_remap);
+}
+
 void OpenFiles::look_at_descriptors(HostPid pid) const {
   for (const FileView& file : views_.at(pid)) {
+    if (!knows_all_ends_ && S_ISFIFO(file.status.st_mode)) continue;
     const Step step("{}", describe(file));
-    const Kind* kind = kind_of(file);
-    if (!kind) refuse_unclaimed(file);
-    kind->look(file, *this);
+    look_at(file);
   }
 }
 
@@ -101,9 +152,7 @@ void OpenFiles::look_at_path(HostPid pid, const std::string& door) const {
   const auto file = view_path(pid, door);
   if (!file) return;
   const Step step("{}", describe(*file));
-  const Kind* kind = kind_of(*file);
-  if (!kind) refuse_unclaimed(*file);
-  kind->look(*file, *this);
+  look_at(*file);
 }
 
 std::vector<image::Descriptor> OpenFiles::enter_descriptors(HostPid pid, int pidfd, images::ImageWriter& writer) {
@@ -136,15 +185,31 @@ uint32_t OpenFiles::find_or_enter(FileView& file) {
   auto& candidates = known_[{file.status.st_dev, file.status.st_ino, file.info.position, flags}];
   for (const Known& known : candidates)
     if (sys::compare_files(known.pid, known.fd, file.pid, file.fd) == 0) return known.id;
-  const Kind* kind = kind_of(file);
-  if (!kind) refuse_unclaimed(file);
-  const uint32_t id = enter(file, *kind);
+  const uint32_t id = enter(file);
   candidates.push_back({file.pid, file.fd, id});
   return id;
 }
 
-uint32_t OpenFiles::enter(FileView& file, const Kind& kind) {
-  kind.look(file, *this);
+// Restored as a number, the owner must be somebody who is restored too. F_NOTIFY leaves an owner on a folder, and
+// nothing else of it can be seen (fcntl(2), fs/notify/dnotify).
+void OpenFiles::require_own_signals(const FileView& file, const sys::FileOwner& owner) const {
+  if (owner.pid == 0) return;
+  if (S_ISDIR(file.status.st_mode))
+    throw Error(Fault::refused, fmt::format("signals are sent about the folder {} (F_NOTIFY or F_SETOWN)", file.link),
+                "directory notification cannot be seen from outside: close the folder before the dump, or use inotify");
+  pid_t process = owner.pid;
+  if (owner.type == F_OWNER_TID)
+    if (const auto text = sys::try_read_text(fmt::format("/proc/{}/status", owner.pid)))
+      process = procfs::parse_status(*text).tgid;
+  if (tree_.contains(HostPid(process))) return;
+  throw Error(Fault::refused,
+              fmt::format("the signals of {} go to {} {} outside of the program (F_SETOWN)", file.link,
+                          owner.type == F_OWNER_PGRP ? "process group" : "process", owner.pid),
+              "let the program take that back, or dump both together");
+}
+
+uint32_t OpenFiles::enter(FileView& file) {
+  const Kind& kind = look_at(file);
   image::FileObject object;
   object.set_id(static_cast<uint32_t>(objects_.size() + 1));
   object.set_kind(kind.name());
@@ -152,8 +217,11 @@ uint32_t OpenFiles::enter(FileView& file, const Kind& kind) {
   object.set_offset(file.info.position);
   if (file.copy >= 0) {
     const sys::FileOwner owner = sys::get_owner(file.copy);
-    object.set_owner_type(owner.type);
-    object.set_owner_pid(owner.pid == 0 ? 0 : trace::number_inside(HostTid(owner.pid)));
+    require_own_signals(file, owner);
+    if (owner.pid != 0) {  // 0: it has ended
+      object.set_owner_type(owner.type);
+      object.set_owner_pid(trace::number_inside(HostTid(owner.pid)));
+    }
     object.set_owner_signal(owner.signal);
   }
   kind.dump(file, *this, object);
@@ -164,74 +232,19 @@ uint32_t OpenFiles::enter(FileView& file, const Kind& kind) {
 
 uint32_t OpenFiles::enter_path(HostPid pid, const std::string& door, uint32_t flags, images::ImageWriter& writer) {
   writer_ = &writer;
-  auto file = view_path(pid, door);
+  auto file = view_path(pid, door, flags);
   if (!file)
     throw Error(Fault::refused, fmt::format("{} cannot be read", door), "run as root, or with CAP_CHECKPOINT_RESTORE");
   const Step step("{}", describe(*file));
-  file->info.flags = flags;
   auto [entry, is_new] = paths_.try_emplace({file->status.st_dev, file->status.st_ino, flags}, 0);
   if (!is_new) return entry->second;
-  const Kind* kind = kind_of(*file);
-  if (!kind) refuse_unclaimed(*file);
-  return entry->second = enter(*file, *kind);
-}
-
-uint32_t OpenFiles::enter_ghost(const FileView& file) {
-  auto [entry, is_new] = ghost_ids_.try_emplace({file.status.st_dev, file.status.st_ino}, 0);
-  if (!is_new) return entry->second;
-  const Step step("content of the deleted file");
-  image::Ghost ghost;
-  ghost.set_id(static_cast<uint32_t>(ghosts_.size() + 1));
-  ghost.set_path(file.link);
-  ghost.set_mode(file.status.st_mode);
-  ghost.set_uid(file.status.st_uid);
-  ghost.set_gid(file.status.st_gid);
-  ghost.set_size(static_cast<uint64_t>(file.status.st_size));
-  ghost.set_mtime_ns(file.status.st_mtim.tv_sec * 1'000'000'000 + file.status.st_mtim.tv_nsec);
-  ghost.set_content_file(fmt::format("ghost-{}.img", ghost.id()));
-  const UniqueFd source = sys::open(file.door, O_RDONLY | O_NONBLOCK);
-  const UniqueFd content = writer_->pages(ghost.content_file());
-  store_content(source.get(), content.get(), ghost);
-  writer_->add_pages(ghost.content_file(), content.get());
-  entry->second = ghost.id();
-  ghosts_.push_back(std::move(ghost));
-  return entry->second;
-}
-
-// tee(2) copies without consuming. Packets stay packets: one read returns one of them.
-uint32_t OpenFiles::enter_pipe(const FileView& file, const std::string& fifo_path) {
-  auto [entry, is_new] = pipe_ids_.try_emplace(file.status.st_ino, 0);
-  if (!is_new) return entry->second;
-  image::PipeData data;
-  data.set_id(static_cast<uint32_t>(pipes_.size() + 1));
-  data.set_pipe(file.status.st_ino);
-  data.set_fifo_path(fifo_path);
-  const bool readable = (file.info.flags & O_ACCMODE) != O_WRONLY;
-  UniqueFd reader = readable ? sys::duplicate(file.copy) : sys::open(file.door, O_RDONLY | O_NONBLOCK);
-  data.set_capacity(static_cast<uint32_t>(sys::get_pipe_size(reader.get())));
-  size_t left = static_cast<size_t>(sys::bytes_readable(reader.get()));
-  if (left > 0) {
-    const sys::Pipe copy = sys::make_pipe(O_CLOEXEC | O_NONBLOCK);
-    sys::set_pipe_size(copy.write_end.get(), static_cast<int>(data.capacity()));
-    if (sys::tee(reader.get(), copy.write_end.get(), left) != left)
-      throw Error(Fault::system, fmt::format("only a part of the {} bytes in the pipe could be copied", left));
-    std::string buffer(left, '\0');
-    while (left > 0) {
-      const size_t n = sys::read_some(copy.read_end.get(), buffer.data(), buffer.size());
-      if (n == 0) break;
-      left -= n;
-      data.add_chunks(buffer.substr(0, n));
-    }
-  }
-  data.set_packets((ends_of(file) & kPackets) != 0 || data.chunks_size() > 1);
-  entry->second = data.id();
-  pipes_.push_back(std::move(data));
-  return entry->second;
+  return entry->second = enter(*file);
 }
 
 void OpenFiles::write(images::ImageWriter& writer) {
   auto records = writer.records("files.img");
-  for (const auto& ghost : ghosts_) records.append(ghost);
+  ghosts_.write(records);
+  for (const auto& link : remaps_.records()) records.append(link);
   for (const auto& pipe : pipes_) records.append(pipe);
   for (const auto& segment : segments_) records.append(segment);
   for (const auto& object : objects_) records.append(object);

@@ -5,8 +5,12 @@
 #include <set>
 #include <tuple>
 
+#include "core/kinds/file_names.h"
+#include "core/kinds/ghosts.h"
 #include "core/kinds/kind.h"
 #include "core/procfs/maps.h"
+#include "core/sys/descriptor.h"
+#include "core/sys/file.h"
 #include "images/store.h"
 
 namespace mcr::kinds {
@@ -15,9 +19,21 @@ struct DumpPolicy {
   bool shell_job = false;
   uint64_t ghost_limit = UINT64_MAX;
   bool build_ids = true;
+  bool link_remap = false;
 };
 
 enum PipeEnds : unsigned { kReader = 1, kWriter = 2, kPackets = 4 };
+
+// Copies what waits in a pipe without consuming it, through a pipe of its own.
+class PipeCopier {
+ public:
+  // One chunk a packet. Throws Fault::refused when our own pipe cannot be made large enough.
+  std::vector<std::string> copy(int reader, size_t bytes, int capacity);
+
+ private:
+  sys::Pipe pipe_;
+  int capacity_ = 0;
+};
 
 class OpenFiles {
  public:
@@ -25,7 +41,8 @@ class OpenFiles {
   const DumpPolicy& policy() const { return policy_; }
 
   // The processes of the tree, before anything else: what one of them has open may be the other end of another's.
-  void begin(const std::vector<HostPid>& tree);
+  // `most`: look at no more descriptors of one process.
+  void begin(const std::vector<HostPid>& tree, size_t most = SIZE_MAX);
   // Before the freeze: refuses what no kind claims or a kind cannot keep.
   void look_at_descriptors(HostPid pid) const;
   // Frozen: enters all descriptors of the process. pidfd: of the process.
@@ -35,16 +52,23 @@ class OpenFiles {
   // What can be said of it before the freeze.
   void look_at_path(HostPid pid, const std::string& door) const;
 
-  // For kinds: the content of a deleted file, stored once per inode; returns the ghost's id.
-  uint32_t enter_ghost(const FileView& file);
-  mcr::image::Ghost& ghost(uint32_t id) { return ghosts_.at(id - 1); }  // valid until the next one is entered
+  // For kinds. Refuses a file that neither its name nor its content can bring back.
+  void require_kept(const FileView& file) const;
+  // A deleted file, stored once per inode; returns the ghost's id.
+  uint32_t enter_ghost(const FileView& file) { return ghosts_.enter(file, *writer_); }
+  mcr::image::Ghost& ghost(uint32_t id) { return ghosts_.ghost(id); }  // valid until the next one is entered
+  // The path to open the file by; with --link-remap perhaps a link made now.
+  std::string name_of(const FileView& file) { return remaps_.name_of(file); }
   // For pipes: contents stored once per pipe; returns the PipeData id.
   uint32_t enter_pipe(const FileView& file, const std::string& fifo_path);
+  // The image is committed: links that it needs stay.
+  void keep_links() { remaps_.keep(); }
 
   // A System V segment that the process has attached; `door` leads to one of its mappings.
   void look_at_segment(HostPid pid, int id, const std::vector<procfs::Mapping>& mappings) const;
   void enter_segment(HostPid pid, int id, const std::string& door, images::ImageWriter& writer);
 
+  bool is_leader(HostPid pid) const { return leaders_.contains(pid); }  // of a living process of the tree
   // Refuses a pipe whose other end is held outside of the tree.
   void require_closed_pipe(const FileView& file) const;
 
@@ -59,26 +83,35 @@ class OpenFiles {
   };
   void note_pipe_ends(const std::vector<FileView>& files);
   unsigned ends_of(const FileView& file) const;
+  const Kind& look_at(const FileView& file) const;
   uint32_t find_or_enter(FileView& file);
-  uint32_t enter(FileView& file, const Kind& kind);
+  uint32_t enter(FileView& file);
+  void require_own_signals(const FileView& file, const sys::FileOwner& owner) const;
 
   DumpPolicy policy_;
   images::ImageWriter* writer_ = nullptr;
   std::vector<mcr::image::FileObject> objects_;
-  std::vector<mcr::image::Ghost> ghosts_;
+  Ghosts ghosts_;
+  RemapLinks remaps_;
   std::vector<mcr::image::PipeData> pipes_;
   std::vector<mcr::image::SysvSegment> segments_;
+  PipeCopier copier_;
   std::map<std::tuple<dev_t, ino_t, int64_t, uint32_t>, std::vector<Known>> known_;
   std::map<std::tuple<dev_t, ino_t, uint32_t>, uint32_t> paths_;
-  std::map<std::pair<dev_t, ino_t>, uint32_t> ghost_ids_;
   std::map<ino_t, uint32_t> pipe_ids_;
   std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
+  bool knows_all_ends_ = true;
   std::map<HostPid, std::vector<FileView>> views_;
-  std::set<HostPid> tree_;
+  std::set<HostPid> tree_;     // processes, and threads that stand for one
+  std::set<HostPid> leaders_;  // of these, the processes
+  void note_process(HostPid view);
+  std::optional<std::string> find_holder(const FileView& file) const;   // "4711 (cat)", outside of the tree
+  mutable std::optional<std::multimap<std::string, HostPid>> holders_;  // links of all processes, read once
 };
 
-// Looks at one descriptor or door without opening it. nullopt when it is gone.
-std::optional<FileView> view_descriptor(HostPid pid, int fd);
-std::optional<FileView> view_path(HostPid pid, const std::string& door);
+// Looks without opening anything.
+// nullopt when it is gone.
+// flags: with which it is open, as far as they are known.
+std::optional<FileView> view_path(HostPid pid, const std::string& door, uint32_t flags = 0);
 
 }  // namespace mcr::kinds

@@ -1,13 +1,15 @@
 #include "core/kinds/opened_files.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
+
+#include <algorithm>
 
 #include "core/base/log.h"
+#include "core/kinds/file_names.h"
 #include "core/kinds/files_check.h"
-#include "core/kinds/memfd.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
-#include "core/sys/memory_object.h"
 #include "core/sys/process.h"
 
 namespace mcr::kinds {
@@ -23,17 +25,23 @@ void enter(std::map<uint32_t, Record>& records, Record record, const char* what)
 
 }  // namespace
 
-OpenedFiles::OpenedFiles(const images::ImageReader& reader, RestorePolicy policy) : reader_(reader), policy_(policy) {
+bool is_path(const std::string& path) {
+  return !path.empty() && path.front() == '/' && path.find('\0') == std::string::npos;
+}
+
+OpenedFiles::OpenedFiles(const images::ImageReader& reader, RestorePolicy policy)
+    : reader_(reader), policy_(policy), deleted_(reader) {
   auto records = reader.records("files.img");
+  std::vector<image::FileObject> objects;
   while (const auto type = records.next_type()) {
     if (*type == image::FileObject::descriptor()->full_name()) {
-      auto object = records.read<image::FileObject>();
-      check_object(object);
-      enter(objects_, std::move(object), "object");
+      objects.push_back(records.read<image::FileObject>());
     } else if (*type == image::Ghost::descriptor()->full_name()) {
       auto ghost = records.read<image::Ghost>();
       check_ghost(ghost, reader);
-      enter(ghosts_, std::move(ghost), "deleted file");
+      deleted_.add(std::move(ghost));
+    } else if (*type == image::RemapLink::descriptor()->full_name()) {
+      add(records.read<image::RemapLink>());
     } else if (*type == image::PipeData::descriptor()->full_name()) {
       auto data = records.read<image::PipeData>();
       check_pipe_data(data);
@@ -44,9 +52,43 @@ OpenedFiles::OpenedFiles(const images::ImageReader& reader, RestorePolicy policy
       throw Error(Fault::image, fmt::format("files.img: a record of type {} does not belong there", *type));
     }
   }
+  for (auto& object : objects) add(std::move(object));
+}
+
+void OpenedFiles::add(image::RemapLink link) {
+  const std::string& name = link.path();
+  if (!is_path(name) || name.compare(name.rfind('/') + 1, kRemapPrefix.size(), kRemapPrefix) != 0)
+    throw Error(Fault::image, "files.img: a temporary link of another name than they have");
+  std::string path = link.path();
+  remaps_.emplace(std::move(path), std::move(link));
+}
+
+void OpenedFiles::add(image::FileObject object) {
+  check_object(object);
+  image::RegularFile file;
+  if (object.body().Is<image::RegularFile>() && object.body().UnpackTo(&file) && file.deleted())
+    deleted_.expect(file.ghost(), object.id(), file.path(), object.flags());
+  // The signal tells the number by which it was asked for (si_fd): that is for the program itself to do.
+  if (object.flags() & O_ASYNC)
+    asynchronous_.insert(object.id()), object.set_flags(object.flags() & ~uint32_t{O_ASYNC});
+  enter(objects_, std::move(object), "object");
+}
+
+// fcntl(2), F_SETPIPE_SZ: only CAP_SYS_RESOURCE goes beyond the limit.
+void OpenedFiles::check_capacities(std::vector<Problem>& problems) const {
+  if (sys::has_capability(CAP_SYS_RESOURCE)) return;
+  const auto text = sys::try_read_text("/proc/sys/fs/pipe-max-size");
+  const uint64_t most = text ? std::stoull(*text) : 1u << 20;
+  for (const auto& [id, data] : pipe_data_)
+    if (data.capacity() > most)
+      problems.push_back(
+          {data.fifo_path().empty() ? fmt::format("pipe {}", data.pipe()) : data.fifo_path(),
+           fmt::format("holds {} bytes, but pipes here may hold {}", data.capacity(), most),
+           fmt::format("write {} to /proc/sys/fs/pipe-max-size, or give CAP_SYS_RESOURCE", data.capacity())});
 }
 
 void OpenedFiles::check(std::vector<Problem>& problems) const {
+  check_capacities(problems);
   for (const auto& [id, object] : objects_) {
     const Kind* kind = kind_named(object.kind());
     if (!kind)
@@ -71,17 +113,12 @@ int OpenedFiles::open(uint32_t id) {
   const Kind* kind = kind_named(o.kind());
   if (!kind) throw Error(Fault::image, fmt::format("kind {} is not known", o.kind()));
   fd = kind->restore(o, *this);
-  if (o.owner_signal() != 0) sys::set_owner_signal(fd.get(), o.owner_signal());
+  if (o.owner_signal() != 0 && !kind->late(o)) sys::set_owner_signal(fd.get(), o.owner_signal());
   return fd.get();
 }
 
 void OpenedFiles::finish_memory() {
-  for (const auto& [id, holder] : ghost_files_) {
-    const image::Ghost* ghost = find_ghost(id);
-    if (!ghost || !ghost->has_memfd() || !is_sealed_late(*ghost)) continue;
-    const Step step("seal {}", ghost->path());
-    seal_memfd(sys::open(fmt::format("/proc/self/fd/{}", holder.get()), O_RDWR).get(), *ghost);
-  }
+  deleted_.finish_memory();
   segments_.finish();
 }
 
@@ -93,115 +130,88 @@ void OpenedFiles::fill_segment(int32_t id, const TakePiece& take) const {
 
 std::map<uint32_t, uint64_t> OpenedFiles::huge_memory() const {
   std::map<uint32_t, uint64_t> bytes = segments_.huge_memory();
-  for (const auto& [id, ghost] : ghosts_)
-    if (ghost.memfd().huge_page_shift() != 0) {
-      uint64_t stored = 0;
-      for (const auto& extent : ghost.extents()) stored += extent.bytes();
-      bytes[ghost.memfd().huge_page_shift()] += stored;
-    }
+  deleted_.for_each([&](const image::Ghost& ghost) {
+    if (ghost.memfd().huge_page_shift() == 0) return;
+    uint64_t stored = 0;
+    for (const auto& extent : ghost.extents()) stored += extent.bytes();
+    bytes[ghost.memfd().huge_page_shift()] += stored;
+  });
   return bytes;
+}
+
+std::optional<LateOpen> OpenedFiles::late(uint32_t id) const {
+  const image::FileObject& o = object(id);
+  const Kind* kind = kind_named(o.kind());
+  return kind ? kind->late(o) : std::nullopt;
+}
+
+void OpenedFiles::keep_late(uint32_t id, UniqueFd file) {
+  if (const int signal = object(id).owner_signal(); signal != 0) sys::set_owner_signal(file.get(), signal);
+  late_[id] = std::move(file);
+}
+
+std::optional<int> OpenedFiles::opened_late(uint32_t id) const {
+  const auto found = late_.find(id);
+  return found == late_.end() ? std::nullopt : std::optional(found->second.get());
+}
+
+// The position of a file like maps is found by printing it up to there.
+void OpenedFiles::seek_late() {
+  for (const auto& [id, file] : late_) {
+    const Step step("object {}", id);
+    if (const int64_t offset = object(id).offset(); offset != 0) sys::seek(file.get(), offset, SEEK_SET);
+  }
+}
+
+bool OpenedFiles::has_process(pid_t pid) const {
+  const auto& pids = reader_.inventory().pids();
+  return std::find(pids.begin(), pids.end(), pid) != pids.end();
 }
 
 void OpenedFiles::close_all() {
   opened_.clear();
+  late_.clear();
   pipes_.clear();
-  ghost_files_.clear();
+  deleted_.close_all();
 }
 
-const image::Ghost* OpenedFiles::find_ghost(uint32_t id) const {
-  const auto found = ghosts_.find(id);
-  return found == ghosts_.end() ? nullptr : &found->second;
+std::optional<struct stat> OpenedFiles::stat_named(const std::string& path, bool is_link) const {
+  if (auto status = sys::try_stat(path, !is_link)) return status;
+  if (const auto fd = open_by_handle(path, O_PATH)) return sys::stat_fd(fd->get());
+  return std::nullopt;
 }
 
-void OpenedFiles::for_each_ghost(const std::function<void(const image::Ghost&)>& visit) const {
-  for (const auto& [id, ghost] : ghosts_) visit(ghost);
+UniqueFd OpenedFiles::open_named(const std::string& path, uint32_t flags, bool is_link) const {
+  if (!is_link && !remaps_.contains(path)) return sys::open(path, static_cast<int>(flags) | O_NOCTTY);
+  if (!sys::try_stat(path, false))
+    if (auto fd = open_by_handle(path, flags)) return std::move(*fd);
+  if (!is_link || (flags & O_NOFOLLOW)) return sys::open(path, static_cast<int>(flags) | O_NOCTTY);
+  const UniqueFd link = sys::open(path, O_PATH | O_NOFOLLOW);  // a magic link leads to it, and not further
+  return sys::open(fmt::format("/proc/self/fd/{}", link.get()), static_cast<int>(flags));
 }
 
-namespace {
-
-constexpr const char* kGhostMark = "user.mini-criu.deleted-file";
-
-// A name that an open file has for as long as this lives.
-class PassingName {
- public:
-  PassingName(int fd, std::string path) : path_(std::move(path)) { sys::link_open_file(fd, path_); }
-  ~PassingName() {
-    if (!sys::try_unlink_at(AT_FDCWD, path_)) log::warning("kinds", "{} could not be removed again", path_);
-  }
-  PassingName(const PassingName&) = delete;
-  PassingName& operator=(const PassingName&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-// A file that has `path` as its last name, and has it no more: /proc shows the name and "(deleted)". It needs the name
-// for an instant. Should we be killed in it, the mark on the file tells the next restore whose it is.
-UniqueFd make_deleted_file(const std::string& path) {
-  const std::string folder = path.substr(0, path.rfind('/') + 1);
-  const UniqueFd unnamed = sys::open(folder, O_RDWR | O_TMPFILE, 0600);
-  const bool is_marked = sys::try_set_attribute(unnamed.get(), kGhostMark);
-  std::string name = path;
-  if (sys::has_attribute(name, kGhostMark)) sys::unlink_at(AT_FDCWD, name);
-  if (sys::try_stat(name, false)) name += fmt::format(".mini-criu-{}", sys::own_pid());
-  UniqueFd named;
-  {
-    const PassingName passing(unnamed.get(), name);
-    named = sys::open(passing.path(), O_RDWR | O_NOFOLLOW);
-  }
-  if (is_marked) sys::remove_attribute(named.get(), kGhostMark);
-  return named;
-}
-
-}  // namespace
-
-std::string OpenedFiles::materialise_ghost(uint32_t id) {
-  UniqueFd& holder = ghost_files_[id];
-  if (!holder.valid()) {
-    const image::Ghost* ghost = find_ghost(id);
-    if (!ghost) throw Error(Fault::image, fmt::format("files.img: there is no deleted file {}", id));
-    const Step step("deleted file {}", ghost->path());
-    const UniqueFd file = ghost->has_memfd() ? make_memfd(*ghost) : make_deleted_file(ghost->path());
-    fill_ghost(*ghost, file.get());
-    if (ghost->has_memfd() && !is_sealed_late(*ghost)) seal_memfd(file.get(), *ghost);
-    // Not open for writing: it may be an executable (execve(2), ETXTBSY; PR_SET_MM_MAP likewise).
-    holder = sys::open(fmt::format("/proc/self/fd/{}", file.get()), O_RDONLY);
-  }
-  return fmt::format("/proc/self/fd/{}", holder.get());
-}
-
-UniqueFd OpenedFiles::open_unnamed_ghost(uint32_t id, int flags, int64_t offset) {
-  const image::Ghost* ghost = find_ghost(id);
-  if (!ghost) throw Error(Fault::image, fmt::format("files.img: there is no deleted file {}", id));
-  const Step step("deleted file {}", ghost->path());
-  const bool is_new = !ghost_files_.contains(id);
-  UniqueFd fd = is_new ? sys::open(ghost->path().substr(0, ghost->path().rfind('/') + 1), flags, 0600)
-                       : sys::open(materialise_ghost(id), flags & ~O_TMPFILE);
-  if (is_new) {
-    UniqueFd& holder = ghost_files_[id];
-    holder = sys::open(fmt::format("/proc/self/fd/{}", fd.get()), O_RDWR);
-    fill_ghost(*ghost, holder.get());
-  }
-  if (offset != 0) sys::seek(fd.get(), offset, SEEK_SET);
+// An earlier restore has removed the link; the file is there as long as another name of it is.
+std::optional<UniqueFd> OpenedFiles::open_by_handle(const std::string& path, uint32_t flags) const {
+  const auto found = remaps_.find(path);
+  if (found == remaps_.end() || found->second.handle().empty()) return std::nullopt;
+  int code = 0;
+  const auto folder = sys::probe_open(folder_of(path), O_RDONLY | O_DIRECTORY, code);
+  if (!folder) return std::nullopt;
+  auto fd = sys::open_handle(folder->get(), {found->second.handle_type(), found->second.handle()},
+                             static_cast<int>(flags & ~uint32_t{O_NOFOLLOW}));
+  if (fd && sys::stat_fd(fd->get()).st_ino != found->second.inode()) return std::nullopt;
   return fd;
 }
 
-void OpenedFiles::fill_ghost(const image::Ghost& ghost, int file) const {
-  const bool is_huge = sys::is_on_hugetlbfs(file);
-  const auto page_bytes = static_cast<uint64_t>(sys::stat_fd(file).st_blksize);
-  if (is_huge) sys::truncate_fd(file, ghost.size());  // only what is inside can be mapped
-  read_content(reader_, ghost, [&](std::span<const std::byte> bytes, uint64_t at) {
-    if (is_huge)
-      sys::write_huge(file, bytes.data(), bytes.size(), at, page_bytes);
-    else
-      sys::pwrite_fully(file, bytes.data(), bytes.size(), at);
-  });
-  sys::truncate_fd(file, ghost.size());
-  if (const struct stat now = sys::stat_fd(file); now.st_uid != ghost.uid() || now.st_gid != ghost.gid())
-    sys::set_ownership(file, ghost.uid(), ghost.gid());
-  sys::set_mode(file, ghost.mode() & 07777);
-  sys::set_modification_time(file, ghost.mtime_ns());
+void OpenedFiles::remove_remap_links() {
+  for (const auto& [path, link] : remaps_) {
+    const auto status = sys::try_stat(path, false);
+    if (!status || status->st_ino != link.inode()) continue;
+    if (status->st_nlink < 2)
+      log::warning("kinds", "{} stays: it is the last name of a file that this image needs", path);
+    else if (!sys::try_unlink_at(AT_FDCWD, path))
+      log::warning("kinds", "the temporary link {} could not be removed", path);
+  }
 }
 
 OpenedFiles::PipeEnds& OpenedFiles::make_pipe(const image::Pipe& pipe) {
@@ -217,7 +227,11 @@ OpenedFiles::PipeEnds& OpenedFiles::make_pipe(const image::Pipe& pipe) {
     ends.reader = std::move(made.read_end), ends.writer = std::move(made.write_end);
     filler = ends.writer.get();
   } else {
-    ends.holder = sys::open(pipe.fifo_path(), O_RDWR | O_NONBLOCK);
+    ends.door = pipe.ghost() != 0 ? deleted_.door(pipe.ghost()) : pipe.fifo_path();
+    ends.holder = pipe.ghost() != 0 ? sys::open(ends.door, O_RDWR | O_NONBLOCK)
+                                    : open_named(pipe.fifo_path(), O_RDWR | O_NONBLOCK);
+    if (!S_ISFIFO(sys::stat_fd(ends.holder.get()).st_mode))
+      throw Error(Fault::refused, fmt::format("{} is not a named pipe here", pipe.fifo_path()));
     filler = ends.holder.get();
   }
   if (sys::get_pipe_size(filler) != static_cast<int>(data->second.capacity()))
@@ -226,6 +240,7 @@ OpenedFiles::PipeEnds& OpenedFiles::make_pipe(const image::Pipe& pipe) {
   if (is_packets) sys::set_status_flags(filler, O_NONBLOCK | O_DIRECT);
   for (const std::string& chunk : data->second.chunks()) sys::write_fully(filler, chunk.data(), chunk.size());
   if (is_packets) sys::set_status_flags(filler, O_NONBLOCK);
+  if (pipe.ghost() != 0) deleted_.set_time(pipe.ghost());
   return ends;
 }
 
@@ -234,7 +249,8 @@ UniqueFd OpenedFiles::open_pipe_end(const image::FileObject& object, const image
   const auto access = static_cast<int>(object.flags() & O_ACCMODE);
   UniqueFd end;
   if (!pipe.fifo_path().empty()) {
-    end = sys::open(pipe.fifo_path(), access | O_NONBLOCK);
+    end = pipe.ghost() != 0 ? sys::open(ends.door, access | O_NONBLOCK)
+                            : open_named(pipe.fifo_path(), static_cast<uint32_t>(access | O_NONBLOCK));
   } else if (access == O_RDONLY && !ends.reader_used) {
     end = sys::duplicate(ends.reader.get());
     ends.reader_used = true;

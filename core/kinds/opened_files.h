@@ -1,9 +1,14 @@
 // Restore: every object of files.img is opened once, here in the engine, and then handed to the processes that have it.
 #pragma once
 
-#include <functional>
-#include <map>
+#include <fcntl.h>
 
+#include <functional>
+
+#include <map>
+#include <set>
+
+#include "core/kinds/deleted_files.h"
 #include "core/kinds/ghost_content.h"
 #include "core/kinds/kind.h"
 #include "core/kinds/sysv_segment.h"
@@ -18,6 +23,12 @@ struct RestorePolicy {
   Validation validation = Validation::buildid;
 };
 
+// Flags that mean something when a file is opened again; O_CREAT, O_EXCL, O_TRUNC are never among a file's flags.
+inline constexpr uint32_t kReopenFlags = O_ACCMODE | O_APPEND | O_NONBLOCK | O_DSYNC | O_SYNC | O_DIRECT | O_LARGEFILE |
+                                         O_NOATIME | O_NOFOLLOW | O_PATH | O_DIRECTORY;
+
+bool is_path(const std::string& path);  // absolute, and without a zero byte
+
 class OpenedFiles {
  public:
   OpenedFiles(const images::ImageReader& reader, RestorePolicy policy);
@@ -28,7 +39,16 @@ class OpenedFiles {
   int open(uint32_t id);                                    // opens it at the first call; stays ours
   // Every process has mapped what it maps: seals, removed segments.
   void finish_memory();
+  // Of an object that the new process opens by itself, below the folder that open() returns.
+  std::optional<LateOpen> late(uint32_t id) const;
+  void keep_late(uint32_t id, UniqueFd file);         // what the first such process has opened
+  std::optional<int> opened_late(uint32_t id) const;  // for the others that share it
+  void seek_late();                                   // all processes are as they were: the positions in those files
+  // O_ASYNC: set by the process itself, never by the engine, and no part of what object() returns.
+  bool is_asynchronous(uint32_t id) const { return asynchronous_.contains(id); }
   void close_all();
+  // The program runs: what --link-remap had made for this image goes.
+  void remove_remap_links();
 
   Segments& segments() { return segments_; }
   const Segments& segments() const { return segments_; }
@@ -38,18 +58,25 @@ class OpenedFiles {
 
   const RestorePolicy& policy() const { return policy_; }
   // For kinds.
-  std::string materialise_ghost(uint32_t id);  // path under /proc of a file with the deleted one's content
-  // A file made by O_TMPFILE, made so again.
-  UniqueFd open_unnamed_ghost(uint32_t id, int flags, int64_t offset);
-  const mcr::image::Ghost* find_ghost(uint32_t id) const;
-  void for_each_ghost(const std::function<void(const mcr::image::Ghost&)>& visit) const;
+  bool has_process(pid_t pid) const;  // one of those that are restored
+  DeletedFiles& deleted_files() { return deleted_; }
+  const DeletedFiles& deleted_files() const { return deleted_; }
+  // By its path; a file that --link-remap had given one also without it. is_link: the symbolic link itself.
+  std::optional<struct stat> stat_named(const std::string& path, bool is_link = false) const;
+  UniqueFd open_named(const std::string& path, uint32_t flags, bool is_link = false) const;
+  const mcr::image::Ghost* find_ghost(uint32_t id) const { return deleted_.find(id); }
+  void for_each_ghost(const std::function<void(const mcr::image::Ghost&)>& visit) const { deleted_.for_each(visit); }
   UniqueFd open_pipe_end(const mcr::image::FileObject& object, const mcr::image::Pipe& pipe);
   std::optional<std::string> terminal_path() const;  // of the invoking shell
 
  private:
-  void fill_ghost(const mcr::image::Ghost& ghost, int file) const;
+  void add(mcr::image::FileObject object);
+  void add(mcr::image::RemapLink link);
+  void check_capacities(std::vector<Problem>& problems) const;
+  std::optional<UniqueFd> open_by_handle(const std::string& path, uint32_t flags) const;
   struct PipeEnds {
     UniqueFd reader, writer, holder;
+    std::string door;  // of a named pipe
     bool reader_used = false, writer_used = false;
   };
   PipeEnds& make_pipe(const mcr::image::Pipe& pipe);
@@ -57,10 +84,11 @@ class OpenedFiles {
   const images::ImageReader& reader_;
   RestorePolicy policy_;
   std::map<uint32_t, mcr::image::FileObject> objects_;
-  std::map<uint32_t, mcr::image::Ghost> ghosts_;
+  DeletedFiles deleted_;
+  std::set<uint32_t> asynchronous_;
+  std::map<std::string, mcr::image::RemapLink> remaps_;  // by path
   std::map<uint32_t, mcr::image::PipeData> pipe_data_;
-  std::map<uint32_t, UniqueFd> opened_;
-  std::map<uint32_t, UniqueFd> ghost_files_;  // deleted again already; reached by further opens through /proc/self/fd
+  std::map<uint32_t, UniqueFd> opened_, late_;
   std::map<uint64_t, PipeEnds> pipes_;
   Segments segments_;
 };

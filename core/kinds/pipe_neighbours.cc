@@ -15,28 +15,34 @@ bool is_number(const std::string& name) {
   return std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c); });
 }
 
-// "4711 (cat)" of a process outside of the tree that has the pipe or FIFO open; nullopt: nobody.
-std::optional<std::string> find_holder(const FileView& file, const std::set<HostPid>& tree) {
-  for (const std::string& name : sys::list_directory("/proc")) {
-    if (!is_number(name) || tree.contains(HostPid(std::stoi(name))) || name == std::to_string(sys::own_pid().get()))
-      continue;
-    std::vector<std::string> fds;
-    try {
-      fds = sys::list_directory("/proc/" + name + "/fd");
-    } catch (const Error&) {
-      continue;  // gone, or not ours to see
-    }
-    for (const std::string& fd : fds) {
-      if (sys::try_read_link("/proc/" + name + "/fd/" + fd) != file.link) continue;
-      auto comm = sys::try_read_text("/proc/" + name + "/comm").value_or("?");
-      std::erase(comm, '\n');
-      return fmt::format("{} ({})", name, comm);
-    }
+// What a process has open that may be a pipe or FIFO.
+void note_links(const std::string& pid, std::multimap<std::string, HostPid>& holders) {
+  std::vector<std::string> fds;
+  try {
+    fds = sys::list_directory("/proc/" + pid + "/fd");
+  } catch (const Error&) {
+    return;  // gone, or not ours to see
   }
-  return std::nullopt;
+  for (const std::string& fd : fds)
+    if (auto link = sys::try_read_link("/proc/" + pid + "/fd/" + fd))
+      if (link->starts_with("/") || link->starts_with("pipe:[")) holders.emplace(*link, HostPid(std::stoi(pid)));
 }
 
 }  // namespace
+
+std::optional<std::string> OpenFiles::find_holder(const FileView& file) const {
+  if (!holders_) {
+    holders_.emplace();
+    for (const std::string& name : sys::list_directory("/proc"))
+      if (is_number(name) && name != std::to_string(sys::own_pid().get())) note_links(name, *holders_);
+  }
+  const auto [first, last] = holders_->equal_range(sys::try_read_link(file.door).value_or(file.link));
+  const auto outsider = std::find_if(first, last, [&](const auto& h) { return !tree_.contains(h.second); });
+  if (outsider == last) return std::nullopt;
+  auto comm = sys::try_read_text(fmt::format("/proc/{}/comm", outsider->second)).value_or("?");
+  std::erase(comm, '\n');
+  return fmt::format("{} ({})", outsider->second, comm);
+}
 
 void OpenFiles::require_closed_pipe(const FileView& file) const {
   const unsigned ends = ends_of(file) & (kReader | kWriter);
@@ -47,7 +53,7 @@ void OpenFiles::require_closed_pipe(const FileView& file) const {
     const short state = sys::poll_now(file.copy >= 0 ? file.copy : copy.get(), 0);
     if (state & (ends == kReader ? POLLHUP : POLLERR)) return;  // nobody holds the other end any more
   }
-  const auto holder = find_holder(file, tree_);
+  const auto holder = find_holder(file);
   if (!holder && !file.link.starts_with("pipe:[")) return;
   throw Error(Fault::refused,
               fmt::format("the other end of {} is held by {} outside of the tree", file.link,

@@ -1,3 +1,5 @@
+#include <fcntl.h>
+
 #include "core/kinds/kind.h"
 #include "core/kinds/kinds.h"
 #include "core/sys/memory_object.h"
@@ -6,7 +8,8 @@ namespace mcr::kinds {
 
 // The first that claims a file has it.
 const std::vector<const Kind*>& all_kinds() {
-  static const std::vector<const Kind*> kinds{terminal_kind(), character_device_kind(), pipe_kind(), memfd_kind(),
+  static const std::vector<const Kind*> kinds{process_file_kind(),     path_only_kind(), terminal_kind(),
+                                              character_device_kind(), pipe_kind(),      memfd_kind(),
                                               regular_file_kind()};
   return kinds;
 }
@@ -24,6 +27,7 @@ const Kind* kind_named(const std::string& name) {
 }
 
 std::string describe_unclaimed(const FileView& file) {
+  if (file.info.flags & O_PATH) return fmt::format("an O_PATH descriptor of {}", file.link);
   if (S_ISSOCK(file.status.st_mode)) return "a socket";
   if (S_ISCHR(file.status.st_mode))
     return fmt::format("the device {} ({}:{})", file.link, file.status.st_rdev >> 8, file.status.st_rdev & 0xff);

@@ -1,10 +1,16 @@
 #include "core/sys/descriptor.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
 
 #include "core/sys/failure.h"
 
@@ -29,8 +35,19 @@ void set_modification_time(int fd, int64_t ns) {
   check(::futimens(fd, times), "futimens");
 }
 
+void set_modification_time_of(const std::string& path, int64_t ns) {
+  const timespec times[2] = {{0, UTIME_OMIT}, {ns / 1'000'000'000, ns % 1'000'000'000}};
+  check(::utimensat(AT_FDCWD, path.c_str(), times, 0), "utimensat " + path);
+}
+
 bool try_set_attribute(int fd, const char* name) {
   return ::fsetxattr(fd, name, "", 0, 0) == 0;
+}
+bool try_set_attribute(const std::string& path, const char* name) {
+  return ::lsetxattr(path.c_str(), name, "", 0, 0) == 0;
+}
+void rename_to_free(const std::string& from, const std::string& to) {
+  check(::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE), "rename to " + to);
 }
 bool has_attribute(const std::string& path, const char* name) {
   return ::lgetxattr(path.c_str(), name, nullptr, 0) >= 0;
@@ -44,9 +61,83 @@ bool can_be_polled(int fd) {
   epoll_event event{};
   return ::epoll_ctl(set.get(), EPOLL_CTL_ADD, fd, &event) == 0 || errno != EPERM;
 }
+void try_remove_attribute(const std::string& path, const char* name) {
+  (void)::removexattr(path.c_str(), name);
+}
+void set_mode_of(const std::string& path, uint32_t mode) {
+  check(::chmod(path.c_str(), mode), "chmod " + path);
+}
 void link_open_file(int fd, const std::string& path) {
   const std::string door = fmt::format("/proc/self/fd/{}", fd);
+  link_through(door, path);
+}
+void link_through(const std::string& door, const std::string& path) {
   check(::linkat(AT_FDCWD, door.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW), "link " + path);
+}
+void make_node(const std::string& path, mode_t mode, dev_t device, const std::string& target) {
+  if (S_ISLNK(mode))
+    check(::symlink(target.c_str(), path.c_str()), "symlink " + path);
+  else
+    check(::mknod(path.c_str(), mode, device), "mknod " + path);
+}
+void set_ownership_of(const std::string& path, uint32_t uid, uint32_t gid) {
+  check(::lchown(path.c_str(), uid, gid), "lchown " + path);
+}
+
+uint64_t get_write_hint(int fd) {
+  uint64_t hint = 0;
+  return ::fcntl(fd, F_GET_RW_HINT, &hint) == 0 ? hint : 0;
+}
+void set_write_hint(int fd, uint64_t hint) {
+  check(::fcntl(fd, F_SET_RW_HINT, &hint), "fcntl(F_SET_RW_HINT)");
+}
+
+bool is_nfs(const std::string& path) {
+  struct statfs fs {};
+  return ::statfs(path.c_str(), &fs) == 0 && fs.f_type == NFS_SUPER_MAGIC;
+}
+
+bool is_overlay(const std::string& path) {
+  struct statfs fs {};
+  return ::statfs(path.c_str(), &fs) == 0 && fs.f_type == OVERLAYFS_SUPER_MAGIC;
+}
+
+namespace {
+struct HandleBuffer {
+  file_handle head;
+  char bytes[MAX_HANDLE_SZ];
+};
+}  // namespace
+
+std::optional<FileHandle> handle_of(const std::string& path) {
+  HandleBuffer buffer{};
+  buffer.head.handle_bytes = MAX_HANDLE_SZ;
+  int mount = 0;
+  if (::name_to_handle_at(AT_FDCWD, path.c_str(), &buffer.head, &mount, 0) < 0) return std::nullopt;
+  return FileHandle{buffer.head.handle_type, {buffer.bytes, buffer.head.handle_bytes}};
+}
+std::optional<UniqueFd> open_handle(int mount, const FileHandle& handle, int flags) {
+  HandleBuffer buffer{};
+  if (handle.bytes.size() > MAX_HANDLE_SZ) return std::nullopt;
+  buffer.head.handle_bytes = static_cast<unsigned>(handle.bytes.size());
+  buffer.head.handle_type = handle.type;
+  std::memcpy(buffer.bytes, handle.bytes.data(), handle.bytes.size());
+  const int fd = ::open_by_handle_at(mount, &buffer.head, flags | O_CLOEXEC);
+  if (fd < 0) return std::nullopt;
+  return UniqueFd(fd);
+}
+
+std::optional<std::string> find_entry(const std::string& folder, ino_t inode, size_t limit) {
+  DIR* dir = ::opendir(folder.c_str());
+  if (!dir) return std::nullopt;
+  std::optional<std::string> name;
+  for (size_t read = 0; !name && read < limit; ++read) {
+    const dirent* entry = ::readdir(dir);
+    if (!entry) break;
+    if (entry->d_ino == inode) name = entry->d_name;
+  }
+  ::closedir(dir);
+  return name;
 }
 
 }  // namespace mcr::sys

@@ -29,8 +29,8 @@ std::optional<UniqueFd> try_open_at(int dir, const std::string& path, int flags,
   throw_errno("open " + path);
 }
 
-std::optional<UniqueFd> probe_open(const std::string& path, int flags, int& code) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
+std::optional<UniqueFd> probe_open(const std::string& path, int flags, int& code, mode_t mode) {
+  const int fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
   if (fd >= 0) return UniqueFd(fd);
   code = errno;
   return std::nullopt;
@@ -77,6 +77,18 @@ std::optional<std::string> try_read_text(const std::string& path) {
   } catch (const Error&) {
     return std::nullopt;
   }
+}
+
+std::optional<std::string> try_read_record_at(int dir, const std::string& path) {
+  const int fd = ::openat(dir, path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return std::nullopt;
+  const UniqueFd file(fd);
+  char first[4096];
+  const ssize_t n = ::read(fd, first, sizeof first);
+  if (n < 0) return std::nullopt;
+  std::string text(first, static_cast<size_t>(n));
+  if (text.size() < sizeof first) return text;
+  return text + read_to_end(fd, path);
 }
 
 size_t read_some(int fd, void* data, size_t size) {
@@ -138,24 +150,33 @@ std::optional<struct stat> try_stat(const std::string& path, bool follow) {
   return std::nullopt;
 }
 
-std::optional<struct stat> try_stat_at(int dir, const std::string& path) {
+std::optional<struct stat> try_stat_at(int dir, const std::string& path, bool follow) {
   struct stat st {};
-  if (::fstatat(dir, path.c_str(), &st, AT_SYMLINK_NOFOLLOW) == 0) return st;
+  if (::fstatat(dir, path.c_str(), &st, follow ? 0 : AT_SYMLINK_NOFOLLOW) == 0) return st;
   return std::nullopt;
 }
 
-std::optional<std::string> try_read_link(const std::string& path) {
-  std::string target(PATH_MAX, '\0');
-  const ssize_t n = ::readlink(path.c_str(), target.data(), target.size());
+std::optional<std::string> try_read_link_at(int dir, const std::string& path) {
+  char target[PATH_MAX];
+  const ssize_t n = ::readlinkat(dir, path.c_str(), target, sizeof target);
   if (n < 0) return std::nullopt;
-  target.resize(static_cast<size_t>(n));
-  return target;
+  return std::string(target, static_cast<size_t>(n));
+}
+
+std::optional<std::string> try_read_link(const std::string& path) {
+  return try_read_link_at(AT_FDCWD, path);
 }
 
 std::string read_link(const std::string& path) {
   auto target = try_read_link(path);
   if (!target) throw_errno("readlink " + path);
   return *target;
+}
+
+std::string read_link_at(int fd) {
+  std::string target(PATH_MAX, '\0');
+  target.resize(static_cast<size_t>(check(::readlinkat(fd, "", target.data(), target.size()), "readlinkat")));
+  return target;
 }
 
 static std::vector<std::string> names_of(DIR* dir, const std::string& path) {
@@ -246,6 +267,10 @@ void set_pipe_size(int fd, int size) {
   check(::fcntl(fd, F_SETPIPE_SZ, size), "fcntl(F_SETPIPE_SZ)");
 }
 
+std::optional<int> try_set_pipe_size(int fd, int size) {
+  const int got = ::fcntl(fd, F_SETPIPE_SZ, size);
+  return got < 0 ? std::nullopt : std::optional(got);
+}
 int bytes_readable(int fd) {
   int bytes = 0;
   check(::ioctl(fd, FIONREAD, &bytes), "ioctl(FIONREAD)");

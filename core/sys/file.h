@@ -22,12 +22,14 @@ UniqueFd open_at(int dir, const std::string& path, int flags, mode_t mode = 0); 
 // nullopt when the file does not exist (ENOENT, ENOTDIR).
 std::optional<UniqueFd> try_open_at(int dir, const std::string& path, int flags, mode_t mode = 0);
 // nullopt on any failure; `code` gets errno. For probing.
-std::optional<UniqueFd> probe_open(const std::string& path, int flags, int& code);
+std::optional<UniqueFd> probe_open(const std::string& path, int flags, int& code, mode_t mode = 0);
 
 std::string read_text(const std::string& path);  // the whole file, to its end
 std::string read_text_at(int dir, const std::string& path);
 std::optional<std::string> try_read_text(const std::string& path);  // nullopt when it cannot be opened or read
-size_t read_some(int fd, void* data, size_t size);                  // 0 at end of file
+// A file of /proc that the kernel prints as one record, fdinfo or status: what one read returns is all of it.
+std::optional<std::string> try_read_record_at(int dir, const std::string& path);
+size_t read_some(int fd, void* data, size_t size);  // 0 at end of file
 size_t pread_some(int fd, void* data, size_t size, uint64_t offset);
 void read_exactly(int fd, void* data, size_t size);  // throws at an early end
 void write_fully(int fd, const void* data, size_t size);
@@ -39,9 +41,11 @@ void write_file(const std::string& path, std::string_view text);  // for files o
 
 struct stat stat_fd(int fd);
 std::optional<struct stat> try_stat(const std::string& path, bool follow = true);
-std::optional<struct stat> try_stat_at(int dir, const std::string& path);  // never follows a last link
+std::optional<struct stat> try_stat_at(int dir, const std::string& path, bool follow = false);
 std::string read_link(const std::string& path);
 std::optional<std::string> try_read_link(const std::string& path);
+std::optional<std::string> try_read_link_at(int dir, const std::string& path);
+std::string read_link_at(int fd);  // of the symbolic link that an O_PATH descriptor leads to
 std::vector<std::string> list_directory(const std::string& path);  // without . and ..; unsorted
 std::vector<std::string> list_directory_fd(int dir);
 
@@ -63,8 +67,9 @@ int get_status_flags(int fd);               // F_GETFL
 void set_status_flags(int fd, int flags);   // F_SETFL
 int get_pipe_size(int fd);
 void set_pipe_size(int fd, int size);
-int bytes_readable(int fd);                 // FIONREAD
-size_t tee(int from, int to, size_t size);  // tee(2), non-blocking; 0: nothing more to copy
+std::optional<int> try_set_pipe_size(int fd, int size);  // the size it has then; nullopt: we may not
+int bytes_readable(int fd);                              // FIONREAD
+size_t tee(int from, int to, size_t size);               // tee(2), non-blocking; 0: nothing more to copy
 struct Pipe {
   UniqueFd read_end, write_end;
 };

@@ -63,6 +63,7 @@ EngineRun Scenario::run_engine(std::vector<std::string> arguments, int64_t kill_
 EngineRun Scenario::dump(const std::string& images, bool leave_running, bool sync, int64_t kill_after_ns) {
   std::vector<std::string> arguments{"dump", "-t", std::to_string(pid_), "-D", images, "-v4", "-o", "dump.log"};
   if (leave_running) arguments.push_back("-R");
+  arguments.insert(arguments.end(), dump_options_.begin(), dump_options_.end());
   if (!sync) arguments.push_back("--no-sync");
   for (auto& [path, size] : rewind_) {
     struct stat status {};

@@ -168,6 +168,8 @@ std::vector<std::string> descriptors(pid_t pid) {
     if (link[0] != '/' && bracket != std::string::npos) {
       link = link.substr(0, bracket);
       object = names.name(object);
+    } else if (link.starts_with("/proc/")) {  // has another number each time that it is looked up
+      object = names.name(object);
     } else if (deleted(link)) {
       object = names.name(object);
       link = without_number(link);

@@ -87,6 +87,8 @@ void Scenario::start() {
     std::string word = line.substr(0, space), rest = space == std::string::npos ? "" : line.substr(space + 1);
     if (word == "settle") settle_ns_ = atoll(rest.c_str()) * 1'000'000;
     if (word == "loose") loose_.insert(rest);
+    if (word == "dump") dump_options_.push_back(rest);
+    if (word == "leaves") left_behind_.push_back(rest);
     if (word == "rewind") rewind_.emplace_back(rest, 0);
     if (word == "segment" || word == "remove_segment") segments_.push_back(atoi(rest.c_str()));
     if (word == "remove_segment") segments_to_remove_.push_back(atoi(rest.c_str()));
@@ -170,8 +172,12 @@ void Scenario::expect_gone() {
 
 // What an engine that was killed had put there, the next one has taken away.
 void Scenario::expect_no_new_files() const {
+  const auto is_expected = [&](const std::string& name) {
+    return std::any_of(left_behind_.begin(), left_behind_.end(),
+                       [&](const std::string& start) { return name.starts_with(start); });
+  };
   for (const std::string& name : list_directory(directory_ + "/program"))
-    if (std::find(files_before_.begin(), files_before_.end(), name) == files_before_.end())
+    if (std::find(files_before_.begin(), files_before_.end(), name) == files_before_.end() && !is_expected(name))
       throw Failure("the engine left a file with the program's: " + name);
 }
 

@@ -92,6 +92,8 @@ class Scenario {
   std::vector<std::pair<std::string, off_t>> rewind_;
   std::vector<int> segments_, segments_to_remove_;  // System V; removed at the end, and before a restore
   ProcessState before_;
+  std::vector<std::string> dump_options_;  // more of them, for this program
+  std::vector<std::string> left_behind_;   // beginnings of names that a dump may leave with the program's files
   std::vector<pid_t> tree_;                // its processes
   std::vector<std::string> files_before_;  // in the program's folder, at READY
   std::string gone_;                       // lines of PREFIX.pauses

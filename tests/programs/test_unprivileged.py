@@ -33,6 +33,8 @@ NOT_FOR_USERS = {
     "memory_deleted_file": "maps a deleted file that no descriptor leads to: refused, see refused_by_name",
     "process_attributes": "is not dumpable: refused, see refused_by_name",
     "process_dumpable": "is not dumpable: refused, see refused_by_name",
+    "file_signal_owner": "looks its threads up in the host's /proc by their own numbers",
+    "proc_self_files": "compares its own pid with what the host's /proc says",
     "threads_leader_ended": "looks itself up in the host's /proc by its own pid",
     # A sleep that goes on after a restore is not measured by the next dump: its timer stands in /proc/timer_list, which
     # root may read; see first_sleep.
@@ -321,14 +323,16 @@ def one_workload(directory, name, turns=2):
     if harness.read(prefix + ".result").startswith("SKIP"):
         harness.wait_for(pid)
         return "skip"
-    rewind = [line[7:] for line in harness.read(prefix + ".ready").splitlines() if line.startswith("rewind ")]
+    hints = harness.read(prefix + ".ready").splitlines()
+    rewind = [line[7:] for line in hints if line.startswith("rewind ")]
+    options = [line[5:] for line in hints if line.startswith("dump ")]
     gone = ""
-    settle = [int(line[7:]) for line in harness.read(prefix + ".ready").splitlines() if line.startswith("settle ")]
+    settle = [int(line[7:]) for line in hints if line.startswith("settle ")]
     time.sleep(max([20, *settle]) / 1000)
     for turn in range(turns):
         images = os.path.join(folder, f"images-{turn}")
         began = time.monotonic_ns()
-        result = dump(directory, pid, images)
+        result = dump(directory, pid, images, *options)
         if result.code != 0:
             return refusal(result)
         harness.wait_for(pid)

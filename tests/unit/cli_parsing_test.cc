@@ -103,8 +103,8 @@ TEST(CommandLine, EveryUnbuiltOptionIsRefusedByName) {
 }
 
 TEST(CommandLine, SeveralUnbuiltOptionsAreNamedAtOnce) {
-  const std::string text = usage_of({"dump", "--link-remap", "--tcp-established"});
-  EXPECT_NE(text.find("--link-remap"), std::string::npos);
+  const std::string text = usage_of({"dump", "--force-irmap", "--tcp-established"});
+  EXPECT_NE(text.find("--force-irmap"), std::string::npos);
   EXPECT_NE(text.find("--tcp-established"), std::string::npos);
 }
 

@@ -338,7 +338,8 @@ TEST(RestoreBadValues, FilesThatAreNone) {
   for (const uint32_t mode : {0u, S_IFIFO | 0600u, S_IFCHR | 0600u, S_IFSOCK | 0600u})
     expect_body_refused<RegularFile>(
         0, [&](auto& f) { f.set_mode(mode); }, "object 1: mode cannot be");
-  expect_refused([](Sample& s) { s.ghost.set_mode(S_IFDIR); }, "deleted file 1: mode cannot be");
+  expect_refused([](Sample& s) { s.ghost.set_mode(0); }, "deleted file 1: mode cannot be");
+  expect_refused([](Sample& s) { s.ghost.set_mode(S_IFDIR); }, "deleted file 1: content of what has none");
   expect_body_refused<CharDevice>(
       3, [](auto& d) { d.set_minor(1); }, "is device 1:1, none that is ever saved");
   expect_refused([](Sample& s) { s.objects[0].set_id(0); }, "its id cannot be 0");

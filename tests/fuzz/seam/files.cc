@@ -68,6 +68,11 @@ std::optional<std::string> own_text(const std::string& path) {
   return found->second;
 }
 
+// A name that the engine has given, or a file that it has open and has made.
+void require_ours(const std::string& path) {
+  require(own_descriptor(path) >= 0 || World::get().linked.contains(path), "a file that is not ours is changed");
+}
+
 }  // namespace
 
 UniqueFd open(const std::string& path, int flags, mode_t) {
@@ -117,9 +122,9 @@ std::optional<UniqueFd> try_open_at(int dir, const std::string& path, int flags,
   return fd;
 }
 
-std::optional<UniqueFd> probe_open(const std::string& path, int flags, int& code) {
+std::optional<UniqueFd> probe_open(const std::string& path, int flags, int& code, mode_t mode) {
   try {
-    return open(path, flags);
+    return open(path, flags, mode);
   } catch (const Error& error) {
     code = error.code();
     return std::nullopt;
@@ -156,8 +161,9 @@ std::optional<struct stat> try_stat(const std::string& path, bool) {
   std::string name = path;
   while (name.size() > 1 && name.back() == '/') name.pop_back();
   struct stat status {};
-  if (world.linked.contains(name)) {
-    status.st_mode = S_IFREG | 0600;
+  if (const auto linked = world.linked.find(name); linked != world.linked.end()) {
+    const Node* node = world.node_of(linked->second.get());
+    status.st_mode = node ? node->mode : S_IFREG | 0600;
     return status;
   }
   const auto found = world.nodes.find(name);
@@ -177,15 +183,33 @@ std::vector<std::string> list_directory(const std::string&) {
 std::vector<std::string> list_directory_fd(int) {
   return {};
 }
-void make_directory_at(int, const std::string& name, mode_t) {
-  require(false, ("a folder is made: " + name).c_str());
+// Only folders and nodes that are away again at the end, as they are among the names that the engine has given.
+void make_node(const std::string& path, mode_t mode, dev_t device, const std::string&) {
+  check_path(path);
+  World& world = World::get();
+  if (world.nodes.contains(path) || world.linked.contains(path)) throw_code(EEXIST, "mknod " + path);
+  UniqueFd fd = make_memfd("node");
+  world.remember(fd.get(), {mode, 0, device});
+  world.linked[path] = std::move(fd);
 }
-bool try_make_directory(const std::string& path, mode_t) {
-  require(false, ("a folder is made: " + path).c_str());
-  return false;
+void make_directory_at(int, const std::string& name, mode_t mode) {
+  make_node(name, S_IFDIR | mode, 0, {});
+}
+bool try_make_directory(const std::string& path, mode_t mode) {
+  make_directory_at(AT_FDCWD, path, mode);
+  return true;
 }
 void rename_at(int, const std::string& from, int, const std::string&) {
   require(World::get().linked.contains(from), "a file that is not ours is renamed");
+}
+void rename_to_free(const std::string& from, const std::string& to) {
+  World& world = World::get();
+  require(world.linked.contains(from), "a file that is not ours is renamed");
+  check_path(to);
+  if (world.nodes.contains(to) || world.linked.contains(to)) throw_code(EEXIST, "rename to " + to);
+  auto moved = world.linked.extract(from);
+  moved.key() = to;
+  world.linked.insert(std::move(moved));
 }
 void unlink_at(int, const std::string& name, bool) {
   require(World::get().linked.erase(name) == 1, "a file that is not ours is removed");
@@ -228,6 +252,30 @@ bool has_attribute(const std::string& path, const char*) {
   return World::get().linked.contains(path);
 }
 void remove_attribute(int, const char*) {}
+bool try_set_attribute(const std::string& path, const char*) {
+  require_ours(path);
+  return true;
+}
+void try_remove_attribute(const std::string& path, const char*) {
+  require_ours(path);
+}
+void set_modification_time_of(const std::string& path, int64_t) {
+  require_ours(path);
+}
+void set_mode_of(const std::string& path, uint32_t) {
+  require_ours(path);
+}
+void set_ownership_of(const std::string& path, uint32_t, uint32_t) {
+  require_ours(path);
+}
+void set_write_hint(int, uint64_t) {}
+std::optional<UniqueFd> open_handle(int, const FileHandle&, int) {
+  return std::nullopt;
+}
+void link_through(const std::string& door, const std::string& path) {
+  require_ours(door);
+  link_open_file(own_descriptor(door), path);
+}
 void link_open_file(int fd, const std::string& path) {
   check_path(path);
   World& world = World::get();
