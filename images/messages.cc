@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "images/proto/cgroups.pb.h"
 #include "images/proto/core.pb.h"
 #include "images/proto/facets.pb.h"
 #include "images/proto/files.pb.h"
@@ -22,10 +23,11 @@ constexpr int kMaxDepth = 32;
 
 // One message of every .proto file. A linker takes from an archive only what is referred to, and a generated file
 // that is not linked never registers its messages: reading by name would then not find them.
-const std::array<const google::protobuf::Descriptor*, 6>& linked_files() {
-  static const std::array<const google::protobuf::Descriptor*, 6> files = {
+const std::array<const google::protobuf::Descriptor*, 7>& linked_files() {
+  static const std::array<const google::protobuf::Descriptor*, 7> files = {
       image::ProcessCore::descriptor(), image::SignalActions::descriptor(), image::FileObject::descriptor(),
       image::Inventory::descriptor(),   image::MemoryMap::descriptor(),     image::DumpStatistics::descriptor(),
+      image::Cgroup::descriptor(),
   };
   return files;
 }

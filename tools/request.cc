@@ -80,6 +80,8 @@ DumpRequest dump_request(const CommandLine& line) {
   request.options.sync = settings.flag("sync");
   if (const auto demand = settings.value("cpu-cap")) parse_cpu_demand("cpu-cap", *demand);  // of interest to restore
   request.options.link_remap = settings.flag("link-remap");
+  if (const auto mode = settings.value("manage-cgroups"))
+    request.options.manage_cgroups = parse_cgroup_mode("manage-cgroups", *mode) != tree::CgroupMode::ignore;
   if (const auto size = settings.value("ghost-limit")) request.options.ghost_limit = parse_size("ghost-limit", *size);
   return request;
 }
@@ -93,6 +95,12 @@ RestoreRequest restore_request(const CommandLine& line) {
   request.options.sibling = settings.flag("restore-sibling");
   if (const auto demand = settings.value("cpu-cap")) request.options.cpu = parse_cpu_demand("cpu-cap", *demand);
   if (const auto how = settings.value("timers")) request.options.timers = parse_timers("timers", *how);
+  if (const auto mode = settings.value("manage-cgroups"))
+    request.options.cgroups.mode = parse_cgroup_mode("manage-cgroups", *mode);
+  for (const std::string& root : settings.values("cgroup-root"))
+    request.options.cgroups.roots.push_back(parse_cgroup_root("cgroup-root", root));
+  if (!request.options.cgroups.roots.empty() && request.options.cgroups.mode == tree::CgroupMode::ignore)
+    usage("--cgroup-root says where control groups go, which are not restored", "add --manage-cgroups");
   request.options.count_timers = settings.flag("count-timers");
   request.options.redirect_vdso = settings.flag("redirect-vdso");
   request.detached = request.options.detached = settings.flag("restore-detached");

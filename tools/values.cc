@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 
+#include "core/base/bounds.h"
 #include "tools/settings.h"
 
 namespace mcr::cli {
@@ -97,6 +98,25 @@ engine::Timers parse_timers(std::string_view option, std::string_view text) {
   if (text == "remaining") return engine::Timers::remaining;
   if (text == "real") return engine::Timers::real;
   usage(fmt::format("--{}: \"{}\" is unknown", option, text), "give remaining or real");
+}
+
+tree::CgroupMode parse_cgroup_mode(std::string_view option, std::string_view text) {
+  using Mode = tree::CgroupMode;
+  constexpr std::pair<std::string_view, Mode> kModes[] = {
+      {"+", Mode::soft},      {"soft", Mode::soft}, {"ignore", Mode::ignore}, {"none", Mode::none},
+      {"props", Mode::props}, {"full", Mode::full}, {"strict", Mode::strict}};
+  for (const auto& [name, mode] : kModes)
+    if (text == name) return mode;
+  usage(fmt::format("--{}: \"{}\" is unknown", option, text), "give soft, full, strict, props, none or ignore");
+}
+
+std::pair<std::string, std::string> parse_cgroup_root(std::string_view option, std::string_view text) {
+  const size_t slash = text.find('/');
+  const bool has_hierarchy = slash != text.npos && slash > 0;
+  if (slash == text.npos || (has_hierarchy && text[slash - 1] != ':') || !bounds::is_kernel_path(text.substr(slash)))
+    usage(fmt::format("--{}: \"{}\" is no control group", option, text),
+          "give a path, as in /jobs/7 or memory:/jobs/7");
+  return {std::string(text.substr(0, has_hierarchy ? slash - 1 : 0)), std::string(text.substr(slash))};
 }
 
 log::Level parse_verbosity(const std::vector<std::string>& values) {

@@ -22,6 +22,9 @@ engine::FileValidation parse_validation(std::string_view option, std::string_vie
 // "fpu,ins"; "cpu", "all" and no list at all ("+"): the CPU as it was.
 arch::CpuDemand parse_cpu_demand(std::string_view option, std::string_view text);
 engine::Timers parse_timers(std::string_view option, std::string_view text);
+tree::CgroupMode parse_cgroup_mode(std::string_view option, std::string_view text);  // "+": no value
+// "/jobs/7" or "memory:/jobs/7": hierarchy (may be empty) and path.
+std::pair<std::string, std::string> parse_cgroup_root(std::string_view option, std::string_view text);
 // Folds all values of -v in order: "4" sets the level, "+" (a bare -v) and "vv" (-vvv) raise it; it ends at debug.
 log::Level parse_verbosity(const std::vector<std::string>& values);
 

@@ -123,6 +123,19 @@ class Dump {
                         bystander_ ? &*bystander_ : nullptr};
     for (auto& process : frozen.processes())
       processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));
+    collect_cgroups(living);
+  }
+
+  void collect_cgroups(const std::vector<HostPid>& living) {
+    if (!options_.manage_cgroups) {
+      if (tree::spans_several_cgroups(living))
+        log::warning("dump",
+                     "The processes are in different control groups, which are not saved without "
+                     "--manage-cgroups: all will be in those of `restore`");
+      return;
+    }
+    cgroups_.emplace();
+    for (const HostPid pid : living) cgroups_->enter(pid);
   }
 
   void store() {
@@ -133,6 +146,7 @@ class Dump {
       inventory_.add_pids(process.core.pid());
     }
     files_.write(writer_);
+    if (cgroups_) cgroups_->write(writer_);
     inventory_.set_root_pid(processes_.front().core.pid());
     inventory_.set_shell_job(options_.shell_job);
     inventory_.set_boot_time_ns(sys::clock_ns(CLOCK_BOOTTIME));
@@ -157,6 +171,7 @@ class Dump {
   image::Inventory inventory_;
   std::optional<sys::Bystander> bystander_;
   std::vector<tree::ProcessImage> processes_;
+  std::optional<tree::CgroupCollector> cgroups_;
   trace::LastRuns last_runs_;
 };
 

@@ -9,6 +9,7 @@
 
 #include "core/arch/cpu_features.h"
 #include "core/base/ids.h"
+#include "core/tree/cgroups.h"
 
 namespace mcr::engine {
 
@@ -31,6 +32,7 @@ struct DumpOptions {
   FileValidation validation = FileValidation::buildid;
   uint64_t ghost_limit = UINT64_MAX;  // bytes of one deleted file
   bool link_remap = false;            // make temporary links for files whose name is gone
+  bool manage_cgroups = false;
   Hook hook;
 };
 
@@ -43,6 +45,7 @@ struct RestoreOptions {
   FileValidation validation = FileValidation::buildid;
   arch::CpuDemand cpu;
   Timers timers = Timers::remaining;
+  tree::CgroupPolicy cgroups;
   bool count_timers = false;   // give timers their ids by counting, even where the kernel can be asked for them
   bool redirect_vdso = false;  // take the path for a changed vdso even where it did not change
   std::chrono::milliseconds timeout{0};

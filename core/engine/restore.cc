@@ -119,6 +119,19 @@ void release_all(NewProcesses& processes) {
   for (auto& [pid, process] : processes) process->release();
 }
 
+void refuse_with(const std::vector<Problem>& problems) {
+  if (problems.empty()) return;
+  throw ProblemList(Fault::refused,
+                    fmt::format("{} thing{} in the way of this restore, nothing was created:", problems.size(),
+                                problems.size() == 1 ? " stands" : "s stand"),
+                    problems);
+}
+
+void count(const std::vector<tree::ProcessImage>& images, NewProcesses& processes, RestoreStatistics& statistics) {
+  statistics.processes = static_cast<uint32_t>(images.size());
+  for (auto& [pid, process] : processes) statistics.threads += static_cast<uint32_t>(process->threads().size());
+}
+
 }  // namespace
 
 Restored restore(const RestoreOptions& options, Damage& damage) {
@@ -138,12 +151,14 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   for (const int32_t pid : reader.inventory().pids()) images.push_back(tree::read_process(pid, reader));
   check_unused_bytes(reader, images);
   std::vector<Problem> problems;
+  tree::RestoredCgroups cgroups(reader, options.cgroups);
+  if (!own_namespaces)
+    cgroups.check(problems);
+  else if (options.cgroups.mode != tree::CgroupMode::ignore)
+    problems.push_back(
+        {"control groups", "need CAP_CHECKPOINT_RESTORE", "restore as root, or without --manage-cgroups"});
   check_host(reader.inventory(), images, files, options, caller, own_namespaces, problems);
-  if (!problems.empty())
-    throw ProblemList(Fault::refused,
-                      fmt::format("{} thing{} in the way of this restore, nothing was created:", problems.size(),
-                                  problems.size() == 1 ? " stands" : "s stand"),
-                      problems);
+  refuse_with(problems);
   result.statistics.check_us = since_us(start);
   call_hook(options.hook, "pre-restore", HostPid(0));
 
@@ -151,24 +166,24 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   const auto ours = procfs::parse_maps(sys::read_text("/proc/self/maps"));
   sys::OwnNamespaces namespaces;
   NewProcesses processes = create_tree(images, ours, options, own_namespaces ? &namespaces : nullptr, damage);
+  // Early: what they will use is counted there.
+  cgroups.make();
+  for (auto& [pid, process] : processes) cgroups.enter_process(pid);
   inject::NewProcess& root = *processes.at(images.front().core.pid());
   const auto own = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", root.pid())));
   RestoreContext context{options, ours, own, reader, files, result.statistics, damage, processes};
   result.statistics.create_us = since_us(create_start);
   fill_all(images, processes, context);
+  cgroups.enter_threads();
   result.root = root.pid();
   files.finish_memory();
   call_hook(options.hook, "post-restore", result.root);
   files.close_all();
   call_hook(options.hook, "pre-resume", result.root);
-  for (const tree::ProcessImage& image : images) {
-    ++result.statistics.processes;
-    if (image.core.zombie()) continue;
-    inject::NewProcess& process = *processes.at(image.core.pid());
-    result.statistics.threads += static_cast<uint32_t>(process.threads().size());
-  }
+  count(images, processes, result.statistics);
   // Before anything is let go: process 1 then ends with the program, whatever becomes of us.
   if (own_namespaces) namespaces.commit(root.pidfd());
+  cgroups.keep();
   release_all(processes);
   result.pidfd = root.take_pidfd();
   result.init_pidfd = namespaces.take_init_pidfd();

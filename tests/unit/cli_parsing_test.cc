@@ -111,8 +111,6 @@ TEST(CommandLine, SeveralUnbuiltOptionsAreNamedAtOnce) {
 TEST(CommandLine, WhatIsAskedForAnywayIsAccepted) {
   EXPECT_EQ(usage_of({"dump", "--manage-cgroups=ignore", "--network-lock", "skip", "-L", "/lib", "--ghost-fiemap"}),
             "");
-  EXPECT_NE(usage_of({"dump", "--manage-cgroups"}), "");
-  EXPECT_NE(usage_of({"dump", "--manage-cgroups=soft"}), "");
   EXPECT_NE(usage_of({"dump", "--network-lock=iptables"}), "");
 }
 

@@ -123,7 +123,7 @@ TEST(Manual, PagesAreSoundRoff) {
 }
 
 TEST(Documentation, HoldsTheTableOfOptionsAsItIs) {
-  const auto file = std::filesystem::path(__FILE__).parent_path() / "../../docs/cli.md";
+  const std::string file = MCR_TEST_DIRECTORY "/../docs/cli.md";
   std::ifstream stream(file);
   ASSERT_TRUE(stream) << file;
   const std::string text((std::istreambuf_iterator<char>(stream)), {});

@@ -91,6 +91,22 @@ TEST(DumpRequest, TakesEveryOption) {
   EXPECT_EQ(request.around.action_scripts, (Words{"/a", std::filesystem::absolute("b").string()}));
 }
 
+TEST(DumpRequest, ControlGroups) {
+  EXPECT_FALSE(dump_of({"-t1"}).options.manage_cgroups);
+  EXPECT_FALSE(dump_of({"-t1", "--manage-cgroups=ignore"}).options.manage_cgroups);
+  EXPECT_TRUE(dump_of({"-t1", "--manage-cgroups"}).options.manage_cgroups);
+  EXPECT_THROW(dump_of({"-t1", "--manage-cgroups=some"}), Error);
+  EXPECT_EQ(restore_of({}).options.cgroups.mode, tree::CgroupMode::ignore);
+  EXPECT_EQ(restore_of({"--manage-cgroups"}).options.cgroups.mode, tree::CgroupMode::soft);
+  const auto request = restore_of({"--manage-cgroups=full", "--cgroup-root", "/a", "--cgroup-root", "cpu,cpuacct:/b"});
+  EXPECT_EQ(request.options.cgroups.mode, tree::CgroupMode::full);
+  using Roots = std::vector<std::pair<std::string, std::string>>;
+  EXPECT_EQ(request.options.cgroups.roots, (Roots{{"", "/a"}, {"cpu,cpuacct", "/b"}}));
+  EXPECT_THROW(restore_of({"--cgroup-root", "/a"}), Error);
+  for (const char* bad : {"a", "cpu:a", "cpu/a", "/a/..", ""})
+    EXPECT_THROW(restore_of({"--manage-cgroups", "--cgroup-root", bad}), Error) << bad;
+}
+
 TEST(DumpRequest, LogFollowsTheImageFolderUnlessTold) {
   EXPECT_EQ(dump_of({"-t1", "-D", "/img", "-o", "d.log"}).around.log.file, "/img/d.log");
   EXPECT_EQ(dump_of({"-t1", "-D", "/img", "-o", "/var/d.log"}).around.log.file, "/var/d.log");

@@ -123,7 +123,7 @@ TEST(ImageStore, RecordOfAnotherTypeIsRefused) {
 
 // A .proto file that messages.cc does not name would be missing from a statically linked program.
 TEST(ImageStore, EveryMessageOfTheProtoFilesIsKnown) {
-  const auto folder = std::filesystem::path(__FILE__).parent_path().parent_path().parent_path() / "images/proto";
+  const std::filesystem::path folder = MCR_TEST_DIRECTORY "/../images/proto";
   if (!std::filesystem::is_directory(folder)) GTEST_SKIP() << "the source tree is not at " << folder;
   size_t messages = 0;
   for (const auto& entry : std::filesystem::directory_iterator(folder)) {
