@@ -261,9 +261,19 @@ class ProcessDumper {
       core.mutable_restart()->set_number(sleep->number);
       core.mutable_restart()->set_remaining_ns(sleep->remaining_ns);
     }
-    const facets::ThreadView view{pid_, thread, files.status, probe, slack_of(index), rseq_[index]};
-    for (const auto& facet : thread_facets_) facet->dump(view, *core.add_facets());
+    const facets::ThreadView view{pid_, thread, files.status, probe, slack_of(index), rseq_[index], plain_mapping()};
+    for (const auto& facet : thread_facets_) {
+      google::protobuf::Any message;
+      facet->dump(view, message);
+      if (!message.type_url().empty()) *core.add_facets() = std::move(message);
+    }
     image_.threads.push_back(std::move(core));
+  }
+
+  uint64_t plain_mapping() const {
+    for (const image::Vma& vma : space_.vmas)
+      if (!vma.has_policy() && vma.kind() != image::Vma::VSYSCALL) return vma.start();
+    return 0;
   }
 
   // Each chain once.

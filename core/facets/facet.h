@@ -67,6 +67,7 @@ struct ThreadView {
   const inject::ThreadProbe& probe;
   uint64_t timer_slack_ns = 0;
   sys::RseqConfiguration rseq{};
+  uint64_t plain_mapping = 0;  // address of one that has no memory policy of its own
 };
 
 struct ThreadPlan {

@@ -18,5 +18,6 @@ std::unique_ptr<ThreadFacet> make_thread_signals();
 std::unique_ptr<ThreadFacet> make_scheduling();
 std::unique_ptr<ThreadFacet> make_credentials();
 std::unique_ptr<ThreadFacet> make_thread_control();
+std::unique_ptr<ThreadFacet> make_memory_policy();
 
 }  // namespace mcr::facets

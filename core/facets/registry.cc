@@ -23,6 +23,7 @@ std::vector<std::unique_ptr<ThreadFacet>> thread_facets() {
   all.push_back(make_scheduling());
   all.push_back(make_credentials());
   all.push_back(make_thread_control());
+  all.push_back(make_memory_policy());
   return all;
 }
 

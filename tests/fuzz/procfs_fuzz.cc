@@ -6,7 +6,9 @@
 #include <string_view>
 
 #include "core/base/error.h"
+#include "core/procfs/cgroups.h"
 #include "core/procfs/maps.h"
+#include "core/procfs/numa_policy.h"
 #include "core/procfs/status.h"
 #include "core/procfs/timer_list.h"
 
@@ -25,6 +27,9 @@ void check_mappings(const std::vector<mcr::procfs::Mapping>& mappings) {
 
 void parse(uint8_t choice, std::string_view text) {
   namespace procfs = mcr::procfs;
+  if (choice == 0xff) return require(procfs::parse_cgroups(text).size() <= text.size());
+  if (choice == 0xfe) return static_cast<void>(procfs::find_cgroup_mount(text, "memory"));
+  if (choice == 0xfd) return require(procfs::parse_numa_policy(text).value_or(procfs::NumaPolicy()).nodes.size() <= 16);
   switch (choice % 10) {
     case 0:
       return check_mappings(procfs::parse_maps(text));
