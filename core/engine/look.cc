@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <linux/kcmp.h>
 #include <linux/seccomp.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cstring>
@@ -165,6 +166,17 @@ bool has_ended(HostPid pid) {
   return (state == 'Z' || state == 'X') && trace::living_thread(pid) == pid;
 }
 
+// One that is ending has no memory any more, and so no executable, before it is a zombie.
+bool is_ending(HostPid pid) {
+  constexpr timespec kTurn{0, 1'000'000};
+  for (int turn = 0; turn < 200; ++turn) {
+    if (has_ended(pid)) return true;
+    if (sys::try_read_link(fmt::format("/proc/{}/exe", trace::living_thread(pid)))) return false;
+    ::nanosleep(&kTurn, nullptr);
+  }
+  return false;
+}
+
 void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options) {
   std::vector<tree::Member> members;
   for (const HostPid pid : tree) {
@@ -210,7 +222,8 @@ void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenF
       try {
         look(pid);
       } catch (const Error&) {
-        if (pid == options.tree || !has_ended(pid)) throw;  // a child may end at any time
+        if (!is_ending(pid)) throw;  // which any of them may do at any time
+        if (pid == options.tree) throw Error(Fault::refused, "it has ended while it was looked at");
       }
     }
   };

@@ -1,5 +1,6 @@
 #include "core/engine/spawn_threads.h"
 
+#include <limits.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -35,6 +36,7 @@ bool shorten(const image::SyscallRestart& restart, std::array<uint64_t, 6>& args
       return true;
     case SYS_poll:
       args[2] = (restart.remaining_ns() + 999'999) / 1'000'000;
+      if (args[2] > INT_MAX) args[2] = UINT64_MAX;  // no limit
       return true;
     default:
       return false;

@@ -161,7 +161,6 @@ std::optional<uint64_t> look_up_timer(Tracee& thread, HostPid pid, int64_t& numb
 std::optional<uint64_t> left_of_first_sleep(const Tracee& thread, HostPid pid, int64_t number, const LastRuns& runs,
                                             uint64_t stopped_ns) {
   const uint64_t whole = whole_timeout(number, thread.frame(), pid);
-  if (number == SYS_poll && static_cast<int32_t>(thread.frame().rdx) < 0) return whole;  // no limit
   if (number == 0 || thread.frame().orig_rax == SYS_restart_syscall) return std::nullopt;
   const auto since = runs.slept_since(pid, thread.tid());
   if (!since) return std::nullopt;
@@ -195,6 +194,8 @@ std::optional<SleepingCall> examine_sleeping_call(Tracee& thread, HostPid pid, c
   if (call.number == SYS_clock_nanosleep && thread.frame().r10 != 0)
     remaining = read_remainder(thread.tid(), pid, thread.frame().r10);
   if (call.number == SYS_futex && !is_relative_futex_wait(thread.frame().rsi)) remaining = 0;  // its moment stands
+  if (call.number == SYS_poll && static_cast<int32_t>(thread.frame().rdx) < 0)
+    remaining = whole_timeout(call.number, thread.frame(), pid);  // no limit, and a restart block all the same
   if (!remaining) {
     remaining = look_up_timer(thread, pid, call.number);
     if (!is_asleep(thread)) return std::nullopt;

@@ -84,8 +84,9 @@ void ProcessCheck::check_thread(const image::ThreadCore& thread) const {
   if (thread.name().size() > 64) bad("core", fmt::format("thread {} has a name that is too long", thread.tid()));
   if (thread.registers().size() == sizeof(user_regs_struct)) check_registers(thread);  // of other CPUs: a problem
   if (!thread.restart().present()) return;
-  // The time goes into an int of milliseconds there (poll(2)); for the others a time_t holds all of it.
-  const uint64_t most = thread.restart().number() == SYS_poll ? uint64_t{INT_MAX} * 1'000'000 : INT64_MAX;
+  // The time goes into an int of milliseconds there (poll(2)), of which a negative one is no limit; for the others a
+  // time_t holds all of it.
+  const uint64_t most = thread.restart().number() == SYS_poll ? uint64_t{UINT32_MAX} * 1'000'000 : INT64_MAX;
   require(thread.restart().remaining_ns() <= most, "core", "remaining_ns", thread.restart().remaining_ns());
 }
 

@@ -184,11 +184,21 @@ def restore(images, *more, **options):
 
 
 def dump_and_reap(pid, images, *more):
-    """A dump that ends the program, which is our child."""
+    """A dump that ends the program, which is our child; those below it become ours when it has ended."""
     result = must(dump(pid, images, *more))
     code = wait_for(pid)
     expect(code == -signal.SIGKILL, f"after the dump the program ended with {code}, not by SIGKILL")
+    reap_dumped(images)
     return result
+
+
+def reap_dumped(images):
+    """Of what the dump has ended, what has become a child of ours."""
+    for name in os.listdir(images):
+        found = re.fullmatch(r"core-(\d+)\.img", name)
+        other = int(found.group(1)) if found else 0
+        if other in children():
+            wait_for(other)
 
 
 def no_helpers(*expected):

@@ -34,7 +34,13 @@ def disturbed(arguments, output, seconds, directory, rounds=5, **options):
             raise TooFast(f"the program ended before round {number}")
         images = os.path.join(directory, f"images-{number}")
         began = time.monotonic()
-        dump_and_reap(pid, images)
+        try:
+            dump_and_reap(pid, images)
+        except Failure:
+            if not exists(pid) or read(f"/proc/{pid}/stat").rsplit(")", 1)[-1].split()[:1] == ["Z"]:
+                expect(wait_for(pid) == 0, "the program failed")
+                raise TooFast(f"the program ended in round {number}") from None
+            raise
         ran += began - resumed
         gone = time.monotonic()
         expect(not exists(pid), "the program is still there")
