@@ -49,6 +49,8 @@ constexpr Reference kReferences[] = {
     {"FileSystemContext.root_file", "FileObject"},
     {"RegularFile.ghost", "Ghost"},
     {"MemfdFile.ghost", "Ghost"},
+    {"Pipe.ghost", "Ghost"},
+    {"Ghost.parent", "Ghost"},
     {"SysvSegment.ghost", "Ghost"},
     {"Pipe.data", "PipeData"},
     {"Pipe.pipe", "pipe"},  // an inode number, which a new pipe gets anew: only who shares it counts

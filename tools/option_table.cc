@@ -100,6 +100,8 @@ constexpr Option kOptions[] = {
      "Leave the process stopped afterwards (dump and restore)"},
     {"ghost-limit", 0, kValue, "SIZE", kDump, kBuilt, Group::dump,
      "Save the content of an open but deleted file up to this size, with K, M or G (default: any)"},
+    {"file-locks", 'l', kFlag, "", kBoth, kBuilt, Group::dump,
+     "Keep file locks and leases, which restore takes again; without it a program that holds one is refused"},
     {"link-remap", 0, kFlag, "", kBoth, kBuilt, Group::dump,
      "Make a temporary link for an open file whose name is gone while it has others; restore removes it"},
     {"sync", 0, kFlag, "", kDump, kBuilt, Group::dump,
@@ -142,7 +144,6 @@ constexpr Option kOptions[] = {
     {"deprecated", 0, kFlag, "", kBoth | kCheck, kIgnored, kLater, "nothing here is deprecated that it could allow"},
     // ---- not built yet ----
     {"freeze-cgroup", 0, kValue, "PATH", kDump, kRefused, kLater, "freezing through a control group"},
-    {"file-locks", 'l', kFlag, "", kBoth, kRefused, kLater, "file locks"},
     {"force-irmap", 0, kFlag, "", kBoth, kRefused, kLater, "finding watched files by their inode number"},
     {"irmap-scan-path", 0, kValue, "PATH", kBoth, kRefused, kLater, "finding watched files by their inode number", true},
     {"inherit-fd", 0, kValue, "fd[N]:RESOURCE", kRestore, kRefused, kLater, "descriptors handed to the restored program", true},

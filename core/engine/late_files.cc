@@ -1,12 +1,15 @@
 #include "core/engine/late_files.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/syscall.h>
 
 #include <map>
 #include <set>
 
 #include "core/base/error.h"
+#include "core/kinds/file_locks.h"
+#include "core/sys/failure.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
 
@@ -73,6 +76,41 @@ void LateFiles::take(const image::Descriptor& d, int opened) {
   process_.channel().run(batch);
 }
 
+// Those of an open file once. A process loses its own when it closes any descriptor of the file (fcntl(2)).
+void LateFiles::take_locks() {
+  for (const auto& d : image_.descriptors) {
+    for (const auto& lock : d.locks()) take_lock(d, lock);
+    const auto& object = files_.object(d.file());
+    if (object.locks_size() == 0 || !files_.take_turn(d.file())) continue;
+    for (const auto& lock : object.locks()) take_lock(d, lock);
+  }
+}
+
+void LateFiles::take_lock(const image::Descriptor& d, const image::FileLock& lock) {
+  const Step step("fd {}", d.fd());
+  inject::Batch batch = process_.channel().small_batch();
+  const auto fd = static_cast<uint64_t>(d.fd());
+  const uint64_t type = lock.write() ? F_WRLCK : F_RDLCK;
+  size_t call = 0;
+  if (lock.kind() == kinds::kFlock) {
+    call = batch.try_add("flock", SYS_flock, {fd, static_cast<uint64_t>(lock.write() ? LOCK_EX : LOCK_SH) | LOCK_NB});
+  } else if (lock.kind() == kinds::kLease) {
+    call = batch.try_add("fcntl(F_SETLEASE)", SYS_fcntl, {fd, F_SETLEASE, type});
+  } else {
+    struct flock request {};
+    request.l_type = static_cast<short>(type);
+    request.l_start = static_cast<off_t>(lock.start()), request.l_len = static_cast<off_t>(lock.bytes());
+    const uint64_t command = lock.kind() == kinds::kPosix ? F_SETLK : F_OFD_SETLK;
+    call = batch.try_add("fcntl(F_SETLK)", SYS_fcntl, {fd, command, batch.put_value(request).get()});
+  }
+  process_.channel().run(batch);
+  if (const int64_t result = batch.result(call); result < 0)
+    throw Error(Fault::refused,
+                fmt::format("{} on {} cannot be taken again ({})", kinds::describe(lock),
+                            files_.path_of(d.file()).value_or("its file"), sys::code_name(static_cast<int>(-result))),
+                "another process has the file open or locked since the check: restore again when it has let it go");
+}
+
 // After the credentials: the right to send a signal is that of the one who has set the owner. O_ASYNC notes the number
 // of the descriptor (si_fd).
 void LateFiles::set_owners() {
@@ -82,10 +120,12 @@ void LateFiles::set_owners() {
   for (const auto& d : image_.descriptors) {
     const auto& object = files_.object(d.file());
     const bool is_asynchronous = files_.is_asynchronous(d.file());
-    if ((object.owner_pid() == 0 && !is_asynchronous) || !done.insert(d.file()).second) continue;
+    // A lease makes its taker the owner; the one who had it may have ended.
+    const bool has_owner = object.owner_pid() != 0 || object.locks_size() != 0;
+    if ((!has_owner && !is_asynchronous) || !done.insert(d.file()).second) continue;
     const auto fd = static_cast<uint64_t>(d.fd());
     const f_owner_ex owner{static_cast<__pid_type>(object.owner_type()), object.owner_pid()};
-    if (owner.pid != 0) batch.add("fcntl(F_SETOWN_EX)", SYS_fcntl, {fd, F_SETOWN_EX, batch.put_value(owner).get()});
+    if (has_owner) batch.add("fcntl(F_SETOWN_EX)", SYS_fcntl, {fd, F_SETOWN_EX, batch.put_value(owner).get()});
     if (is_asynchronous) batch.add("fcntl(F_SETFL)", SYS_fcntl, {fd, F_SETFL, object.flags() | O_ASYNC});
     if (batch.has_room_for(kBytesForOne)) continue;
     process_.channel().run(batch);

@@ -16,11 +16,13 @@ class LateFiles {
       : image_(image), process_(process), files_(files), all_(all) {}
 
   void open();        // all processes have their threads and descriptors
+  void take_locks();  // all opened what they have, and nothing will be closed; before it loses rights
   void set_owners();  // all processes and their threads exist, it has its credentials, the parasite still answers
 
  private:
   void open_here(const mcr::image::Descriptor& descriptor, const kinds::LateOpen& late, uint64_t lowest);
   std::string path_of(const kinds::LateOpen& late) const;
+  void take_lock(const mcr::image::Descriptor& descriptor, const mcr::image::FileLock& lock);
   void take(const mcr::image::Descriptor& descriptor, int opened);
 
   const tree::ProcessImage& image_;

@@ -33,6 +33,7 @@ struct DumpOptions {
   uint64_t ghost_limit = UINT64_MAX;  // bytes of one deleted file
   bool link_remap = false;            // make temporary links for files whose name is gone
   bool manage_cgroups = false;
+  bool file_locks = false;  // keep locks and leases
   Hook hook;
 };
 

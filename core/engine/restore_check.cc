@@ -14,6 +14,7 @@
 #include "core/engine/count_timers.h"
 #include "core/engine/create_tree.h"
 #include "core/engine/extended_state.h"
+#include "core/engine/file_locks_check.h"
 #include "core/engine/install_seccomp.h"
 #include "core/engine/process_limits.h"
 #include "core/engine/rights_check.h"
@@ -325,6 +326,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
   for (const tree::ProcessImage& p : processes) mem::check_aio_contexts(p.aio, problems);
   check_rights(processes, files, caller, own_namespaces, problems);
   files.check(problems);
+  check_file_locks(processes, files, problems);
   check_segments(processes, files, problems);
 }
 

@@ -263,6 +263,7 @@ class ProcessRestorer : public RestoringProcess {
   void queue_state() {
     inject::Batch& batch = *state_batch_;
     late_files_.open();
+    late_files_.take_locks();
     if (timers_.counted_ids) count_timers(channel(), timers_);
     batch.append(thread_work_.front().plan.calls);
     batch.append(plan_->late);

@@ -8,6 +8,7 @@
 
 #include "core/base/bounds.h"
 #include "core/base/error.h"
+#include "core/kinds/file_locks.h"
 #include "core/sys/file.h"
 #include "images/page_extents.h"
 
@@ -53,7 +54,19 @@ void check_path_text(const std::string& record, const std::string& text) {
     bad(record, fmt::format("target cannot be \"{}\"", shown(text)));
 }
 
+void check_lock(const std::string& record, const image::FileLock& lock, bool of_process) {
+  const bool known =
+      of_process ? lock.kind() == kPosix : lock.kind() == kFlock || lock.kind() == kOpenFile || lock.kind() == kLease;
+  if (!known) bad(record, fmt::format("a lock of kind \"{}\" cannot stand there", shown(lock.kind())));
+  if (lock.start() > INT64_MAX || lock.bytes() > INT64_MAX - lock.start())
+    bad(record, fmt::format("a lock of {} bytes from {}", lock.bytes(), lock.start()));
+}
+
 }  // namespace
+
+void check_locks(const image::Descriptor& descriptor) {
+  for (const auto& lock : descriptor.locks()) check_lock(fmt::format("descriptor {}", descriptor.fd()), lock, true);
+}
 
 void check_object(const image::FileObject& object) {
   const std::string record = fmt::format("object {}", object.id());
@@ -65,6 +78,7 @@ void check_object(const image::FileObject& object) {
     bad(record, fmt::format("owner_type cannot be {}", object.owner_type()));
   if (object.owner_pid() < -bounds::kMaxPid || object.owner_pid() > bounds::kMaxPid)
     bad(record, fmt::format("owner_pid cannot be {}", object.owner_pid()));
+  for (const auto& lock : object.locks()) check_lock(record, lock, false);
   image::RegularFile file;
   image::CharDevice device;
   image::Pipe pipe;

@@ -9,6 +9,7 @@ namespace mcr::kinds {
 // All throw Fault::image with record and field.
 void check_object(const mcr::image::FileObject& object);
 void check_ghost(const mcr::image::Ghost& ghost, const images::ImageReader& reader);
+void check_locks(const mcr::image::Descriptor& descriptor);
 void check_pipe_data(const mcr::image::PipeData& data);
 
 }  // namespace mcr::kinds

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 
+#include "core/kinds/file_locks.h"
 #include "core/kinds/file_names.h"
 #include "core/kinds/ghost_content.h"
 #include "core/kinds/open_files.h"
@@ -15,6 +16,14 @@ namespace {
 bool is_unnamed(const FileView& file) {
   if ((file.info.flags & O_TMPFILE) == O_TMPFILE) return true;
   return file.link.substr(file.link.rfind('/') + 1) == fmt::format("#{}", file.status.st_ino);
+}
+
+// Opening a file that has a lease would break it.
+UniqueFd open_source(const FileView& file) {
+  if (!has_lease(file)) return sys::open(file.door, O_RDONLY | O_NONBLOCK);
+  if (file.copy >= 0 && (file.info.flags & O_ACCMODE) != O_WRONLY) return sys::duplicate(file.copy);
+  throw Error(Fault::refused, fmt::format("the deleted file {} has a lease and is open for writing only", file.link),
+              "let the program give up the lease");
 }
 
 }  // namespace
@@ -70,7 +79,7 @@ uint32_t Ghosts::enter_parent(const FileView& folder, images::ImageWriter& write
 
 void Ghosts::store_content(const FileView& file, image::Ghost& ghost, images::ImageWriter& writer) const {
   ghost.set_content_file(fmt::format("ghost-{}.img", ghost.id()));
-  const UniqueFd source = sys::open(file.door, O_RDONLY | O_NONBLOCK);
+  const UniqueFd source = open_source(file);
   const UniqueFd content = writer.pages(ghost.content_file());
   mcr::kinds::store_content(source.get(), content.get(), ghost);
   writer.add_pages(ghost.content_file(), content.get());

@@ -7,6 +7,7 @@
 #include <span>
 
 #include "core/base/log.h"
+#include "core/kinds/file_locks.h"
 #include "core/kinds/mapped_file.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
@@ -101,6 +102,8 @@ void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
     std::vector<int> fds = descriptors_of(pid);
     if (fds.size() > most) knows_all_ends_ = false, fds.resize(most);
     note_pipe_ends(views_[pid] = view_all(pid, fds));
+    for (const FileView& file : views_[pid])
+      if (has_write_lease(file)) leased_.insert({file.status.st_dev, file.status.st_ino});
   }
 }
 
@@ -121,14 +124,15 @@ void OpenFiles::note_process(HostPid view) {
   tree_.insert(leader);
 }
 
-// Locks show in fdinfo whatever the kind of the file (fcntl(2), flock(2); leases too).
+// Locks show in fdinfo whatever the kind of the file.
 const Kind& OpenFiles::look_at(const FileView& file) const {
   const Kind* kind = kind_of(file);
   if (!kind) refuse_unclaimed(file);
-  for (const std::string& line : file.info.rest)
-    if (line.starts_with("lock:"))
-      throw Error(Fault::refused, fmt::format("the program holds a lock on {}", file.link),
-                  "--file-locks, which would keep it, is not built yet: let the program release it");
+  look_at_locks(file, policy_.file_locks);
+  // A restore opens what is mapped on its own, and a write lease wants to be alone (fcntl(2), "Leases").
+  if (file.fd < 0 && leased_.contains({file.status.st_dev, file.status.st_ino}))
+    throw Error(Fault::refused, fmt::format("the program has a write lease on {}, which it has mapped too", file.link),
+                "let the program give up the lease, or unmap the file");
   kind->look(file, *this);
   return *kind;
 }
@@ -158,6 +162,7 @@ void OpenFiles::look_at_path(HostPid pid, const std::string& door) const {
 std::vector<image::Descriptor> OpenFiles::enter_descriptors(HostPid pid, int pidfd, images::ImageWriter& writer) {
   writer_ = &writer;
   std::vector<image::Descriptor> descriptors;
+  std::set<uint32_t> entered;
   for (FileView& file : views_.at(pid)) {
     const Step step("{}", describe(file));
     // An O_PATH descriptor has nothing but its path, and pidfd_getfd refuses it on some kernels.
@@ -168,6 +173,8 @@ std::vector<image::Descriptor> OpenFiles::enter_descriptors(HostPid pid, int pid
     descriptor.set_fd(file.fd);
     descriptor.set_close_on_exec((file.info.flags & O_CLOEXEC) != 0);
     descriptor.set_file(find_or_enter(file));
+    if (entered.insert(descriptor.file()).second)
+      for (auto& lock : locks_of(file, true)) *descriptor.add_locks() = std::move(lock);
     descriptors.push_back(std::move(descriptor));
   }
   return descriptors;
@@ -224,6 +231,7 @@ uint32_t OpenFiles::enter(FileView& file) {
     }
     object.set_owner_signal(owner.signal);
   }
+  for (auto& lock : locks_of(file, false)) *object.add_locks() = std::move(lock);
   kind.dump(file, *this, object);
   log::debug("kinds", "object {} is {} {}", object.id(), kind.name(), file.link);
   objects_.push_back(std::move(object));

@@ -20,6 +20,7 @@ struct DumpPolicy {
   uint64_t ghost_limit = UINT64_MAX;
   bool build_ids = true;
   bool link_remap = false;
+  bool file_locks = false;
 };
 
 enum PipeEnds : unsigned { kReader = 1, kWriter = 2, kPackets = 4 };
@@ -102,8 +103,9 @@ class OpenFiles {
   std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
   bool knows_all_ends_ = true;
   std::map<HostPid, std::vector<FileView>> views_;
-  std::set<HostPid> tree_;     // processes, and threads that stand for one
-  std::set<HostPid> leaders_;  // of these, the processes
+  std::set<HostPid> tree_;                    // processes, and threads that stand for one
+  std::set<HostPid> leaders_;                 // of these, the processes
+  std::set<std::pair<dev_t, ino_t>> leased_;  // files with a write lease
   void note_process(HostPid view);
   std::optional<std::string> find_holder(const FileView& file) const;   // "4711 (cat)", outside of the tree
   mutable std::optional<std::multimap<std::string, HostPid>> holders_;  // links of all processes, read once

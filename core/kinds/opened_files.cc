@@ -163,6 +163,17 @@ void OpenedFiles::seek_late() {
   }
 }
 
+std::optional<std::string> OpenedFiles::path_of(uint32_t id) const {
+  const image::FileObject& o = object(id);
+  image::RegularFile file;
+  image::CharDevice device;
+  image::Pipe pipe;
+  if (o.body().UnpackTo(&file)) return file.deleted() ? std::nullopt : std::optional(file.path());
+  if (o.body().UnpackTo(&device)) return device.path();
+  if (o.body().UnpackTo(&pipe) && !pipe.fifo_path().empty() && pipe.ghost() == 0) return pipe.fifo_path();
+  return std::nullopt;
+}
+
 bool OpenedFiles::has_process(pid_t pid) const {
   const auto& pids = reader_.inventory().pids();
   return std::find(pids.begin(), pids.end(), pid) != pids.end();

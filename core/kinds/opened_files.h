@@ -46,6 +46,9 @@ class OpenedFiles {
   void seek_late();                                   // all processes are as they were: the positions in those files
   // O_ASYNC: set by the process itself, never by the engine, and no part of what object() returns.
   bool is_asynchronous(uint32_t id) const { return asynchronous_.contains(id); }
+  // The path by which others reach the file of an object; nullopt: nobody else can.
+  std::optional<std::string> path_of(uint32_t id) const;
+  bool take_turn(uint32_t id) { return locked_.insert(id).second; }  // the first to lock what is shared
   void close_all();
   // The program runs: what --link-remap had made for this image goes.
   void remove_remap_links();
@@ -85,7 +88,7 @@ class OpenedFiles {
   RestorePolicy policy_;
   std::map<uint32_t, mcr::image::FileObject> objects_;
   DeletedFiles deleted_;
-  std::set<uint32_t> asynchronous_;
+  std::set<uint32_t> asynchronous_, locked_;
   std::map<std::string, mcr::image::RemapLink> remaps_;  // by path
   std::map<uint32_t, mcr::image::PipeData> pipe_data_;
   std::map<uint32_t, UniqueFd> opened_, late_;

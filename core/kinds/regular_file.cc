@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "core/kinds/build_id.h"
+#include "core/kinds/file_locks.h"
 #include "core/kinds/file_names.h"
 #include "core/kinds/kinds.h"
 #include "core/kinds/open_files.h"
@@ -84,7 +85,8 @@ class RegularFileKind : public Kind {
   static std::string build_id_of(const FileView& file) {
     if (static_cast<uint64_t>(file.status.st_size) < kSmallestElf) return {};
     const bool readable = file.copy >= 0 && (file.info.flags & O_ACCMODE) != O_WRONLY && !(file.info.flags & O_DIRECT);
-    return readable ? read_build_id(file.copy) : read_build_id(file.door);
+    if (readable) return read_build_id(file.copy);
+    return has_lease(file) ? std::string() : read_build_id(file.door);  // opening it would break the lease
   }
 };
 

@@ -61,6 +61,20 @@ struct FdInfo {
 };
 FdInfo parse_fdinfo(std::string_view text);
 
+// A lock as fdinfo and /proc/locks print it (lock_get_status() in fs/locks.c).
+struct FileLock {
+  std::string kind;  // "FLOCK", "POSIX", "OFDLCK" (3.15), "LEASE", ...
+  std::string mode;  // "ADVISORY"; of a lease "ACTIVE", "BREAKING", "BREAKER"
+  std::string type;  // "READ", "WRITE", "UNLCK"
+  pid_t pid = 0;     // -1: none, it belongs to an open file
+  uint32_t device_major = 0, device_minor = 0;
+  uint64_t inode = 0;
+  uint64_t start = 0;
+  uint64_t bytes = 0;  // 0: to the end
+};
+std::optional<FileLock> parse_lock(std::string_view line);  // of fdinfo; nullopt: a line that is none
+std::vector<FileLock> parse_locks(std::string_view text);   // /proc/locks, without those who wait for one
+
 // /proc/PID/timers: POSIX timers (timer_create(2)).
 struct Timer {
   int id = 0;

@@ -92,6 +92,14 @@ void set_write_hint(int fd, uint64_t hint) {
   check(::fcntl(fd, F_SET_RW_HINT, &hint), "fcntl(F_SET_RW_HINT)");
 }
 
+std::optional<pid_t> find_lock(int fd, const LockRange& range) {
+  struct flock lock {};
+  lock.l_type = range.write ? F_WRLCK : F_RDLCK;
+  lock.l_start = static_cast<off_t>(range.start), lock.l_len = static_cast<off_t>(range.bytes);
+  if (::fcntl(fd, F_OFD_GETLK, &lock) != 0 || lock.l_type == F_UNLCK) return std::nullopt;
+  return lock.l_pid;
+}
+
 bool is_nfs(const std::string& path) {
   struct statfs fs {};
   return ::statfs(path.c_str(), &fs) == 0 && fs.f_type == NFS_SUPER_MAGIC;

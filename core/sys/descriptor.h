@@ -44,6 +44,13 @@ void set_write_hint(int fd, uint64_t hint);
 bool is_nfs(const std::string& path);      // lies on NFS
 bool is_overlay(const std::string& path);  // lies on overlayfs
 
+struct LockRange {
+  bool write = false;
+  uint64_t start = 0, bytes = 0;  // 0 bytes: to the end
+};
+// Who has a lock in the way of this one (F_OFD_GETLK, 3.15): a pid, or -1 for an open file.
+std::optional<pid_t> find_lock(int fd, const LockRange& range);
+
 // A file by a number that its file system knows it by, whatever names it has (name_to_handle_at(2)).
 struct FileHandle {
   int type = 0;

@@ -39,8 +39,11 @@ void parse(uint8_t choice, std::string_view text) {
       return require(!procfs::parse_status(text).ns_pid.empty());
     case 3:
       return require(procfs::parse_stat(text).comm.size() < text.size());
-    case 4:
-      return require(procfs::parse_fdinfo(text).rest.size() <= text.size());
+    case 4: {
+      const procfs::FdInfo info = procfs::parse_fdinfo(text);
+      for (const std::string& line : info.rest) static_cast<void>(procfs::parse_lock(line));
+      return require(info.rest.size() <= text.size());
+    }
     case 5:
       return require(procfs::parse_timers(text).size() <= text.size());
     case 6:
@@ -48,7 +51,8 @@ void parse(uint8_t choice, std::string_view text) {
     case 7:
       return static_cast<void>(procfs::parse_syscall(text));
     case 8:
-      return static_cast<void>(procfs::parse_exec_start_ns(text));
+      static_cast<void>(procfs::parse_exec_start_ns(text));
+      return require(procfs::parse_locks(text).size() <= text.size());
     case 9: {
       const procfs::TimerList list = procfs::parse_timer_list(text);
       return require(procfs::added_timers(list, list).empty());

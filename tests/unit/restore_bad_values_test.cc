@@ -347,6 +347,14 @@ TEST(RestoreBadValues, FilesThatAreNone) {
   expect_refused([](Sample& s) { s.objects[1].set_offset(-1); }, "object 2: offset cannot be -1");
   expect_refused([](Sample& s) { s.objects[1].set_owner_signal(65); }, "object 2: owner_signal cannot be 65");
   expect_refused([](Sample& s) { s.objects[1].set_owner_type(3); }, "object 2: owner_type cannot be 3");
+  const auto lock = [](image::FileLock& l, const char* kind, uint64_t start, uint64_t bytes) {
+    l.set_kind(kind), l.set_start(start), l.set_bytes(bytes);
+  };
+  expect_refused([&](Sample& s) { lock(*s.objects[1].add_locks(), "posix", 0, 0); }, "object 2: a lock of kind");
+  expect_refused([&](Sample& s) { lock(*s.objects[1].add_locks(), "\x1b", 0, 0); }, "object 2: a lock of kind \"?\"");
+  expect_refused([&](Sample& s) { lock(*s.objects[1].add_locks(), "open_file", INT64_MAX, 2); },
+                 "object 2: a lock of 2");
+  expect_refused([&](Sample& s) { lock(*s.process.descriptors[0].add_locks(), "flock", 0, 0); }, "a lock of kind");
   expect_refused([](Sample& s) { s.objects[1].set_kind("socketpair of nothing"); }, "is not known to this version");
 }
 

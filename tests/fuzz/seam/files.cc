@@ -269,6 +269,9 @@ void set_ownership_of(const std::string& path, uint32_t, uint32_t) {
   require_ours(path);
 }
 void set_write_hint(int, uint64_t) {}
+std::optional<pid_t> find_lock(int, const LockRange&) {
+  return std::nullopt;
+}
 std::optional<UniqueFd> open_handle(int, const FileHandle&, int) {
   return std::nullopt;
 }
