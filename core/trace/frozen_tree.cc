@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <optional>
 #include <set>
 #include <system_error>
 
@@ -9,6 +10,7 @@
 #include "core/base/log.h"
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
+#include "core/sys/guardian.h"
 
 namespace mcr::trace {
 namespace {
@@ -284,17 +286,28 @@ void FrozenTree::thaw() {
 }
 
 void FrozenTree::kill() {
-  for (auto& process : processes_) {
-    if (process->zombie) continue;
-    sys::try_kill(process->pid, SIGKILL);
-    for (auto& thread : process->threads) thread->abandon();
-  }
+  kill_all();
   // Every thread reports its end to us, its tracer; only then is the leader's death seen by its parent and by the
   // pidfd.
   sys::reap_killed_tracees(sys::Clock::now() + std::chrono::seconds(10));
   for (auto& process : processes_)
     if (!sys::wait_readable(process->pidfd.get(), 10'000))
       throw Error(Fault::system, fmt::format("process {} did not end after SIGKILL", process->pid));
+}
+
+// The tree as a whole, even should we be killed between two of its processes.
+void FrozenTree::kill_all() {
+  std::vector<int> pidfds;
+  for (const auto& process : processes_)
+    if (!process->zombie) pidfds.push_back(process->pidfd.get());
+  std::optional<sys::Guardian> guardian;
+  if (pidfds.size() > 1) guardian.emplace(pidfds);
+  for (auto& process : processes_) {
+    if (process->zombie) continue;
+    sys::try_kill(process->pid, SIGKILL);
+    for (auto& thread : process->threads) thread->abandon();
+  }
+  if (guardian) guardian->commit();
 }
 
 void FrozenTree::leave_stopped() {

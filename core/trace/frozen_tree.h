@@ -45,6 +45,7 @@ class FrozenTree {
   void leave_stopped();  // SIGSTOP to every process, then lets go
 
  private:
+  void kill_all();
   bool seize_new_threads(FrozenProcess& process);  // true: found some
   bool find_children(HostPid pid);                 // of it and of all below; true: found some
   void wait_for_all(const sys::Deadline& deadline);

@@ -21,7 +21,8 @@ fd = os.open("locked", os.O_RDWR | os.O_CREAT, 0o600)
 os.write(fd, b"x" * 8192)
 """
 WAIT = """
-open("ready", "w").close()
+open("ready.part", "w").close()
+os.rename("ready.part", "ready")
 while not os.path.exists("go"):
     time.sleep(0.01)
 open("done", "w").close()
