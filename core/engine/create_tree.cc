@@ -182,7 +182,7 @@ class TreeCreator {
 
   void create_helper(const tree::CreationStep& step) {
     inject::Spawned spawned = inject::spawn(channel(step.actor), {std::max(step.pid, 0), false, SIGCHLD}, layout_);
-    helper_pids_[step.pid] = spawned.pid.get();
+    helper_pids_[step.pid] = spawned.inside;
     helpers_[step.pid] = std::move(spawned);
   }
 
@@ -255,7 +255,7 @@ class TreeCreator {
   std::map<pid_t, const tree::ProcessImage*> by_pid_;
   inject::NewProcessPlan layout_;
   std::map<pid_t, inject::Spawned> helpers_;  // by the number in the plan; zombies-to-be too
-  std::map<pid_t, pid_t> helper_pids_;        // what numbers they really have
+  std::map<pid_t, pid_t> helper_pids_;        // what numbers they really have, in their pid namespace
   NewProcesses processes_;
 };
 

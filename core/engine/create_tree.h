@@ -15,7 +15,7 @@ namespace mcr::engine {
 using NewProcesses = std::map<int32_t, std::unique_ptr<inject::NewProcess>>;  // by pid, without zombies
 
 // `ours`: the mappings of the engine, which all of them begin with and lose here. `namespaces`: where they are to
-// live, a single process only; null: in ours. Throws; nothing is left then.
+// live; null: in ours. Throws; nothing is left then.
 NewProcesses create_tree(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
                          const RestoreOptions& options, sys::OwnNamespaces* namespaces, Damage& damage);
 

@@ -82,21 +82,14 @@ void check_numbers(const std::vector<tree::ProcessImage>& processes, const Resto
   for (const tree::ProcessImage& p : processes) check_ids(p, problems);
 }
 
-// The first process of namespaces of their own is made by us; others would be made in there, under numbers that we do
-// not see.
 void check_own_namespaces(const std::vector<tree::ProcessImage>& processes, const RestoreOptions& options,
                           std::vector<Problem>& problems) {
   constexpr const char* kMissing =
       "CAP_CHECKPOINT_RESTORE is the right that is missing to do without (mini-criu check, docs/rights.md)";
-  if (processes.size() > 1 || !helper_pids(processes, options.shell_job).empty())
-    problems.push_back({"process tree",
-                        fmt::format("of {} process{}: trees need CAP_CHECKPOINT_RESTORE", processes.size(),
-                                    processes.size() == 1 ? ", in a group whose leader has ended" : "es"),
-                        "restore as root, or as somebody with that right (docs/rights.md)"});
+  const auto is_first = [](const auto& thread) { return thread.tid() == 1; };
   for (const auto& p : processes)
-    for (const auto& thread : p.threads)
-      if (thread.tid() == 1)
-        problems.push_back({"pid 1", "is taken in the pid namespace that is made for the program", kMissing});
+    if (p.core.pid() == 1 || std::any_of(p.threads.begin(), p.threads.end(), is_first))
+      problems.push_back({"pid 1", "is taken in the pid namespace that is made for the program", kMissing});
   if (options.sibling)
     problems.push_back(
         {"--restore-sibling", "does not go together with a pid namespace of the program's own", kMissing});

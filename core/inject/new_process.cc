@@ -107,6 +107,26 @@ void NewProcess::seize_leader() {
   }
 }
 
+namespace {
+
+pid_t number_inside(HostPid pid) {
+  const auto text = sys::try_read_text(fmt::format("/proc/{}/status", pid));
+  if (!text) return 0;
+  const procfs::Status status = procfs::parse_status(*text);
+  return status.ns_pid.empty() ? status.pid : status.ns_pid.back();
+}
+
+// What its creator calls `inside`, seen from here.
+HostPid child_by_number_inside(HostPid creator, bool sibling, pid_t inside) {
+  HostPid parent = creator;
+  if (sibling) parent = HostPid(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", creator))).ppid);
+  for (const HostPid child : trace::children_of(parent))
+    if (number_inside(child) == inside) return child;
+  throw Error(Fault::system, fmt::format("process {} is not among the children of {}", inside, parent));
+}
+
+}  // namespace
+
 Spawned spawn(Channel& creator, const SpawnRequest& request, const NewProcessPlan& plan) {
   const Step step("create process {}", request.pid);
   sys::SocketPair pair = sys::make_socket_pair();
@@ -124,8 +144,11 @@ Spawned spawn(Channel& creator, const SpawnRequest& request, const NewProcessPla
                                  parasite::kSpawnProcess);
   batch.add("close", SYS_close, {number});
   creator.run(batch);
-  const HostPid pid(static_cast<pid_t>(batch.result(clone)));
-  return {pid, std::make_unique<Channel>(pid, std::move(pair.ours), RemoteAddr(plan.blob_address), plan.data_bytes)};
+  const auto inside = static_cast<pid_t>(batch.result(clone));
+  const HostPid pid =
+      plan.namespaces ? child_by_number_inside(creator.pid(), request.sibling, inside) : HostPid(inside);
+  return {pid, inside,
+          std::make_unique<Channel>(pid, std::move(pair.ours), RemoteAddr(plan.blob_address), plan.data_bytes)};
 }
 
 NewProcess::~NewProcess() {

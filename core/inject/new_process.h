@@ -32,6 +32,7 @@ struct SpawnRequest {
 };
 struct Spawned {
   HostPid pid;
+  pid_t inside = 0;                  // its number in its own pid namespace
   std::unique_ptr<Channel> channel;  // closed, the process ends
 };
 // `creator` has the memory layout and the socket number of `plan`, and so has what it makes.

@@ -46,7 +46,7 @@ NOT_FOR_USERS = {
 }
 
 
-FEWEST_FOR_USERS = 76
+FEWEST_FOR_USERS = 84
 
 
 def engine_for_users(directory):
