@@ -68,6 +68,9 @@ void OpenedFiles::add(image::FileObject object) {
   image::RegularFile file;
   if (object.body().Is<image::RegularFile>() && object.body().UnpackTo(&file) && file.deleted())
     deleted_.expect(file.ghost(), object.id(), file.path(), object.flags());
+  image::CharDevice device;
+  if (object.body().Is<image::CharDevice>() && object.body().UnpackTo(&device) && device.ghost() != 0)
+    deleted_.expect(device.ghost(), object.id(), device.path(), object.flags() | O_NOCTTY);
   // The signal tells the number by which it was asked for (si_fd): that is for the program itself to do.
   if (object.flags() & O_ASYNC)
     asynchronous_.insert(object.id()), object.set_flags(object.flags() & ~uint32_t{O_ASYNC});
