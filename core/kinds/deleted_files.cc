@@ -223,11 +223,16 @@ std::vector<DeletedFiles::Opening>::iterator DeletedFiles::find_maker(Entry& ent
 }
 
 void DeletedFiles::make_memory(Entry& entry) {
-  const UniqueFd file = make_memfd(entry.ghost);
+  UniqueFd file = make_memfd(entry.ghost);
   fill(entry.ghost, file.get());
   if (!is_sealed_late(entry.ghost)) seal_memfd(file.get(), entry.ghost);
   entry.holder = sys::open(own_door(file.get()), O_PATH);
+  entry.maker = std::move(file);
   entry.is_made = true;
+}
+
+UniqueFd DeletedFiles::take_maker(uint32_t ghost) {
+  return std::move(made(ghost).maker);
 }
 
 void DeletedFiles::finish_memory() {

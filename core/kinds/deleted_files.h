@@ -30,9 +30,11 @@ class DeletedFiles {
   // `mode`: of what type it must be.
   void check(uint32_t ghost, uint32_t mode, std::vector<Problem>& problems) const;
   UniqueFd take(uint32_t ghost, uint32_t object);  // opened as expected; once
-  std::string door(uint32_t ghost);                // path below /proc/self/fd for further opens
-  void set_time(uint32_t ghost);                   // after its content was written: a FIFO's
-  void finish_memory();                            // every process has mapped what it maps: seals
+  // The descriptor that memfd_create(2) gave: other than one that was opened, it is no writer to execve(2). Once.
+  UniqueFd take_maker(uint32_t ghost);
+  std::string door(uint32_t ghost);  // path below /proc/self/fd for further opens
+  void set_time(uint32_t ghost);     // after its content was written: a FIFO's
+  void finish_memory();              // every process has mapped what it maps: seals
   void close_all();
 
  private:
@@ -46,6 +48,7 @@ class DeletedFiles {
     mcr::image::Ghost ghost;
     std::vector<Opening> openings;
     UniqueFd holder;                           // O_PATH
+    UniqueFd maker;                            // of a memfd
     std::map<std::string, std::string> names;  // by the old name, the one that it has for this instant
     bool is_made = false;
   };

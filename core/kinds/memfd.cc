@@ -15,13 +15,27 @@ namespace {
 
 constexpr std::string_view kPrefix = "/memfd:";
 constexpr uint32_t kSealFutureWrite = 0x10, kSealExec = 0x20;  // F_SEAL_*, 5.1 and 6.3
+constexpr uint32_t kLargeFile = 0100000;                       // O_LARGEFILE as the kernel has it
 constexpr uint32_t kMemoryFlags =
-    O_ACCMODE | O_APPEND | O_NONBLOCK | O_DSYNC | O_SYNC | O_DIRECT | O_LARGEFILE | O_NOATIME | O_PATH;
+    O_ACCMODE | O_APPEND | O_NONBLOCK | O_DSYNC | O_SYNC | O_DIRECT | kLargeFile | O_NOATIME | O_PATH;
 constexpr size_t kLongestName = 249;  // NAME_MAX without "memfd:"
 
 // A memfd with MFD_EXEC and F_SEAL_EXEC keeps its mode's x bits; one with MFD_NOEXEC_SEAL never had them.
 bool needs_exec(const image::Ghost& ghost) {
   return !(ghost.memfd().seals() & kSealExec) || (ghost.mode() & 0111) != 0;
+}
+
+// What the program had from memfd_create(2) can be executed, what it has opened to write cannot: the first that may
+// have been made so gets the maker.
+UniqueFd open_memory(uint32_t ghost, uint32_t flags, DeletedFiles& files) {
+  constexpr uint32_t kSettable = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
+  if ((flags & kMemoryFlags & ~kSettable) == (O_RDWR | kLargeFile)) {
+    if (UniqueFd maker = files.take_maker(ghost); maker.valid()) {
+      sys::set_status_flags(maker.get(), static_cast<int>(flags & kSettable));
+      return maker;
+    }
+  }
+  return sys::open(files.door(ghost), static_cast<int>(flags & kMemoryFlags));
 }
 
 class MemfdKind : public Kind {
@@ -64,8 +78,7 @@ class MemfdKind : public Kind {
   UniqueFd restore(const image::FileObject& object, OpenedFiles& table) const override {
     image::MemfdFile message;
     if (!object.body().UnpackTo(&message)) throw Error(Fault::image, "its record is unreadable");
-    UniqueFd fd =
-        sys::open(table.deleted_files().door(message.ghost()), static_cast<int>(object.flags() & kMemoryFlags));
+    UniqueFd fd = open_memory(message.ghost(), object.flags(), table.deleted_files());
     if (object.offset() != 0 && !(object.flags() & O_PATH)) sys::seek(fd.get(), object.offset(), SEEK_SET);
     return fd;
   }
