@@ -156,6 +156,7 @@ constexpr Rule kRules[] = {
     {"Inventory.monotonic_ns", is_later, "the clocks when the image was made"},
     {"*.read_unix_ns", is_later, "the clock when it was read"},
     {"DumpStatistics.*", always, "what the dump itself took and counted"},
+    {"SysvSegment.attach_time", is_later, "the restored program has attached it anew"},
     {"ProcessCore.ppid", is_parent_outside, "the parent is no part of the image; a restored program has another"},
     {"ProcessCore.stopped", is_stopped_by_restore, "restore --leave-stopped has stopped it"},
     {"ProcessCore.stop_signal", is_stopped_by_restore, "restore --leave-stopped has stopped it"},

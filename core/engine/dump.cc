@@ -9,6 +9,7 @@
 #include "core/engine/dump_process.h"
 #include "core/engine/engine.h"
 #include "core/engine/look.h"
+#include "core/kinds/sysv_ipc.h"
 #include "core/sys/file.h"
 
 namespace mcr::engine {
@@ -62,11 +63,25 @@ void describe_host(image::Inventory& inventory) {
   for (auto& flag : cpu_flags(*cpu->mutable_vendor(), *cpu->mutable_model())) cpu->add_features(std::move(flag));
 }
 
+kinds::IpcUse ipc_use_of(const trace::FrozenTree& tree) {
+  kinds::IpcUse use;
+  for (const auto& process : tree.processes()) {
+    use.pids.insert(process->pid.get());
+    for (const auto& thread : process->threads)
+      use.note_call(static_cast<int64_t>(thread->frame().orig_rax), thread->frame().rdi);
+  }
+  return use;
+}
+
 // Phases after the look: the tree stands still from the constructor of `frozen` to thaw or kill.
 class Dump {
  public:
-  Dump(const DumpOptions& options, Damage& damage, kinds::OpenFiles files)
-      : options_(options), damage_(damage), files_(std::move(files)), writer_(options.images_dir, options.sync) {}
+  Dump(const DumpOptions& options, Damage& damage, kinds::OpenFiles files, MemorySharers& sharers)
+      : options_(options),
+        damage_(damage),
+        files_(std::move(files)),
+        sharers_(sharers),
+        writer_(options.images_dir, options.sync) {}
 
   image::DumpStatistics run(Clock::time_point start) {
     describe_host(inventory_);
@@ -112,17 +127,23 @@ class Dump {
     files_.begin(living);
     // Asked again now that nothing can change any more.
     look_at_frozen(frozen, options_, files_);
+    sharers_.begin_again();
     DumpContext context{options_,
                         writer_,
                         files_,
+                        sharers_,
+                        shared_,
                         statistics_,
                         inventory_,
                         damage_,
                         last_runs_,
                         nanoseconds_of(frozen.first_stop()),
                         bystander_ ? &*bystander_ : nullptr};
+    const kinds::IpcUse ipc = ipc_use_of(frozen);
     for (auto& process : frozen.processes())
       processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));
+    sharers_.refuse_outsiders(true);
+    kinds::dump_ipc(ipc, writer_);
     collect_cgroups(living);
   }
 
@@ -166,6 +187,8 @@ class Dump {
   const DumpOptions& options_;
   Damage& damage_;
   kinds::OpenFiles files_;
+  MemorySharers& sharers_;
+  mem::SharedObjects shared_;
   images::ImageWriter writer_;
   image::DumpStatistics statistics_;
   image::Inventory inventory_;
@@ -183,8 +206,9 @@ image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
   const sys::ChildSignal children;
   const kinds::DumpPolicy policy{options.shell_job, options.ghost_limit, options.validation == FileValidation::buildid,
                                  options.link_remap, options.file_locks};
-  look_at_tree(options, identify_caller(), kinds::OpenFiles(policy));
-  Dump operation(options, damage, kinds::OpenFiles(policy));
+  MemorySharers sharers(options.tree);
+  look_at_tree(options, identify_caller(), kinds::OpenFiles(policy), sharers);
+  Dump operation(options, damage, kinds::OpenFiles(policy), sharers);
   return operation.run(start);
 }
 

@@ -138,8 +138,9 @@ class ProcessDumper {
 
   void collect_mappings() {
     const Step step("memory");
-    space_ = mem::collect_address_space(
-        mappings_, [&](const procfs::Mapping& m, bool writable) { return enter_mapped(m, writable); });
+    context_.sharers.note(pid_, mappings_, true);
+    const auto enter = [&](const procfs::Mapping& m, bool writable) { return enter_mapped(m, writable); };
+    space_ = mem::collect_address_space(mappings_, enter, context_.shared);
     auto& map = image_.map;
     map.set_start_code(stat_.start_code), map.set_end_code(stat_.end_code);
     map.set_start_data(stat_.start_data), map.set_end_data(stat_.end_data);

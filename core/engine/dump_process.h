@@ -1,8 +1,10 @@
 // Collects one frozen process: everything of it goes into a tree::ProcessImage, its pages into the pages file.
 #pragma once
 
+#include "core/engine/memory_sharers.h"
 #include "core/engine/options.h"
 #include "core/kinds/open_files.h"
+#include "core/mem/shared_objects.h"
 #include "core/sys/security.h"
 #include "core/trace/frozen_tree.h"
 #include "core/trace/last_runs.h"
@@ -16,6 +18,8 @@ struct DumpContext {
   const DumpOptions& options;
   images::ImageWriter& writer;
   kinds::OpenFiles& files;
+  MemorySharers& sharers;
+  mem::SharedObjects& shared;
   mcr::image::DumpStatistics& statistics;
   mcr::image::Inventory& inventory;
   Damage& damage;

@@ -76,22 +76,24 @@ void refuse_32_bit(HostPid pid) {
   if (head[EI_CLASS] != ELFCLASS64) throw Error(Fault::refused, "it is a 32-bit program", "run the 64-bit build of it");
 }
 
-void look_at_memory(HostPid pid, const kinds::OpenFiles& files) {
+void look_at_memory(HostPid pid, const kinds::OpenFiles& files, MemorySharers& sharers) {
   // Without the flags that only smaps has, which costs a walk through all page tables; frozen, they are looked at too.
   const auto mappings = procfs::parse_maps(sys::read_text(fmt::format("/proc/{}/maps", pid)));
-  refuse_shared_with_others(pid, mappings);
+  sharers.note(pid, mappings, false);
   for (const procfs::Mapping& m : mappings)
     if (mem::is_aio_ring(m)) {
       refuse_endless_requests(pid);
       break;
     }
-  mem::collect_address_space(mappings, [&](const procfs::Mapping& m, bool) {
+  const auto look = [&](const procfs::Mapping& m, bool) {
     if (mem::is_sysv_segment(m))
       files.look_at_segment(pid, static_cast<int>(m.inode), mappings);
     else
       files.look_at_path(pid, fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, m.start, m.end));
     return 0u;
-  });
+  };
+  mem::SharedObjects shared;
+  mem::collect_address_space(mappings, look, shared);
 }
 
 }  // namespace
@@ -145,7 +147,7 @@ std::optional<tree::Member> member_of(HostPid pid) {
 
 namespace {
 
-void look_at_process(HostPid pid, const kinds::OpenFiles& files) {
+void look_at_process(HostPid pid, const kinds::OpenFiles& files, MemorySharers& sharers) {
   const HostPid view = trace::living_thread(pid);
   refuse_threads(pid, view);
   refuse_foreign_clocks(pid, view);
@@ -156,7 +158,7 @@ void look_at_process(HostPid pid, const kinds::OpenFiles& files) {
   files.look_at_path(view, fmt::format("/proc/{}/exe", view));
   refuse_32_bit(view);
   files.look_at_descriptors(view);
-  look_at_memory(view, files);
+  look_at_memory(view, files, sharers);
 }
 
 bool has_ended(HostPid pid) {
@@ -211,7 +213,7 @@ void refuse_shared_tables(const std::vector<HostPid>& tree) {
 // once instead of twice.
 constexpr size_t kDescriptorsBeforeTheFreeze = 1024;
 
-void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files) {
+void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files, MemorySharers& sharers) {
   trace::refuse_unfreezable(options.tree);
   refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", options.tree))), options);
   const std::vector<HostPid> tree = trace::tree_of(options.tree);
@@ -234,7 +236,8 @@ void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenF
     refuse_foreign_namespaces(views.back());
   });
   files.begin(views, kDescriptorsBeforeTheFreeze);
-  look_at_each([&](HostPid pid) { look_at_process(pid, files); });
+  look_at_each([&](HostPid pid) { look_at_process(pid, files, sharers); });
+  sharers.refuse_outsiders(false);
 }
 
 void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "core/engine/caller.h"
+#include "core/engine/memory_sharers.h"
 #include "core/engine/options.h"
 #include "core/engine/thread_files.h"
 #include "core/kinds/open_files.h"
@@ -12,7 +13,7 @@
 namespace mcr::engine {
 
 // Throws Error (refused) naming object, reason and remedy.
-void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files);
+void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files, MemorySharers& sharers);
 
 // Once everything stands still, of what may have changed; and of what cannot be seen before.
 void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files);

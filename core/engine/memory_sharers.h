@@ -1,6 +1,10 @@
-// Memory of a program that processes outside of the dump have too.
+// Memory of a tree that processes outside of the dump have too.
 #pragma once
 
+#include <sys/types.h>
+
+#include <map>
+#include <set>
 #include <vector>
 
 #include "core/base/ids.h"
@@ -8,8 +12,33 @@
 
 namespace mcr::engine {
 
-// Refuses anonymous shared memory and memfds that another process has mapped or open. It has no name by which it could
-// be found again: after a restore the two would have memory of their own each.
-void refuse_shared_with_others(HostPid pid, const std::vector<procfs::Mapping>& mappings);
+// Finds out who else has the anonymous shared memory, the memfds and the System V segments of a tree. The first two
+// have no name by which they could be found again: after a restore the two would have memory of their own each.
+//
+// Asked twice: before the freeze, and again when nothing in the tree can change any more; then only processes that are
+// new are looked at, as nobody gets such memory but by being forked, or by being sent a memfd in that very moment.
+class MemorySharers {
+ public:
+  explicit MemorySharers(HostPid root) : root_(root) {}
+
+  // One process of the tree: what it has mapped and, before the freeze, what it has open.
+  void note(HostPid pid, const std::vector<procfs::Mapping>& mappings, bool is_frozen);
+  // Throws Error (refused) naming the process outside. Before the freeze children may come and go meanwhile.
+  void refuse_outsiders(bool is_frozen);
+  void begin_again();  // frozen: the processes and their attachments are noted anew, what they may share stays noted
+
+ private:
+  using Object = std::pair<dev_t, uint64_t>;  // device and inode
+  bool is_member(const std::string& process, bool is_frozen) const;
+  void look_at_mappings(const std::string& process, bool is_frozen) const;
+  void look_at_memfds(const std::string& process, bool is_frozen) const;
+  void count_attachments(bool is_frozen) const;
+
+  HostPid root_;
+  std::set<HostPid> tree_;
+  std::set<Object> objects_, memfds_;
+  std::map<int, uint64_t> attachments_;  // of segments: by the tree
+  std::set<std::string> seen_;           // processes that had nothing of it
+};
 
 }  // namespace mcr::engine

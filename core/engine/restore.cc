@@ -132,6 +132,20 @@ void count(const std::vector<tree::ProcessImage>& images, NewProcesses& processe
   for (auto& [pid, process] : processes) statistics.threads += static_cast<uint32_t>(process->threads().size());
 }
 
+std::vector<tree::ProcessImage> read_processes(const images::ImageReader& reader) {
+  std::vector<tree::ProcessImage> images;
+  for (const int32_t pid : reader.inventory().pids()) images.push_back(tree::read_process(pid, reader, images));
+  check_unused_bytes(reader, images);
+  return images;
+}
+
+void restore_ipc(kinds::IpcObjects& ipc, NewProcesses& processes) {
+  ipc.restore([&](int pid) -> inject::Channel* {
+    const auto process = processes.find(pid);
+    return process == processes.end() ? nullptr : &process->second->channel();
+  });
+}
+
 }  // namespace
 
 Restored restore(const RestoreOptions& options, Damage& damage) {
@@ -147,9 +161,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   Restored result;
   const images::ImageReader reader(options.images_dir);
   kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation)});
-  std::vector<tree::ProcessImage> images;
-  for (const int32_t pid : reader.inventory().pids()) images.push_back(tree::read_process(pid, reader));
-  check_unused_bytes(reader, images);
+  const std::vector<tree::ProcessImage> images = read_processes(reader);
   std::vector<Problem> problems;
   tree::RestoredCgroups cgroups(reader, options.cgroups);
   if (!own_namespaces)
@@ -157,7 +169,8 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   else if (options.cgroups.mode != tree::CgroupMode::ignore)
     problems.push_back(
         {"control groups", "need CAP_CHECKPOINT_RESTORE", "restore as root, or without --manage-cgroups"});
-  check_host(reader.inventory(), images, files, options, caller, own_namespaces, problems);
+  kinds::IpcObjects ipc(reader);
+  check_host(reader.inventory(), images, files, ipc, options, caller, own_namespaces, problems);
   refuse_with(problems);
   result.statistics.check_us = since_us(start);
   call_hook(options.hook, "pre-restore", HostPid(0));
@@ -171,12 +184,15 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   for (auto& [pid, process] : processes) cgroups.enter_process(pid);
   inject::NewProcess& root = *processes.at(images.front().core.pid());
   const auto own = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", root.pid())));
-  RestoreContext context{options, ours, own, reader, files, result.statistics, damage, processes};
+  LentMemory lent(images);
+  RestoreContext context{options, ours, own, reader, files, lent, result.statistics, damage, processes};
   result.statistics.create_us = since_us(create_start);
+  restore_ipc(ipc, processes);
   fill_all(images, processes, context);
   cgroups.enter_threads();
   result.root = root.pid();
   files.finish_memory();
+  ipc.finish();
   call_hook(options.hook, "post-restore", result.root);
   files.close_all();
   call_hook(options.hook, "pre-resume", result.root);

@@ -294,8 +294,8 @@ void check_unused_bytes(const images::ImageReader& reader, const std::vector<tre
 }
 
 void check_host(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
-                const kinds::OpenedFiles& files, const RestoreOptions& options, const Caller& caller,
-                bool own_namespaces, std::vector<Problem>& problems) {
+                const kinds::OpenedFiles& files, const kinds::IpcObjects& ipc, const RestoreOptions& options,
+                const Caller& caller, bool own_namespaces, std::vector<Problem>& problems) {
   for (const tree::ProcessImage& p : processes) check_state(inventory, p, files);
   if (own_namespaces)
     check_own_namespaces(processes, options, problems);
@@ -321,6 +321,9 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
   files.check(problems);
   check_file_locks(processes, files, problems);
   check_segments(processes, files, problems);
+  std::set<int> pids;
+  for (const tree::ProcessImage& p : processes) pids.insert(p.core.pid());
+  ipc.check(pids, problems);
 }
 
 }  // namespace mcr::engine

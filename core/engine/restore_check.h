@@ -4,6 +4,7 @@
 #include "core/engine/caller.h"
 #include "core/engine/options.h"
 #include "core/kinds/opened_files.h"
+#include "core/kinds/sysv_ipc.h"
 #include "core/tree/process_image.h"
 #include "images/proto/inventory.pb.h"
 
@@ -11,8 +12,8 @@ namespace mcr::engine {
 
 // `own_namespaces`: the processes will live in namespaces of their own, where no pid is taken.
 void check_host(const mcr::image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
-                const kinds::OpenedFiles& files, const RestoreOptions& options, const Caller& caller,
-                bool own_namespaces, std::vector<Problem>& problems);
+                const kinds::OpenedFiles& files, const kinds::IpcObjects& ipc, const RestoreOptions& options,
+                const Caller& caller, bool own_namespaces, std::vector<Problem>& problems);
 
 // Bytes of the image that no restore needs are checked too: a damaged copy is refused wherever the damage is. Only the
 // pages themselves wait until they are read.

@@ -128,9 +128,10 @@ class ProcessRestorer : public RestoringProcess {
 
   // Sends what is only needed to rebuild: mapped files, the executable, pages, working directory and root.
   void rebuild_memory() {
-    mem::RestoreMemory memory{image_.map, image_.vmas, image_.runs, image_.shared, {}, -1, -1, image_.map.pages_file(),
-                              {},         {},          {}};
+    mem::RestoreMemory memory{
+        image_.map, image_.vmas, image_.runs, image_.shared, {}, {}, -1, -1, image_.map.pages_file(), {}, {}, {}, {}};
     add_segments(memory);
+    add_shared(memory);
     const UniqueFd pages = context_.reader.pages(image_.map.pages_file());
     memory.pages_fd = pages.get();
     std::vector<uint32_t> ids{image_.map.exe_file(), image_.fs.cwd_file(), image_.fs.root_file()};
@@ -152,6 +153,15 @@ class ProcessRestorer : public RestoringProcess {
     mem::protect_all(process_, memory);
     mem::set_memory_map(process_, image_.map, memory.files.at(image_.map.exe_file()));
     enter_directories(memory.files.at(image_.fs.cwd_file()), memory.files.at(image_.fs.root_file()));
+  }
+
+  void add_shared(mem::RestoreMemory& memory) {
+    const int32_t pid = image_.core.pid();
+    memory.lend_shared = [this, pid](const image::SharedMemory& object, uint64_t start, uint64_t end) {
+      context_.lent.lend(pid, object.id(), fmt::format("/proc/{}/map_files/{:x}-{:x}", process_.pid(), start, end));
+    };
+    for (const auto& [lender, object] : image_.borrowed)
+      memory.borrowed.emplace_back(object, context_.lent.borrow(lender, object.id()));
   }
 
   void add_segments(mem::RestoreMemory& memory) {
@@ -335,6 +345,21 @@ class ProcessRestorer : public RestoringProcess {
 };
 
 }  // namespace
+
+LentMemory::LentMemory(const std::vector<tree::ProcessImage>& images) {
+  for (const auto& image : images)
+    for (const auto& borrowed : image.borrowed) wanted_.emplace(borrowed.lender, borrowed.memory.id());
+}
+
+void LentMemory::lend(int32_t lender, uint32_t id, const std::string& door) {
+  if (wanted_.contains({lender, id})) lent_[{lender, id}] = sys::open(door, O_RDWR);
+}
+
+int LentMemory::borrow(int32_t lender, uint32_t id) const {
+  const auto found = lent_.find({lender, id});
+  if (found == lent_.end()) throw Error(Fault::image, fmt::format("process {} has no shared memory {}", lender, id));
+  return found->second.get();
+}
 
 std::unique_ptr<RestoringProcess> begin_process(const tree::ProcessImage& image, inject::NewProcess& process,
                                                 RestoreContext& context) {

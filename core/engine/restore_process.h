@@ -1,6 +1,9 @@
 // Builds one process from its image: the new process stands still, complete, until it is released.
 #pragma once
 
+#include <map>
+#include <set>
+
 #include "core/engine/create_tree.h"
 #include "core/engine/engine.h"
 #include "core/inject/new_process.h"
@@ -12,12 +15,27 @@
 
 namespace mcr::engine {
 
+// Anonymous shared memory that several processes have: made by the first, open here for the others.
+class LentMemory {
+ public:
+  explicit LentMemory(const std::vector<tree::ProcessImage>& images);
+  // It is mapped there as a whole.
+  void lend(int32_t lender, uint32_t id, const std::string& door);
+  int borrow(int32_t lender, uint32_t id) const;
+
+ private:
+  using Key = std::pair<int32_t, uint32_t>;
+  std::set<Key> wanted_;
+  std::map<Key, UniqueFd> lent_;
+};
+
 struct RestoreContext {
   const RestoreOptions& options;
   const std::vector<procfs::Mapping>& ours;  // what the engine had mapped when the processes were made
   const procfs::Status& own;                 // what they began with: the status of the first
   const images::ImageReader& reader;
   kinds::OpenedFiles& files;
+  LentMemory& lent;
   RestoreStatistics& statistics;
   Damage& damage;
   const NewProcesses& processes;

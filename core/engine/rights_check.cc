@@ -57,6 +57,14 @@ class RightsCheck {
     if (root != "/" && !own_namespaces_) need(CAP_SYS_CHROOT, fmt::format("had the root folder {}", root));
   }
 
+  // The kernel asks for it in the first user namespace (proc(5), map_files).
+  void check_shared_memory(pid_t pid) {
+    object_ = fmt::format("process {}", pid);
+    if (!caller_.has_checkpoint_right)
+      add("shares anonymous memory with another process, which is handed on through /proc/PID/map_files",
+          "CAP_CHECKPOINT_RESTORE is the right that is missing: restore as root, or see docs/rights.md");
+  }
+
   void check_deleted_file(const std::string& path, uint32_t uid, uint32_t gid) {
     object_ = path;
     const auto& own = caller_.status;
@@ -143,6 +151,7 @@ void check_rights(const std::vector<tree::ProcessImage>& processes, const kinds:
   for (const tree::ProcessImage& p : processes) {
     if (p.threads.empty()) continue;
     check.check_process(p.core);
+    if (!p.borrowed.empty()) check.check_shared_memory(p.core.pid());
     for (const auto& thread : p.threads) check.check_thread(thread);
     image::RegularFile root;
     if (files.object(p.fs.root_file()).body().UnpackTo(&root)) check.check_root(p.core.pid(), root.path());

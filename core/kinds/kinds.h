@@ -11,6 +11,7 @@ const Kind* terminal_kind();
 const Kind* character_device_kind();
 const Kind* pipe_kind();
 const Kind* memfd_kind();
+const Kind* posix_queue_kind();
 const Kind* regular_file_kind();
 
 }  // namespace mcr::kinds

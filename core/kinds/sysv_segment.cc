@@ -33,20 +33,13 @@ bool process_exists(pid_t pid) {
   return sys::try_stat(fmt::format("/proc/{}", pid)).has_value();
 }
 
-// Processes that have it attached, as far as they can be seen: "4711 (cat), 4712 (dog)".
+// "4711 (cat), 4712 (dog)".
 std::string attached_by(int id) {
   std::string who;
-  for (const std::string& name : sys::list_directory("/proc")) {
-    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    const auto text = sys::try_read_text("/proc/" + name + "/maps");
-    if (!text || text->find(kPrefix) == std::string::npos) continue;
-    for (const procfs::Mapping& m : procfs::parse_maps(*text)) {
-      if (!m.path.starts_with(kPrefix) || m.inode != static_cast<uint64_t>(id)) continue;
-      auto comm = sys::try_read_text("/proc/" + name + "/comm").value_or("?");
-      std::erase(comm, '\n');
-      who += fmt::format("{}{} ({})", who.empty() ? "" : ", ", name, comm);
-      break;
-    }
+  for (const HostPid pid : users_of_segment(id)) {
+    auto comm = sys::try_read_text(fmt::format("/proc/{}/comm", pid)).value_or("?");
+    std::erase(comm, '\n');
+    who += fmt::format("{}{} ({})", who.empty() ? "" : ", ", pid, comm);
   }
   return who.empty() ? "a process that cannot be seen" : who;
 }
@@ -56,8 +49,13 @@ bool is_untouched(const sys::Segment& s) {
   return s.attached == 0 && s.last_user == 0 && !process_exists(s.creator);
 }
 
+// Left by a restore that was killed: meanwhile nobody may attach it.
+bool is_being_filled(const image::SysvSegment& wanted, const sys::Segment& found) {
+  return (found.mode & kPermissions) == 0 && wanted.mode() != 0;
+}
+
 std::string difference(const image::SysvSegment& wanted, const sys::Segment& found) {
-  const bool is_new = is_untouched(found);
+  const bool is_new = is_untouched(found) || is_being_filled(wanted, found);
   if (found.size != wanted.size()) return fmt::format("has {} bytes, not {}", found.size, wanted.size());
   if (found.key != wanted.key() && !(wanted.removed() && found.key == IPC_PRIVATE))
     return fmt::format("has key {:#x}, not {:#x}", found.key, wanted.key());
@@ -70,6 +68,12 @@ std::string difference(const image::SysvSegment& wanted, const sys::Segment& fou
   return {};
 }
 
+// The last user alone does not tell: whoever reads something of a process below /proc while it is killed may be the one
+// who gives its memory back, and its segments with it.
+bool was_attached_since(const image::SysvSegment& wanted, const sys::Segment& found) {
+  return !is_being_filled(wanted, found) && (wanted.attach_time() == 0 || found.attach_time != wanted.attach_time());
+}
+
 void check_existing(const image::SysvSegment& wanted, const sys::Segment& found, const std::set<int>& pids,
                     std::vector<Problem>& problems) {
   const std::string object = fmt::format("System V segment {}", wanted.id());
@@ -79,7 +83,7 @@ void check_existing(const image::SysvSegment& wanted, const sys::Segment& found,
   else if (found.attached > 0)
     problems.push_back({object, fmt::format("is attached by {}", attached_by(found.id)),
                         "end that process: the content that the program had would be put into its memory"});
-  else if (found.last_user != 0 && !pids.contains(found.last_user))
+  else if (was_attached_since(wanted, found) && found.last_user != 0 && !pids.contains(found.last_user))
     problems.push_back({object,
                         fmt::format("was used since the dump, by process {}, which has ended: its content may be newer",
                                     found.last_user),
@@ -88,24 +92,34 @@ void check_existing(const image::SysvSegment& wanted, const sys::Segment& found,
 
 }  // namespace
 
+std::vector<HostPid> users_of_segment(int id) {
+  std::vector<HostPid> users;
+  for (const std::string& name : sys::list_directory("/proc")) {
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    const auto text = sys::try_read_text("/proc/" + name + "/maps");
+    if (!text || text->find(kPrefix) == std::string::npos) continue;
+    const auto mappings = procfs::parse_maps(*text);
+    if (std::ranges::any_of(mappings, [&](const procfs::Mapping& m) {
+          return m.path.starts_with(kPrefix) && m.inode == static_cast<uint64_t>(id);
+        }))
+      users.emplace_back(std::stoi(name));
+  }
+  return users;
+}
+
 // ---- dump ----
 
 void OpenFiles::look_at_segment(HostPid pid, int id, const std::vector<procfs::Mapping>& mappings) const {
   const Step step("System V segment {}", id);
   const auto segment = sys::find_segment(id);
   if (!segment) throw Error(Fault::refused, "it is not in this IPC namespace", "run mini-criu inside its namespace");
-  uint64_t own = 0;
   for (const procfs::Mapping& m : mappings) {
     if (!m.path.starts_with(kPrefix) || m.inode != static_cast<uint64_t>(id)) continue;
-    ++own;
     const auto status = sys::try_stat(fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, m.start, m.end));
     if (status && status->st_blksize > 4096 && m.size() < segment->size)
       throw Error(Fault::refused, fmt::format("only a part of it is mapped at {:#x}, and it is on huge pages", m.start),
                   "let the program map all of it, with one protection");
   }
-  if (segment->attached == own) return;
-  throw Error(Fault::refused, fmt::format("it is attached by others too: {}", attached_by(id)),
-              "dump after they have detached it: memory shared with others cannot be saved yet");
 }
 
 void OpenFiles::enter_segment(HostPid pid, int id, const std::string& door, images::ImageWriter& writer) {
@@ -124,6 +138,7 @@ void OpenFiles::enter_segment(HostPid pid, int id, const std::string& door, imag
   message.set_uid(segment->uid), message.set_gid(segment->gid);
   message.set_creator_uid(segment->creator_uid), message.set_creator_gid(segment->creator_gid);
   message.set_removed((segment->mode & SHM_DEST) != 0);
+  message.set_attach_time(segment->attach_time);
   message.set_locked((segment->mode & SHM_LOCKED) != 0);
   const UniqueFd fd = sys::open(door, O_RDONLY);
   if (sys::is_on_hugetlbfs(fd.get()))
@@ -200,13 +215,15 @@ bool Segments::prepare(int32_t id) {
     else if (i == kTries)
       throw Error(Fault::refused, "its id went to another process", "restore again");
   }
-  sys::own_segment(id, wanted.uid(), wanted.gid(), wanted.mode());
+  sys::own_segment(id, wanted.uid(), wanted.gid(), 0);
   return true;
 }
 
 void Segments::finish() {
   for (const int32_t id : prepared_) {
     const Step step("System V segment {}", id);
+    const image::SysvSegment& wanted = segment(id);
+    sys::own_segment(id, wanted.uid(), wanted.gid(), wanted.mode());
     if (segment(id).locked()) sys::lock_segment(id);
     if (segment(id).removed()) sys::remove_segment(id);
   }

@@ -8,9 +8,12 @@
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/base/ids.h"
 #include "images/proto/files.pb.h"
 
 namespace mcr::kinds {
+
+std::vector<HostPid> users_of_segment(int id);  // that have it attached, as far as they can be seen
 
 class Segments {  // restore
  public:

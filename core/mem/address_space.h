@@ -8,6 +8,7 @@
 
 #include "core/inject/new_process.h"
 #include "core/inject/session.h"
+#include "core/mem/shared_objects.h"
 #include "core/procfs/maps.h"
 #include "images/proto/mm.pb.h"
 
@@ -17,9 +18,8 @@ namespace mcr::mem {
 // segment.
 using FileOf = std::function<uint32_t(const procfs::Mapping&, bool writable)>;
 
-struct SharedObject {  // anonymous shared memory, found through one of its mappings
+struct SharedObject {  // anonymous shared memory whose content this process stores, found through one of its mappings
   uint32_t id = 0;
-  uint64_t inode = 0;
   uint64_t map_start = 0, map_end = 0;  // names it under /proc/PID/map_files
   uint32_t huge_page_shift = 0;
 };
@@ -31,7 +31,8 @@ struct AddressSpace {
 };
 
 // Refuses by name what cannot be kept yet. Call it before the freeze with a FileOf that only looks, and frozen again.
-AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings, const FileOf& file_of);
+AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings, const FileOf& file_of,
+                                   SharedObjects& shared);
 
 // ---- restore ----
 
@@ -43,7 +44,9 @@ struct RestoreMemory {
   const mcr::image::MemoryMap& map;
   const std::vector<mcr::image::Vma>& vmas;
   const std::vector<mcr::image::PageRun>& runs;
-  const std::vector<mcr::image::SharedMemory>& shared;
+  const std::vector<mcr::image::SharedMemory>& shared;  // to be made
+  // Those that processes before this one have made, and descriptors of them here.
+  std::vector<std::pair<mcr::image::SharedMemory, int>> borrowed;
   std::map<uint32_t, int> files;  // file object id -> descriptor number in the new process
   int pages_fd = -1;              // here
   int remote_pages_fd = -1;       // there
@@ -52,6 +55,8 @@ struct RestoreMemory {
   std::function<bool(int32_t)> prepare_segment;
   std::function<uint64_t(int32_t)> segment_bytes;
   std::function<void(int32_t, uint64_t)> fill_segment;
+  // Of shared memory that was just made, mapped as a whole: processes that come later may want it.
+  std::function<void(const mcr::image::SharedMemory&, uint64_t start, uint64_t end)> lend_shared;
 };
 
 void drop_inherited_mappings(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours);

@@ -45,15 +45,14 @@ uint32_t huge_page_shift(const procfs::Mapping& m) {
   return m.has_flag("ht") ? static_cast<uint32_t>(std::countr_zero(m.kernel_page_bytes)) : 0;
 }
 
-uint32_t shared_object_of(const procfs::Mapping& m, AddressSpace& space) {
-  for (const SharedObject& object : space.shared)  // inode numbers of different mounts may be the same
-    if (object.inode == m.inode && object.huge_page_shift == huge_page_shift(m)) return object.id;
-  const auto id = static_cast<uint32_t>(space.shared.size() + 1);
-  space.shared.push_back({id, m.inode, m.start, m.end, huge_page_shift(m)});
+uint32_t shared_object_of(const procfs::Mapping& m, AddressSpace& space, SharedObjects& shared) {
+  bool is_new = false;
+  const uint32_t id = shared.enter(makedev(m.device_major, m.device_minor), m.inode, is_new);
+  if (is_new) space.shared.push_back({id, m.start, m.end, huge_page_shift(m)});
   return id;
 }
 
-void classify(const procfs::Mapping& m, const FileOf& file_of, AddressSpace& space, Vma& vma) {
+void classify(const procfs::Mapping& m, const FileOf& file_of, AddressSpace& space, SharedObjects& shared, Vma& vma) {
   if (is_special(m, vma)) {
     if (vma.kind() == Vma::VDSO) space.vdso_address = m.start, space.vdso_size = m.size();
     if (vma.kind() == Vma::VVAR && space.vvar_address == 0) space.vvar_address = m.start;
@@ -71,7 +70,7 @@ void classify(const procfs::Mapping& m, const FileOf& file_of, AddressSpace& spa
     vma.set_kind(Vma::PRIVATE_ANONYMOUS);
   } else if (is_shared_anonymous(m)) {
     vma.set_kind(Vma::SHARED_ANONYMOUS);
-    vma.set_shared(shared_object_of(m, space));
+    vma.set_shared(shared_object_of(m, space, shared));
   } else if (m.inode != 0 && m.path.starts_with("/")) {
     vma.set_kind(m.shared ? Vma::SHARED_FILE : Vma::PRIVATE_FILE);
     // "mw": a shared mapping that may become writable was made from a descriptor open for writing.
@@ -86,7 +85,8 @@ void classify(const procfs::Mapping& m, const FileOf& file_of, AddressSpace& spa
 
 }  // namespace
 
-AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings, const FileOf& file_of) {
+AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings, const FileOf& file_of,
+                                   SharedObjects& shared) {
   AddressSpace space;
   space.vmas.reserve(mappings.size());
   for (const procfs::Mapping& m : mappings) {
@@ -96,7 +96,7 @@ AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings,
     vma.set_end(m.end);
     vma.set_prot(static_cast<uint32_t>(m.prot));
     vma.set_offset(m.offset);
-    classify(m, file_of, space, vma);
+    classify(m, file_of, space, shared, vma);
     if (m.path.starts_with("[")) vma.set_name(m.path);
     for (const std::string& flag : m.vm_flags) vma.add_vm_flags(flag);
     vma.set_protection_key(m.protection_key);

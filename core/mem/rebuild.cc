@@ -80,18 +80,31 @@ std::map<uint32_t, int> open_again(inject::NewProcess& process, const RestoreMem
 
 // Anonymous shared memory has no name to open. It is made once at its full size, and every mapping of it is a copy
 // made by mremap with an old size of zero (mremap(2)); the first one is dropped at the end. Huge pages cannot be copied
-// so, but have a file that can be mapped.
+// so, but have a file that can be mapped, as other processes map all that this one makes.
 class SharedObjectMapper {
  public:
   SharedObjectMapper(inject::NewProcess& process, const RestoreMemory& memory, const image::SharedMemory& object)
       : process_(process), memory_(memory), object_(object) {}
 
-  void run() {
+  void make_and_map() {
     const Step step("shared memory {}", object_.id());
     make();
     fill(process_, memory_, object_.id(), base_);
+    memory_.lend_shared(object_, base_, base_ + bytes_);
     stretch();
     if (object_.huge_page_shift() != 0) open_huge();
+    map_everywhere();
+  }
+
+  // What another process has made, open here as `file`.
+  void map_borrowed(int file) {
+    const Step step("shared memory {}", object_.id());
+    file_ = process_.channel().send(std::span(&file, 1)).front();
+    map_everywhere();
+  }
+
+ private:
+  void map_everywhere() {
     CallQueue calls(process_.channel());
     for (const Vma& vma : memory_.vmas) {
       if (!is_mine(vma)) continue;
@@ -99,12 +112,11 @@ class SharedObjectMapper {
       add_mapping(calls.batch(), vma);
       add_attributes(calls, vma, true);
     }
-    calls.batch().add("munmap", SYS_munmap, {base_, bytes_});
+    if (bytes_ != 0) calls.batch().add("munmap", SYS_munmap, {base_, bytes_});
     if (file_ >= 0) calls.batch().add("close", SYS_close, {static_cast<uint64_t>(file_)});
     calls.run();
   }
 
- private:
   bool is_mine(const Vma& vma) const { return vma.kind() == Vma::SHARED_ANONYMOUS && vma.shared() == object_.id(); }
 
   int64_t call(const char* what, long number, std::initializer_list<uint64_t> args) {
@@ -226,7 +238,8 @@ void map_all(inject::NewProcess& process, const RestoreMemory& memory) {
     if (separations[i].odd && !is_file) calls.batch().add("madvise", SYS_madvise, {vma.start(), bytes, MADV_DONTFORK});
   }
   calls.run();
-  for (const image::SharedMemory& object : memory.shared) SharedObjectMapper(process, memory, object).run();
+  for (const image::SharedMemory& object : memory.shared) SharedObjectMapper(process, memory, object).make_and_map();
+  for (const auto& [object, file] : memory.borrowed) SharedObjectMapper(process, memory, object).map_borrowed(file);
   attach_segments(process, memory);
 }
 

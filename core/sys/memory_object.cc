@@ -117,7 +117,7 @@ std::vector<Segment> list_segments() {
     std::istringstream words(line);
     Segment s;
     words >> s.key >> s.id >> std::oct >> s.mode >> std::dec >> s.size >> s.creator >> s.last_user >> s.attached >>
-        s.uid >> s.gid >> s.creator_uid >> s.creator_gid;
+        s.uid >> s.gid >> s.creator_uid >> s.creator_gid >> s.attach_time;
     if (!words) throw Error(Fault::system, "/proc/sysvipc/shm: a line cannot be read");
     segments.push_back(s);
   }

@@ -37,6 +37,7 @@ struct Segment {  // a line of /proc/sysvipc/shm
   pid_t creator = 0, last_user = 0;  // last_user: of shmat or shmdt; 0: nobody ever
   uint64_t attached = 0;             // mappings
   uint32_t uid = 0, gid = 0, creator_uid = 0, creator_gid = 0;
+  int64_t attach_time = 0;  // of the last shmat(2) or fork(2), seconds of CLOCK_REALTIME
 };
 std::vector<Segment> list_segments();
 std::optional<Segment> find_segment(int id);

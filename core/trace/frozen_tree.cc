@@ -1,5 +1,7 @@
 #include "core/trace/frozen_tree.h"
 
+#include <linux/kcmp.h>
+
 #include <algorithm>
 #include <charconv>
 #include <optional>
@@ -240,6 +242,23 @@ void FrozenTree::wait_for_all(const sys::Deadline& deadline) {
       if (!thread->stopped() && !thread->gone()) thread->wait_until_stopped(deadline);
 }
 
+// The maker of a child by vfork(2) sleeps so that nothing but a SIGKILL wakes it: it stops only when that child has
+// memory of its own, or has ended. So the child is not stopped before its maker is.
+bool FrozenTree::awaits_vfork(HostPid parent, HostPid child) const {
+  const auto process = std::ranges::find_if(processes_, [&](const auto& p) { return p->pid == parent; });
+  if (process == processes_.end()) return false;
+  const auto& threads = (*process)->threads;
+  // Empty: found a moment ago. The next pass stops it, and finds the child.
+  if (!threads.empty() &&
+      std::ranges::all_of(threads, [](const auto& thread) { return thread->stopped() || thread->gone(); }))
+    return false;
+  try {
+    return sys::share_object(parent.get(), child.get(), KCMP_VM).value_or(false);
+  } catch (const Error&) {
+    return false;  // not ours to look at: refused in its turn
+  }
+}
+
 // Down to the last generation at once, so that a deep tree takes no more passes than a flat one.
 bool FrozenTree::find_children(HostPid pid) {
   std::set<HostPid> known;
@@ -251,7 +270,8 @@ bool FrozenTree::find_children(HostPid pid) {
     parents.pop_back();
     for (const HostPid child : children_of(parent)) {
       parents.push_back(child);
-      if (!known.insert(child).second) continue;
+      if (known.contains(child) || awaits_vfork(parent, child)) continue;
+      known.insert(child);
       auto pidfd = sys::try_open_pidfd(child);
       if (!pidfd) continue;
       auto added = std::make_unique<FrozenProcess>();

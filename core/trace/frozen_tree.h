@@ -48,6 +48,7 @@ class FrozenTree {
   void kill_all();
   bool seize_new_threads(FrozenProcess& process);  // true: found some
   bool find_children(HostPid pid);                 // of it and of all below; true: found some
+  bool awaits_vfork(HostPid parent, HostPid child) const;
   void wait_for_all(const sys::Deadline& deadline);
   void settle();  // what has ended meanwhile, what has left the tree, parents before children
   void sort_by_descent();

@@ -23,6 +23,10 @@ std::string describe_wait(HostTid tid) {
   if (call && !call->starts_with("running") && !call->starts_with("-1"))
     text += fmt::format(", in system call {}", call->substr(0, call->find(' ')));
   if (place && !place->empty() && *place != "0") text += fmt::format(", waiting in {}", *place);
+  const bool makes_process =
+      call && (call->starts_with("56 ") || call->starts_with("58 ") || call->starts_with("435 "));
+  if (makes_process && procfs::parse_stat(*stat).state == 'D')
+    text += "; it has made a child with vfork, and waits until that executes a program or ends";
   return text;
 }
 
@@ -41,6 +45,10 @@ Tracee::~Tracee() {
 void Tracee::release() noexcept {
   try {
     if (!stopped_) {
+      // It cannot be let go before it stops, and does not stop before what it waits for has happened: our end lets it
+      // go, with nothing changed.
+      const auto stat = sys::try_read_text(fmt::format("/proc/{}/stat", tid_));
+      if (!borrowed_ && stat && procfs::parse_stat(*stat).state == 'D') return;
       if (!request_stop() || !wait_until_stopped(sys::Clock::now() + std::chrono::seconds(5))) return;
     }
     if (borrowed_) give_back();

@@ -145,9 +145,9 @@ void ProcessCheck::check_vma(const Vma& vma) const {
   const bool is_file = vma.kind() == Vma::PRIVATE_FILE || vma.kind() == Vma::SHARED_FILE;
   if (is_file && vma.file() == 0) fail("it has no file");
   if (vma.kind() != Vma::SHARED_ANONYMOUS) return;
-  const auto object = std::ranges::find_if(p_.shared, [&](const auto& s) { return s.id() == vma.shared(); });
-  if (object == p_.shared.end()) fail(fmt::format("there is no shared memory {}", vma.shared()));
-  if (vma.offset() >= object->size()) fail("it begins behind the end of its shared memory");
+  const auto is_its = [&](const image::SharedMemory& memory) { return memory.id() == vma.shared(); };
+  if (std::ranges::none_of(p_.shared, is_its) && std::ranges::none_of(p_.borrowed, is_its, &BorrowedMemory::memory))
+    fail(fmt::format("there is no shared memory {}", vma.shared()));
 }
 
 // They are moved as one block, to where the first of them was.

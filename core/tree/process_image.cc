@@ -3,6 +3,7 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/tree/process_check.h"
@@ -137,7 +138,24 @@ void write_process(const ProcessImage& p, images::ImageWriter& writer) {
   finish(std::move(fdinfo), writer);
 }
 
-ProcessImage read_process(int32_t pid, const images::ImageReader& reader) {
+namespace {
+
+// Memory shared by several processes is stored with the first of them.
+void find_borrowed(ProcessImage& p, std::span<const ProcessImage> before) {
+  std::set<uint32_t> known;
+  for (const auto& object : p.shared) known.insert(object.id());
+  for (const auto& vma : p.vmas) {
+    if (vma.kind() != image::Vma::SHARED_ANONYMOUS || !known.insert(vma.shared()).second) continue;
+    for (const ProcessImage& lender : before)
+      for (const auto& object : lender.shared)
+        if (object.id() == vma.shared() && (p.borrowed.empty() || p.borrowed.back().memory.id() != object.id()))
+          p.borrowed.push_back({lender.core.pid(), object});
+  }
+}
+
+}  // namespace
+
+ProcessImage read_process(int32_t pid, const images::ImageReader& reader, std::span<const ProcessImage> before) {
   ProcessImage p;
   const std::string core_file = fmt::format("core-{}.img", pid), mm_file = fmt::format("mm-{}.img", pid);
   auto core = reader.records(core_file);
@@ -169,6 +187,7 @@ ProcessImage read_process(int32_t pid, const images::ImageReader& reader) {
   }
   if (p.vmas.size() != p.map.vma_count() || p.runs.size() != p.map.run_count())
     bad(mm_file, "mappings or runs are missing");
+  find_borrowed(p, before);
   check_vmas(p, mm_file);
   check_aio(p, mm_file);
   auto fs = reader.records(fmt::format("fs-{}.img", pid));

@@ -2,6 +2,7 @@
 // read and checked before anything is created (restore).
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "images/proto/core.pb.h"
@@ -11,6 +12,11 @@
 
 namespace mcr::tree {
 
+struct BorrowedMemory {
+  int32_t lender = 0;  // pid
+  mcr::image::SharedMemory memory;
+};
+
 struct ProcessImage {
   mcr::image::ProcessCore core;
   std::vector<mcr::image::ThreadCore> threads;  // the leader first
@@ -19,12 +25,14 @@ struct ProcessImage {
   mcr::image::MemoryMap map;
   std::vector<mcr::image::Vma> vmas;
   std::vector<mcr::image::PageRun> runs;
-  std::vector<mcr::image::SharedMemory> shared;
+  std::vector<mcr::image::SharedMemory> shared;  // stored with this process
+  std::vector<BorrowedMemory> borrowed;          // mapped here, stored with a process before this one
   std::vector<mcr::image::AioContext> aio;
 };
 
 void write_process(const ProcessImage& process, images::ImageWriter& writer);
-// Throws Fault::image when records are missing or do not fit together.
-ProcessImage read_process(int32_t pid, const images::ImageReader& reader);
+// `before`: the processes that come before it in the inventory. Throws Fault::image when records are missing or do not
+// fit together.
+ProcessImage read_process(int32_t pid, const images::ImageReader& reader, std::span<const ProcessImage> before = {});
 
 }  // namespace mcr::tree

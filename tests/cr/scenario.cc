@@ -2,6 +2,8 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/msg.h>
+#include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -41,6 +43,7 @@ Scenario::Scenario(std::string program, std::string engine, uint64_t seed)
 
 Scenario::~Scenario() {
   end_all_children();
+  for (const auto& object : ipc_) object.remove();
   for (int id : segments_) shmctl(id, IPC_RMID, nullptr);  // they outlive a program that failed
   std::error_code ignored;
   if (!getenv("MCR_TEST_KEEP")) std::filesystem::remove_all(directory_, ignored);
@@ -92,6 +95,9 @@ void Scenario::start() {
     if (word == "rewind") rewind_.emplace_back(rest, 0);
     if (word == "segment" || word == "remove_segment") segments_.push_back(atoi(rest.c_str()));
     if (word == "remove_segment") segments_to_remove_.push_back(atoi(rest.c_str()));
+    const bool is_removed = word.starts_with("remove_");
+    if (word == "semaphores" || word == "remove_semaphores") ipc_.push_back({atoi(rest.c_str()), true, is_removed});
+    if (word == "queue" || word == "remove_queue") ipc_.push_back({atoi(rest.c_str()), false, is_removed});
   }
   files_before_ = list_directory(directory_ + "/program");
   settle();
@@ -189,11 +195,20 @@ void Scenario::rewind_files() const {
   }
 }
 
+void Scenario::IpcObject::remove() const {
+  if (is_semaphores)
+    semctl(id, 0, IPC_RMID);
+  else
+    msgctl(id, IPC_RMID, nullptr);
+}
+
 // As an administrator may do. Not there: a restore before was killed early.
 void Scenario::remove_segments() const {
   for (int id : segments_to_remove_)
     if (shmctl(id, IPC_RMID, nullptr) != 0 && errno != EINVAL)
       throw Failure("cannot remove segment " + std::to_string(id));
+  for (const auto& object : ipc_)
+    if (object.is_removed) object.remove();
 }
 
 void Scenario::finish() {

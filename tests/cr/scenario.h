@@ -90,6 +90,12 @@ class Scenario {
   int64_t settle_ns_ = 0;
   std::set<std::string> loose_;
   std::vector<std::pair<std::string, off_t>> rewind_;
+  struct IpcObject {  // System V semaphores or a queue; removed at the end, and `is_removed` before a restore
+    int id;
+    bool is_semaphores, is_removed;
+    void remove() const;
+  };
+  std::vector<IpcObject> ipc_;
   std::vector<int> segments_, segments_to_remove_;  // System V; removed at the end, and before a restore
   ProcessState before_;
   std::vector<std::string> dump_options_;  // more of them, for this program

@@ -136,6 +136,19 @@ def memfd_of_two():
     os.set_inheritable(fd, True)
 
 
+def shared_with_an_orphan():
+    """Anonymous shared memory; a grandchild that has it is adopted by somebody outside."""
+    at = mapped(-1, PAGE, SHARED | ANONYMOUS)
+    ctypes.memset(at, 1, 1)
+    child = os.fork()
+    if child == 0:
+        if os.fork() == 0:
+            os.close(0), os.close(1), os.close(2)
+            time.sleep(120)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
 def run(case, path):
     try:
         {name: value for name, value in globals().items() if callable(value)}[case]()

@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 90
-# ctest: CASES io_uring io_uring_ring perf_ring bpf_map secret secret_memory userfaultfd packet_ring xdp_ring virtual_processor device aio_poll memfd_open_elsewhere segment_attached_elsewhere segment_taken huge_pages_missing
+# ctest: CASES io_uring io_uring_ring perf_ring bpf_map secret secret_memory userfaultfd packet_ring xdp_ring virtual_processor device aio_poll memfd_open_elsewhere memory_of_an_orphan segment_attached_elsewhere segment_taken huge_pages_missing
 """Memory that cannot be saved: each is refused by its name before the freeze, and the program runs on. Segments and huge
 pages that are not to be had at the restore: refused before anything is created."""
 
@@ -76,6 +76,22 @@ def memfd_open_elsewhere(directory):
     other.wait()
     harness.must(harness.dump(pid, os.path.join(directory, "images"), "-R"))
     harness.expect_unharmed(pid, before, "after the dump")
+    counting.expect_progress(path, "after the dump")
+
+
+def memory_of_an_orphan(directory):
+    pid, path, before = start(directory, "shared_with_an_orphan")
+    mappings = harness.read(f"/proc/{pid}/maps")
+    orphans = [int(name) for name in os.listdir("/proc") if name.isdigit() and int(name) != pid and
+               re.findall(r"\d+ +/dev/zero.*", harness.read(f"/proc/{name}/maps")) ==
+               re.findall(r"\d+ +/dev/zero.*", mappings)]
+    harness.expect(len(orphans) == 1, f"one orphan was expected: {orphans}")
+    result = harness.dump(pid, os.path.join(directory, "images"))
+    harness.expect(result.code == 1 and re.search(rf"shared anonymous memory.*{orphans[0]} \(", result.text), str(result))
+    harness.expect_unharmed(pid, before, "after the refusal")
+    os.kill(orphans[0], 9)
+    harness.wait_until(lambda: not harness.read(f"/proc/{orphans[0]}/maps"), 10, "the orphan has ended")
+    harness.must(harness.dump(pid, os.path.join(directory, "images"), "-R"))
     counting.expect_progress(path, "after the dump")
 
 
@@ -198,5 +214,6 @@ def named(case):
 
 
 harness.cases({**{case: named(case) for case in REFUSED}, "memfd_open_elsewhere": memfd_open_elsewhere,
+               "memory_of_an_orphan": memory_of_an_orphan,
                "segment_attached_elsewhere": segment_attached_elsewhere, "segment_taken": segment_taken,
                "huge_pages_missing": huge_pages_missing})

@@ -13,6 +13,7 @@
 #include "core/tree/process_image.h"
 #include "images/format.h"
 #include "images/proto/facets.pb.h"
+#include "images/proto/ipc.pb.h"
 #include "tests/unit/images_sample.h"
 
 namespace mcr {
@@ -31,6 +32,8 @@ struct Sample {
   std::vector<image::FileObject> objects;
   image::Ghost ghost;
   image::PipeData pipe;
+  std::vector<image::SysvSemaphores> semaphores;
+  std::vector<image::SysvQueue> queues;
   std::string pages = std::string(8192, 'p'), ghost_content = std::string(4096, 'g');
 
   Sample();
@@ -137,6 +140,13 @@ void Sample::write(const std::string& directory) const {
   for (const auto& object : objects) records.append(object);
   records.finish();
   writer.add(records);
+  if (!semaphores.empty() || !queues.empty()) {
+    auto ipc = writer.records("ipc.img");
+    for (const auto& set : semaphores) ipc.append(set);
+    for (const auto& queue : queues) ipc.append(queue);
+    ipc.finish();
+    writer.add(ipc);
+  }
   writer.commit(inventory);
 }
 
@@ -307,6 +317,36 @@ TEST(RestoreBadValues, RunsOfPages) {
         s.process.runs[1].set_start(0x401000);
       },
       "share the bytes at 4096 of pages-1.img");
+}
+
+TEST(RestoreBadValues, SystemVSemaphoresAndQueues) {
+  const auto refuse_set = [](const std::function<void(image::SysvSemaphores&)>& change, const std::string& expected) {
+    expect_refused(
+        [&](Sample& s) {
+          auto& set = s.semaphores.emplace_back();
+          set.add_values(1), set.add_last_users(kPid);
+          change(set);
+        },
+        "ipc.img: System V semaphores " + expected);
+  };
+  refuse_set([](auto& s) { s.mutable_object()->set_id(-1); }, "-1: its id cannot be negative");
+  refuse_set([](auto& s) { s.mutable_object()->set_mode(01000); }, "0: mode cannot be 1000");
+  refuse_set([](auto& s) { s.clear_values(); }, "0: it cannot have 0 semaphores");
+  refuse_set([](auto& s) { s.add_values(1); }, "0: it cannot have 2 semaphores");
+  refuse_set([](auto& s) { s.set_values(0, 32768); }, "0: a value cannot be 32768");
+  const auto refuse_queue = [](const std::function<void(image::SysvQueue&)>& change, const std::string& expected) {
+    expect_refused(
+        [&](Sample& s) {
+          auto& queue = s.queues.emplace_back();
+          queue.add_messages()->set_type(1);
+          change(queue);
+        },
+        "ipc.img: System V message queue 0: " + expected);
+  };
+  refuse_queue([](auto& q) { q.set_capacity(UINT64_MAX); }, "capacity cannot be");
+  refuse_queue([](auto& q) { q.mutable_messages(0)->set_type(0); }, "a message in it is none");
+  refuse_queue([](auto& q) { q.mutable_messages(0)->set_text(std::string((16 << 20) + 1, 'x')); },
+               "a message in it is none");
 }
 
 TEST(RestoreBadValues, BytesThatNobodyNeeds) {
