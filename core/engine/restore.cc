@@ -146,7 +146,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   const RaisedLimits limits;
   Restored result;
   const images::ImageReader reader(options.images_dir);
-  kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation)});
+  kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation), options.inherited});
   std::vector<tree::ProcessImage> images;
   for (const int32_t pid : reader.inventory().pids()) images.push_back(tree::read_process(pid, reader));
   check_unused_bytes(reader, images);

@@ -12,5 +12,6 @@ const Kind* character_device_kind();
 const Kind* pipe_kind();
 const Kind* memfd_kind();
 const Kind* regular_file_kind();
+const Kind* external_kind();
 
 }  // namespace mcr::kinds

@@ -10,7 +10,7 @@ namespace mcr::kinds {
 const std::vector<const Kind*>& all_kinds() {
   static const std::vector<const Kind*> kinds{process_file_kind(),     path_only_kind(), terminal_kind(),
                                               character_device_kind(), pipe_kind(),      memfd_kind(),
-                                              regular_file_kind()};
+                                              regular_file_kind(),     external_kind()};
   return kinds;
 }
 
