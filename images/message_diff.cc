@@ -50,6 +50,7 @@ constexpr Reference kReferences[] = {
     {"RegularFile.ghost", "Ghost"},
     {"MemfdFile.ghost", "Ghost"},
     {"Pipe.ghost", "Ghost"},
+    {"CharDevice.ghost", "Ghost"},
     {"Ghost.parent", "Ghost"},
     {"SysvSegment.ghost", "Ghost"},
     {"Pipe.data", "PipeData"},

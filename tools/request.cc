@@ -80,6 +80,8 @@ DumpRequest dump_request(const CommandLine& line) {
   request.options.sync = settings.flag("sync");
   if (const auto demand = settings.value("cpu-cap")) parse_cpu_demand("cpu-cap", *demand);  // of interest to restore
   request.options.file_locks = settings.flag("file-locks");
+  for (const std::string& resource : settings.values("external"))
+    request.options.external.insert(parse_resource("external", resource));
   request.options.link_remap = settings.flag("link-remap");
   if (const auto mode = settings.value("manage-cgroups"))
     request.options.manage_cgroups = parse_cgroup_mode("manage-cgroups", *mode) != tree::CgroupMode::ignore;
@@ -102,6 +104,9 @@ RestoreRequest restore_request(const CommandLine& line) {
     request.options.cgroups.roots.push_back(parse_cgroup_root("cgroup-root", root));
   if (!request.options.cgroups.roots.empty() && request.options.cgroups.mode == tree::CgroupMode::ignore)
     usage("--cgroup-root says where control groups go, which are not restored", "add --manage-cgroups");
+  for (const std::string& resource : settings.values("external")) parse_resource("external", resource);
+  for (const std::string& given : settings.values("inherit-fd"))
+    request.options.inherited.insert(parse_inherited("inherit-fd", given));
   request.options.count_timers = settings.flag("count-timers");
   request.options.redirect_vdso = settings.flag("redirect-vdso");
   request.detached = request.options.detached = settings.flag("restore-detached");

@@ -8,6 +8,8 @@
 #include <optional>
 
 #include "core/base/bounds.h"
+#include "core/kinds/external.h"
+#include "core/sys/file.h"
 #include "tools/settings.h"
 
 namespace mcr::cli {
@@ -51,6 +53,30 @@ int parse_descriptor(std::string_view option, std::string_view text) {
   if (!number || *number > std::numeric_limits<int>::max())
     usage(fmt::format("--{}: \"{}\" is no descriptor", option, text), "give the number of an open descriptor");
   return static_cast<int>(*number);
+}
+
+std::string parse_resource(std::string_view option, std::string_view text) {
+  const auto resource = kinds::canonical_resource(text);
+  if (!resource)
+    usage(fmt::format("--{}: \"{}\" is no open file that can stay outside", option, text),
+          "give file[MOUNT:INODE], tty[RDEV:DEV], pipe[INODE] or socket[INODE], as a refused dump names it; mounts, "
+          "devices and namespaces from outside are not built yet");
+  return *resource;
+}
+
+std::pair<std::string, int> parse_inherited(std::string_view option, std::string_view text) {
+  const size_t end = text.find("]:");
+  const auto number =
+      text.starts_with("fd[") && end != std::string_view::npos ? whole_number(text.substr(3, end - 3)) : std::nullopt;
+  if (!number || *number > std::numeric_limits<int>::max() || end + 2 == text.size())
+    usage(fmt::format("--{}: \"{}\" is not fd[N]:RESOURCE", option, text), "for example fd[3]:pipe[12345]");
+  const int fd = static_cast<int>(*number);
+  if (!sys::is_open(fd))
+    usage(fmt::format("--{}: descriptor {} is not open", option, fd),
+          "open it before: exec 3<>FILE, and then give fd[3]");
+  const std::string_view name = text.substr(end + 2);
+  if (const auto resource = kinds::canonical_resource(name)) return {*resource, fd};
+  return {name.starts_with("/") ? std::string(name) : fmt::format("/{}", name), fd};
 }
 
 std::chrono::milliseconds parse_seconds(std::string_view option, std::string_view text) {

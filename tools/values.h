@@ -25,6 +25,10 @@ engine::Timers parse_timers(std::string_view option, std::string_view text);
 tree::CgroupMode parse_cgroup_mode(std::string_view option, std::string_view text);  // "+": no value
 // "/jobs/7" or "memory:/jobs/7": hierarchy (may be empty) and path.
 std::pair<std::string, std::string> parse_cgroup_root(std::string_view option, std::string_view text);
+// The resources of --external, as kinds::canonical_resource() spells them.
+std::string parse_resource(std::string_view option, std::string_view text);
+// "fd[3]:pipe[5]", "fd[3]:var/log/file": resource or absolute path, and descriptor, which must be open.
+std::pair<std::string, int> parse_inherited(std::string_view option, std::string_view text);
 // Folds all values of -v in order: "4" sets the level, "+" (a bare -v) and "vv" (-vvv) raise it; it ends at debug.
 log::Level parse_verbosity(const std::vector<std::string>& values);
 

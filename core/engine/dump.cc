@@ -204,8 +204,8 @@ image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
   const auto start = Clock::now();
   const Step step("dump"), pid_step("pid {}", options.tree);
   const sys::ChildSignal children;
-  const kinds::DumpPolicy policy{options.shell_job, options.ghost_limit, options.validation == FileValidation::buildid,
-                                 options.link_remap, options.file_locks};
+  const kinds::DumpPolicy policy{options.shell_job,  options.ghost_limit, options.validation == FileValidation::buildid,
+                                 options.link_remap, options.file_locks,  options.external};
   MemorySharers sharers(options.tree);
   look_at_tree(options, identify_caller(), kinds::OpenFiles(policy), sharers);
   Dump operation(options, damage, kinds::OpenFiles(policy), sharers);

@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <functional>
+#include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,7 +35,8 @@ struct DumpOptions {
   uint64_t ghost_limit = UINT64_MAX;  // bytes of one deleted file
   bool link_remap = false;            // make temporary links for files whose name is gone
   bool manage_cgroups = false;
-  bool file_locks = false;  // keep locks and leases
+  bool file_locks = false;         // keep locks and leases
+  std::set<std::string> external;  // open files that stay outside, as kinds::canonical_resource() calls them
   Hook hook;
 };
 
@@ -47,6 +50,7 @@ struct RestoreOptions {
   arch::CpuDemand cpu;
   Timers timers = Timers::remaining;
   tree::CgroupPolicy cgroups;
+  std::multimap<std::string, int> inherited;  // our descriptors for them, or for files by their absolute path
   bool count_timers = false;   // give timers their ids by counting, even where the kernel can be asked for them
   bool redirect_vdso = false;  // take the path for a changed vdso even where it did not change
   std::chrono::milliseconds timeout{0};

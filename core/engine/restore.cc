@@ -160,7 +160,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   const RaisedLimits limits;
   Restored result;
   const images::ImageReader reader(options.images_dir);
-  kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation)});
+  kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation), options.inherited});
   const std::vector<tree::ProcessImage> images = read_processes(reader);
   std::vector<Problem> problems;
   tree::RestoredCgroups cgroups(reader, options.cgroups);

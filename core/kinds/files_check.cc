@@ -17,7 +17,8 @@ namespace {
 
 constexpr uint64_t kMostChunk = 16 << 20;  // of a deleted file's content: read into memory whole
 constexpr uint32_t kMostPipe = 1u << 31;   // F_SETPIPE_SZ takes no more
-constexpr size_t kPacket = 4096;           // PIPE_BUF: no packet is larger
+constexpr size_t kLongestResource = 64;
+constexpr size_t kPacket = 4096;  // PIPE_BUF: no packet is larger
 
 [[noreturn]] void bad(const std::string& record, const std::string& what) {
   throw Error(Fault::image, fmt::format("files.img: {}: {}", record, what),
@@ -85,6 +86,9 @@ void check_object(const image::FileObject& object) {
   if (object.body().UnpackTo(&file))
     check_regular_file(record, file, (object.flags() & O_PATH) != 0 && object.kind() == "path_only");
   if (object.body().UnpackTo(&device)) check_path(record, device.path());
+  image::ExternalFile external;
+  if (object.body().UnpackTo(&external) && external.resource().size() > kLongestResource)
+    bad(record, "the name of an external file is too long");
   if (!object.body().UnpackTo(&pipe)) return;
   if (!pipe.fifo_path().empty()) check_path(record, pipe.fifo_path());
   if ((object.flags() & O_ACCMODE) == O_ACCMODE) bad(record, fmt::format("flags cannot be {:o}", object.flags()));

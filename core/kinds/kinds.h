@@ -13,5 +13,6 @@ const Kind* pipe_kind();
 const Kind* memfd_kind();
 const Kind* posix_queue_kind();
 const Kind* regular_file_kind();
+const Kind* external_kind();
 
 }  // namespace mcr::kinds

@@ -7,7 +7,9 @@
 #include <span>
 
 #include "core/base/log.h"
+#include "core/kinds/external.h"
 #include "core/kinds/file_locks.h"
+#include "core/kinds/kinds.h"
 #include "core/kinds/mapped_file.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
@@ -26,7 +28,7 @@ std::vector<int> descriptors_of(HostPid pid) {
 
 [[noreturn]] void refuse_unclaimed(const FileView& file) {
   throw Error(Fault::refused, fmt::format("{} cannot be saved yet", describe_unclaimed(file)),
-              "let the program close it before the dump");
+              "let the program close it before the dump" + external_remedy(file));
 }
 
 std::string describe(const FileView& file) {
@@ -124,9 +126,13 @@ void OpenFiles::note_process(HostPid view) {
   tree_.insert(leader);
 }
 
+bool OpenFiles::is_external(const FileView& file) const {
+  return !policy_.external.empty() && policy_.external.contains(resource_of(file));
+}
+
 // Locks show in fdinfo whatever the kind of the file.
 const Kind& OpenFiles::look_at(const FileView& file) const {
-  const Kind* kind = kind_of(file);
+  const Kind* kind = is_external(file) ? external_kind() : kind_of(file);
   if (!kind) refuse_unclaimed(file);
   look_at_locks(file, policy_.file_locks);
   // A restore opens what is mapped on its own, and a write lease wants to be alone (fcntl(2), "Leases").
@@ -222,7 +228,9 @@ uint32_t OpenFiles::enter(FileView& file) {
   object.set_kind(kind.name());
   object.set_flags(file.info.flags & ~static_cast<uint32_t>(O_CLOEXEC));
   object.set_offset(file.info.position);
-  if (file.copy >= 0) {
+  if (&kind == external_kind()) stayed_outside_.insert(resource_of(file));
+  const bool stays_outside = &kind == external_kind();  // and so do its owner and the locks of the open file
+  if (file.copy >= 0 && !stays_outside) {
     const sys::FileOwner owner = sys::get_owner(file.copy);
     require_own_signals(file, owner);
     if (owner.pid != 0) {  // 0: it has ended
@@ -231,7 +239,8 @@ uint32_t OpenFiles::enter(FileView& file) {
     }
     object.set_owner_signal(owner.signal);
   }
-  for (auto& lock : locks_of(file, false)) *object.add_locks() = std::move(lock);
+  if (!stays_outside)
+    for (auto& lock : locks_of(file, false)) *object.add_locks() = std::move(lock);
   kind.dump(file, *this, object);
   log::debug("kinds", "object {} is {} {}", object.id(), kind.name(), file.link);
   objects_.push_back(std::move(object));
@@ -250,6 +259,9 @@ uint32_t OpenFiles::enter_path(HostPid pid, const std::string& door, uint32_t fl
 }
 
 void OpenFiles::write(images::ImageWriter& writer) {
+  for (const std::string& name : policy_.external)
+    if (!stayed_outside_.contains(name))
+      log::warning("kinds", "--external {}: the program has no such file open", name);
   auto records = writer.records("files.img");
   ghosts_.write(records);
   for (const auto& link : remaps_.records()) records.append(link);

@@ -21,6 +21,7 @@ struct DumpPolicy {
   bool build_ids = true;
   bool link_remap = false;
   bool file_locks = false;
+  std::set<std::string> external;  // canonical_resource()
 };
 
 enum PipeEnds : unsigned { kReader = 1, kWriter = 2, kPackets = 4 };
@@ -85,6 +86,7 @@ class OpenFiles {
   void note_pipe_ends(const std::vector<FileView>& files);
   unsigned ends_of(const FileView& file) const;
   const Kind& look_at(const FileView& file) const;
+  bool is_external(const FileView& file) const;
   uint32_t find_or_enter(FileView& file);
   uint32_t enter(FileView& file);
   void require_own_signals(const FileView& file, const sys::FileOwner& owner) const;
@@ -103,8 +105,9 @@ class OpenFiles {
   std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
   bool knows_all_ends_ = true;
   std::map<HostPid, std::vector<FileView>> views_;
-  std::set<HostPid> tree_;                    // processes, and threads that stand for one
-  std::set<HostPid> leaders_;                 // of these, the processes
+  std::set<HostPid> tree_;     // processes, and threads that stand for one
+  std::set<HostPid> leaders_;  // of these, the processes
+  std::set<std::string> stayed_outside_;
   std::set<std::pair<dev_t, ino_t>> leased_;  // files with a write lease
   void note_process(HostPid view);
   std::optional<std::string> find_holder(const FileView& file) const;   // "4711 (cat)", outside of the tree

@@ -30,7 +30,7 @@ bool is_path(const std::string& path) {
 }
 
 OpenedFiles::OpenedFiles(const images::ImageReader& reader, RestorePolicy policy)
-    : reader_(reader), policy_(policy), deleted_(reader) {
+    : reader_(reader), policy_(std::move(policy)), inherited_(policy_.inherited), deleted_(reader) {
   auto records = reader.records("files.img");
   std::vector<image::FileObject> objects;
   while (const auto type = records.next_type()) {
@@ -72,8 +72,8 @@ void OpenedFiles::add(image::FileObject object) {
   if (object.body().Is<image::CharDevice>() && object.body().UnpackTo(&device) && device.ghost() != 0)
     deleted_.expect(device.ghost(), object.id(), device.path(), object.flags() | O_NOCTTY);
   // The signal tells the number by which it was asked for (si_fd): that is for the program itself to do.
-  if (object.flags() & O_ASYNC)
-    asynchronous_.insert(object.id()), object.set_flags(object.flags() & ~uint32_t{O_ASYNC});
+  if ((object.flags() & O_ASYNC) && !inherited_.find(object)) asynchronous_.insert(object.id());
+  object.set_flags(object.flags() & ~uint32_t{O_ASYNC});
   enter(objects_, std::move(object), "object");
 }
 
@@ -92,7 +92,9 @@ void OpenedFiles::check_capacities(std::vector<Problem>& problems) const {
 
 void OpenedFiles::check(std::vector<Problem>& problems) const {
   check_capacities(problems);
+  inherited_.check(objects_, problems);
   for (const auto& [id, object] : objects_) {
+    if (inherited_.find(object)) continue;
     const Kind* kind = kind_named(object.kind());
     if (!kind)
       problems.push_back({fmt::format("object {}", id),
@@ -113,6 +115,10 @@ int OpenedFiles::open(uint32_t id) {
   if (fd.valid()) return fd.get();
   const image::FileObject& o = object(id);
   const Step step("open object {} {}", id, o.kind());
+  if (const auto given = inherited_.find(o)) {
+    fd = sys::duplicate(*given);
+    return fd.get();
+  }
   const Kind* kind = kind_named(o.kind());
   if (!kind) throw Error(Fault::image, fmt::format("kind {} is not known", o.kind()));
   fd = kind->restore(o, *this);
@@ -172,7 +178,7 @@ std::optional<std::string> OpenedFiles::path_of(uint32_t id) const {
   image::CharDevice device;
   image::Pipe pipe;
   if (o.body().UnpackTo(&file)) return file.deleted() ? std::nullopt : std::optional(file.path());
-  if (o.body().UnpackTo(&device)) return device.path();
+  if (o.body().UnpackTo(&device)) return device.ghost() != 0 ? std::nullopt : std::optional(device.path());
   if (o.body().UnpackTo(&pipe) && !pipe.fifo_path().empty() && pipe.ghost() == 0) return pipe.fifo_path();
   return std::nullopt;
 }
@@ -185,6 +191,7 @@ bool OpenedFiles::has_process(pid_t pid) const {
 void OpenedFiles::close_all() {
   opened_.clear();
   late_.clear();
+  inherited_.close_all();
   pipes_.clear();
   deleted_.close_all();
 }

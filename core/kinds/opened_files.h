@@ -9,6 +9,7 @@
 #include <set>
 
 #include "core/kinds/deleted_files.h"
+#include "core/kinds/external.h"
 #include "core/kinds/ghost_content.h"
 #include "core/kinds/kind.h"
 #include "core/kinds/sysv_segment.h"
@@ -21,6 +22,7 @@ enum class Validation { none, filesize, buildid };
 struct RestorePolicy {
   bool shell_job = false;
   Validation validation = Validation::buildid;
+  std::multimap<std::string, int> inherited;  // descriptors of ours, by resource or absolute path
 };
 
 // Flags that mean something when a file is opened again; O_CREAT, O_EXCL, O_TRUNC are never among a file's flags.
@@ -86,6 +88,7 @@ class OpenedFiles {
 
   const images::ImageReader& reader_;
   RestorePolicy policy_;
+  InheritedFiles inherited_;
   std::map<uint32_t, mcr::image::FileObject> objects_;
   DeletedFiles deleted_;
   std::set<uint32_t> asynchronous_, locked_;

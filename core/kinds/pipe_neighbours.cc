@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "core/kinds/external.h"
 #include "core/kinds/open_files.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
@@ -55,10 +56,11 @@ void OpenFiles::require_closed_pipe(const FileView& file) const {
   }
   const auto holder = find_holder(file);
   if (!holder && !file.link.starts_with("pipe:[")) return;
-  throw Error(Fault::refused,
-              fmt::format("the other end of {} is held by {} outside of the tree", file.link,
-                          holder.value_or("a process that cannot be seen")),
-              "start the program with its input and output in files, or dump the common parent");
+  throw Error(
+      Fault::refused,
+      fmt::format("the other end of {} is held by {} outside of the tree", file.link,
+                  holder.value_or("a process that cannot be seen")),
+      "start the program with its input and output in files, or dump the common parent" + external_remedy(file));
 }
 
 }  // namespace mcr::kinds

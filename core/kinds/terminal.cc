@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 
+#include "core/kinds/external.h"
 #include "core/kinds/kinds.h"
 #include "core/kinds/open_files.h"
 #include "core/kinds/opened_files.h"
@@ -23,7 +24,7 @@ class TerminalKind : public Kind {
   void look(const FileView& file, const OpenFiles& table) const override {
     if (!table.policy().shell_job)
       throw Error(Fault::refused, fmt::format("{} is a terminal outside of the tree", file.link),
-                  "give --shell-job to have it replaced by the terminal of `restore`");
+                  "give --shell-job to have it replaced by the terminal of `restore`" + external_remedy(file));
   }
 
   void dump(const FileView& file, OpenFiles&, image::FileObject& object) const override {
