@@ -52,6 +52,7 @@ constexpr Reference kReferences[] = {
     {"Pipe.ghost", "Ghost"},
     {"Ghost.parent", "Ghost"},
     {"SysvSegment.ghost", "Ghost"},
+    {"EpollWatch.target", "FileObject"},
     {"Pipe.data", "PipeData"},
     {"Pipe.pipe", "pipe"},  // an inode number, which a new pipe gets anew: only who shares it counts
     {"PipeData.pipe", "pipe"},
@@ -61,7 +62,7 @@ constexpr Reference kReferences[] = {
 constexpr Reference kKeys[] = {
     {"ThreadCore", "tid"}, {"Descriptor", "fd"},          {"SignalAction", "signal"}, {"IntervalTimer", "which"},
     {"PosixTimer", "id"},  {"ResourceLimit", "resource"}, {"VdsoSymbol", "name"},     {"ExtendedComponent", "id"},
-    {"SysvSegment", "id"}, {"AioContext", "address"},
+    {"SysvSegment", "id"}, {"AioContext", "address"},     {"EpollWatch", "fd"},       {"InotifyWatch", "wd"},
 };
 
 template <typename Table>

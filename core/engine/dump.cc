@@ -106,9 +106,12 @@ class Dump {
   }
 
   void collect(trace::FrozenTree& frozen) {
-    std::vector<HostPid> living;
-    for (const auto& process : frozen.processes())
+    std::vector<HostPid> living, all;
+    for (const auto& process : frozen.processes()) {
+      all.push_back(process->pid);
       if (!process->zombie) living.push_back(process->view());
+    }
+    files_.note_members(all);
     files_.begin(living);
     // Asked again now that nothing can change any more.
     look_at_frozen(frozen, options_, files_);
@@ -123,6 +126,7 @@ class Dump {
                         bystander_ ? &*bystander_ : nullptr};
     for (auto& process : frozen.processes())
       processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));
+    files_.connect();
     collect_cgroups(living);
   }
 
