@@ -139,6 +139,17 @@ bool is_expired(const FieldChange& change, const DiffContext& context) {
          static_cast<uint64_t>(std::max<int64_t>(timer->value_us(), 0)) * 1000 <= context.elapsed_ns;
 }
 
+// Expiries of a timer are counted while the program stands still.
+bool are_more_ticks(const FieldChange& change, const DiffContext& context) {
+  const auto& a = *static_cast<const image::TimerFile*>(change.a);
+  const auto& b = *static_cast<const image::TimerFile*>(change.b);
+  if (a.remaining_ns() <= 0 || b.ticks() <= a.ticks()) return false;
+  const uint64_t more = b.ticks() - a.ticks(), first = static_cast<uint64_t>(a.remaining_ns());
+  if (first > context.elapsed_ns) return false;
+  return a.interval_ns() > 0 ? more <= (context.elapsed_ns - first) / static_cast<uint64_t>(a.interval_ns()) + 1
+                             : more == 1;
+}
+
 bool has_ended(const FieldChange& change, const DiffContext& context) {
   return context.timed_out && (change.field != "ThreadCore.registers" || change.path.ends_with(".rax"));
 }
@@ -155,6 +166,8 @@ constexpr Rule kRules[] = {
     {"Inventory.boot_time_ns", is_later, "the clocks when the image was made"},
     {"Inventory.monotonic_ns", is_later, "the clocks when the image was made"},
     {"*.read_unix_ns", is_later, "the clock when it was read"},
+    {"TimerFile.clock_ns", is_later, "the clock when it was read"},
+    {"TimerFile.ticks", are_more_ticks, "the timer has expired while the program stood still"},
     {"DumpStatistics.*", always, "what the dump itself took and counted"},
     {"SysvSegment.attach_time", is_later, "the restored program has attached it anew"},
     {"ProcessCore.ppid", is_parent_outside, "the parent is no part of the image; a restored program has another"},

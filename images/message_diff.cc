@@ -53,6 +53,7 @@ constexpr Reference kReferences[] = {
     {"CharDevice.ghost", "Ghost"},
     {"Ghost.parent", "Ghost"},
     {"SysvSegment.ghost", "Ghost"},
+    {"EpollWatch.target", "FileObject"},
     {"Pipe.data", "PipeData"},
     {"Pipe.pipe", "pipe"},  // an inode number, which a new pipe gets anew: only who shares it counts
     {"PipeData.pipe", "pipe"},
@@ -62,7 +63,7 @@ constexpr Reference kReferences[] = {
 constexpr Reference kKeys[] = {
     {"ThreadCore", "tid"}, {"Descriptor", "fd"},          {"SignalAction", "signal"}, {"IntervalTimer", "which"},
     {"PosixTimer", "id"},  {"ResourceLimit", "resource"}, {"VdsoSymbol", "name"},     {"ExtendedComponent", "id"},
-    {"SysvSegment", "id"}, {"AioContext", "address"},
+    {"SysvSegment", "id"}, {"AioContext", "address"},     {"EpollWatch", "fd"},       {"InotifyWatch", "wd"},
 };
 
 template <typename Table>

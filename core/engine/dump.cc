@@ -121,9 +121,12 @@ class Dump {
   }
 
   void collect(trace::FrozenTree& frozen) {
-    std::vector<HostPid> living;
-    for (const auto& process : frozen.processes())
+    std::vector<HostPid> living, all;
+    for (const auto& process : frozen.processes()) {
+      all.push_back(process->pid);
       if (!process->zombie) living.push_back(process->view());
+    }
+    files_.note_members(all);
     files_.begin(living);
     // Asked again now that nothing can change any more.
     look_at_frozen(frozen, options_, files_);
@@ -144,6 +147,7 @@ class Dump {
       processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));
     sharers_.refuse_outsiders(true);
     kinds::dump_ipc(ipc, writer_);
+    files_.connect();
     collect_cgroups(living);
   }
 

@@ -235,6 +235,7 @@ void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenF
     refuse_untraceable(views.back(), caller);
     refuse_foreign_namespaces(views.back());
   });
+  files.note_members(tree);
   files.begin(views, kDescriptorsBeforeTheFreeze);
   look_at_each([&](HostPid pid) { look_at_process(pid, files, sharers); });
   sharers.refuse_outsiders(false);

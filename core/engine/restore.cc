@@ -93,7 +93,27 @@ void finish_all(const std::vector<tree::ProcessImage>& images, NewProcesses& pro
   }
 }
 
+void tell_host_pids(kinds::OpenedFiles& files, const NewProcesses& processes) {
+  std::map<int32_t, HostPid> host_pids;
+  for (const auto& [pid, process] : processes) host_pids.emplace(pid, process->pid());
+  files.set_host_pids(std::move(host_pids));
+}
+
+// What refers to other open files. Some of it only a process itself can do.
+void connect_files(kinds::OpenedFiles& files, const std::vector<tree::ProcessImage>& images,
+                   std::vector<std::unique_ptr<RestoringProcess>>& restoring) {
+  const Step step("open files");
+  files.connect();
+  for (size_t i = 0; i < images.size(); ++i) {
+    std::vector<kinds::OpenedFiles::Watch> own;
+    for (const auto& watch : files.watches())
+      if (watch.pid == images[i].core.pid()) own.push_back(watch);
+    if (!own.empty() && restoring[i]) restoring[i]->watch(own);
+  }
+}
+
 void fill_all(const std::vector<tree::ProcessImage>& images, NewProcesses& processes, RestoreContext& context) {
+  tell_host_pids(context.files, processes);
   std::vector<std::unique_ptr<RestoringProcess>> restoring;
   for (const auto& image : images)
     restoring.push_back(image.core.zombie() ? nullptr : begin_process(image, *processes.at(image.core.pid()), context));
@@ -103,6 +123,7 @@ void fill_all(const std::vector<tree::ProcessImage>& images, NewProcesses& proce
     if (process) process->create_threads();
   for (auto& process : restoring)
     if (process) process->restore_state();
+  connect_files(context.files, images, restoring);
   finish_all(images, processes, restoring, context.options);
   context.files.seek_late();  // nothing of ours is in any process: files like maps print what they printed
 }
@@ -160,7 +181,8 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   const RaisedLimits limits;
   Restored result;
   const images::ImageReader reader(options.images_dir);
-  kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation), options.inherited});
+  kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation), options.inherited,
+                                    options.timers == Timers::real});
   const std::vector<tree::ProcessImage> images = read_processes(reader);
   std::vector<Problem> problems;
   tree::RestoredCgroups cgroups(reader, options.cgroups);
@@ -194,6 +216,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   files.finish_memory();
   ipc.finish();
   call_hook(options.hook, "post-restore", result.root);
+  files.start();
   files.close_all();
   call_hook(options.hook, "pre-resume", result.root);
   count(images, processes, result.statistics);

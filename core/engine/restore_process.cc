@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/syscall.h>
 
 #include <algorithm>
@@ -75,6 +76,24 @@ class ProcessRestorer : public RestoringProcess {
     const auto start = Clock::now();
     queue_state();
     context_.statistics.threads_us += since_us(start);
+  }
+
+  void watch(const std::vector<kinds::OpenedFiles::Watch>& watches) override {
+    const Step step("process {}", image_.core.pid()), epoll_step("epoll");
+    inject::Batch batch = channel().small_batch();
+    for (const auto& watch : watches) {
+      if (!batch.has_room_for(256)) {
+        channel().run(batch);
+        batch.clear();
+      }
+      epoll_event event{};
+      event.events = watch.events;
+      event.data.u64 = watch.data;
+      batch.add("epoll_ctl(EPOLL_CTL_ADD)", SYS_epoll_ctl,
+                {static_cast<uint64_t>(watch.epoll), EPOLL_CTL_ADD, static_cast<uint64_t>(watch.fd),
+                 batch.put_value(event).get()});
+    }
+    channel().run(batch);
   }
 
   void finish(bool stopped) override {

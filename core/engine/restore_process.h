@@ -51,6 +51,7 @@ class RestoringProcess {
   // Files that only the process itself can open, as all threads of all processes exist, and facets. Timers run from
   // here on.
   virtual void restore_state() = 0;
+  virtual void watch(const std::vector<kinds::OpenedFiles::Watch>& watches) = 0;  // what its own thread must add
   // The parasite goes, every thread gets its registers. Children before parents. `stopped`: by job control.
   virtual void finish(bool stopped) = 0;
 };

@@ -9,6 +9,7 @@
 #include "core/base/bounds.h"
 #include "core/base/error.h"
 #include "core/kinds/file_locks.h"
+#include "core/kinds/kind.h"
 #include "core/sys/file.h"
 #include "images/page_extents.h"
 
@@ -80,6 +81,10 @@ void check_object(const image::FileObject& object) {
   if (object.owner_pid() < -bounds::kMaxPid || object.owner_pid() > bounds::kMaxPid)
     bad(record, fmt::format("owner_pid cannot be {}", object.owner_pid()));
   for (const auto& lock : object.locks()) check_lock(record, lock, false);
+  if (const Kind* kind = kind_named(object.kind())) {
+    const Step step("files.img: object {} {}", object.id(), object.kind());
+    kind->require_valid(object);
+  }
   image::RegularFile file;
   image::CharDevice device;
   image::Pipe pipe;

@@ -49,6 +49,11 @@ class Kind {
   // Throws Fault::refused when this one cannot be kept. Touches nothing; also called before the freeze.
   virtual void look(const FileView& file, const OpenFiles& table) const = 0;
   virtual void dump(const FileView& file, OpenFiles& table, mcr::image::FileObject& object) const = 0;
+  // Dump: all descriptors of the tree have got their ids, nothing runs yet. For what refers to other open files.
+  virtual void connect(const FileView&, const OpenFiles&, mcr::image::FileObject&) const {}
+  // Restore, before everything else: throws Fault::image when the message is its own and holds what no kernel could
+  // have had.
+  virtual void require_valid(const mcr::image::FileObject&) const {}
   // What is wrong with this host for it; appended, nothing is thrown or created.
   virtual void check(const mcr::image::FileObject& object, const OpenedFiles& table,
                      std::vector<Problem>& problems) const = 0;
@@ -56,10 +61,23 @@ class Kind {
   // For what can only be opened by a new process, when all have their threads: restore() then returns the folder /proc,
   // below which the process opens it.
   virtual std::optional<LateOpen> late(const mcr::image::FileObject&) const { return std::nullopt; }
+  // Restore: all objects are there, their descriptors in place in every process.
+  virtual void connect(const mcr::image::FileObject&, int /*fd*/, OpenedFiles&) const {}
+  // Restore, last of all: the tree is complete and stands still. `fd`: what restore() returned. Here begins what goes
+  // on by itself.
+  virtual void start(const mcr::image::FileObject&, int /*fd*/, OpenedFiles&) const {}
 };
 
 // Of a path below /proc/PID: "task/TID/..." with another number.
 std::string renumber_thread(const std::string& path, const std::function<pid_t(pid_t)>& number);
+
+// What the object holds besides what all kinds share; throws Fault::image when it is another's, or damaged.
+template <typename Message>
+Message body_of(const mcr::image::FileObject& object) {
+  Message message;
+  if (!object.body().UnpackTo(&message)) throw Error(Fault::image, "its record is unreadable");
+  return message;
+}
 
 const std::vector<const Kind*>& all_kinds();
 const Kind* kind_of(const FileView& file);        // nullptr: none claims it

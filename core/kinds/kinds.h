@@ -14,5 +14,11 @@ const Kind* memfd_kind();
 const Kind* posix_queue_kind();
 const Kind* regular_file_kind();
 const Kind* external_kind();
+const Kind* event_counter_kind();
+const Kind* timer_file_kind();
+const Kind* signal_file_kind();
+const Kind* epoll_kind();
+const Kind* pid_file_kind();
+const Kind* inotify_kind();
 
 }  // namespace mcr::kinds

@@ -178,9 +178,10 @@ std::vector<image::Descriptor> OpenFiles::enter_descriptors(HostPid pid, int pid
     image::Descriptor descriptor;
     descriptor.set_fd(file.fd);
     descriptor.set_close_on_exec((file.info.flags & O_CLOEXEC) != 0);
-    descriptor.set_file(find_or_enter(file));
+    descriptor.set_file(ids_[{pid, file.fd}] = find_or_enter(file));
     if (entered.insert(descriptor.file()).second)
       for (auto& lock : locks_of(file, true)) *descriptor.add_locks() = std::move(lock);
+    file.copy = -1;
     descriptors.push_back(std::move(descriptor));
   }
   return descriptors;
@@ -196,11 +197,28 @@ unsigned OpenFiles::ends_of(const FileView& file) const {
 uint32_t OpenFiles::find_or_enter(FileView& file) {
   const uint32_t flags = file.info.flags & ~static_cast<uint32_t>(O_CLOEXEC);
   auto& candidates = known_[{file.status.st_dev, file.status.st_ino, file.info.position, flags}];
-  for (const Known& known : candidates)
-    if (sys::compare_files(known.pid, known.fd, file.pid, file.fd) == 0) return known.id;
+  // All of the kernel's anonymous files (eventfd(2) and kin) share one inode. kcmp(2) orders them.
+  const auto compare = [&](const Known& known) { return sys::compare_files(known.pid, known.fd, file.pid, file.fd); };
+  constexpr int kEqual = 0, kLess = 1;
+  const auto place = std::ranges::partition_point(candidates, [&](const Known& k) { return compare(k) == kLess; });
+  if (place != candidates.end() && compare(*place) == kEqual) return place->id;
   const uint32_t id = enter(file);
-  candidates.push_back({file.pid, file.fd, id});
+  candidates.insert(place, {file.pid, file.fd, id});
+  first_views_[id] = &file;
   return id;
+}
+
+uint32_t OpenFiles::id_of(HostPid pid, int fd) const {
+  const auto found = ids_.find({pid, fd});
+  return found == ids_.end() ? 0 : found->second;
+}
+
+void OpenFiles::connect() {
+  for (const auto& [id, file] : first_views_) {
+    image::FileObject& object = objects_.at(id - 1);
+    const Step step("process {}", file->pid), file_step("{}", describe(*file));
+    kind_named(object.kind())->connect(*file, *this, object);
+  }
 }
 
 // Restored as a number, the owner must be somebody who is restored too. F_NOTIFY leaves an owner on a folder, and

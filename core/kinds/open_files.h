@@ -45,6 +45,9 @@ class OpenFiles {
   // The processes of the tree, before anything else: what one of them has open may be the other end of another's.
   // `most`: look at no more descriptors of one process.
   void begin(const std::vector<HostPid>& tree, size_t most = SIZE_MAX);
+  // All of them, those that have ended and wait for their parents too.
+  void note_members(const std::vector<HostPid>& members) { members_.insert(members.begin(), members.end()); }
+  bool has_member(HostPid pid) const { return members_.contains(pid); }
   // Before the freeze: refuses what no kind claims or a kind cannot keep.
   void look_at_descriptors(HostPid pid) const;
   // Frozen: enters all descriptors of the process. pidfd: of the process.
@@ -73,6 +76,10 @@ class OpenFiles {
   bool is_leader(HostPid pid) const { return leaders_.contains(pid); }  // of a living process of the tree
   // Refuses a pipe whose other end is held outside of the tree.
   void require_closed_pipe(const FileView& file) const;
+
+  void connect();  // all descriptors of all processes are entered; before anything runs
+  const std::map<HostPid, std::vector<FileView>>& views() const { return views_; }  // by process
+  uint32_t id_of(HostPid pid, int fd) const;                                        // 0: it is not entered
 
   void write(images::ImageWriter& writer);  // files.img
   const std::vector<mcr::image::FileObject>& objects() const { return objects_; }
@@ -112,6 +119,9 @@ class OpenFiles {
   void note_process(HostPid view);
   std::optional<std::string> find_holder(const FileView& file) const;   // "4711 (cat)", outside of the tree
   mutable std::optional<std::multimap<std::string, HostPid>> holders_;  // links of all processes, read once
+  std::set<HostPid> members_;                                           // processes, those that have ended too
+  std::map<std::pair<HostPid, int>, uint32_t> ids_;
+  std::map<uint32_t, const FileView*> first_views_;  // of each object that is a descriptor
 };
 
 // Looks without opening anything.

@@ -104,6 +104,11 @@ void OpenedFiles::check(std::vector<Problem>& problems) const {
   }
 }
 
+HostPid OpenedFiles::host_pid(int32_t pid) const {
+  const auto found = host_pids_.find(pid);
+  return found == host_pids_.end() ? HostPid(pid) : found->second;
+}
+
 const image::FileObject& OpenedFiles::object(uint32_t id) const {
   const auto found = objects_.find(id);
   if (found == objects_.end()) throw Error(Fault::image, fmt::format("files.img: there is no object {}", id));
@@ -129,6 +134,22 @@ int OpenedFiles::open(uint32_t id) {
 void OpenedFiles::finish_memory() {
   deleted_.finish_memory();
   segments_.finish();
+}
+
+void OpenedFiles::connect() {
+  for (const auto& [id, fd] : opened_) {
+    const image::FileObject& o = object(id);
+    const Step step("connect object {} {}", id, o.kind());
+    kind_named(o.kind())->connect(o, fd.get(), *this);
+  }
+}
+
+void OpenedFiles::start() {
+  for (const auto& [id, fd] : opened_) {
+    const image::FileObject& o = object(id);
+    const Step step("start object {} {}", id, o.kind());
+    kind_named(o.kind())->start(o, fd.get(), *this);
+  }
 }
 
 void OpenedFiles::fill_segment(int32_t id, const TakePiece& take) const {

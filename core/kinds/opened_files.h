@@ -23,6 +23,7 @@ struct RestorePolicy {
   bool shell_job = false;
   Validation validation = Validation::buildid;
   std::multimap<std::string, int> inherited;  // descriptors of ours, by resource or absolute path
+  bool real_timers = false;  // --timers real
 };
 
 // Flags that mean something when a file is opened again; O_CREAT, O_EXCL, O_TRUNC are never among a file's flags.
@@ -51,6 +52,16 @@ class OpenedFiles {
   // The path by which others reach the file of an object; nullopt: nobody else can.
   std::optional<std::string> path_of(uint32_t id) const;
   bool take_turn(uint32_t id) { return locked_.insert(id).second; }  // the first to lock what is shared
+  // The descriptors of all processes are in place. What only a process itself can do is left in watches().
+  void connect();
+  struct Watch {  // an epoll_ctl(EPOLL_CTL_ADD)
+    int32_t pid = 0;
+    int epoll = -1, fd = -1;  // numbers in that process
+    uint32_t events = 0;
+    uint64_t data = 0;
+  };
+  std::vector<Watch>& watches() { return watches_; }
+  void start();  // the whole tree stands still, complete
   void close_all();
   // The program runs: what --link-remap had made for this image goes.
   void remove_remap_links();
@@ -62,6 +73,9 @@ class OpenedFiles {
   std::map<uint32_t, uint64_t> huge_memory() const;
 
   const RestorePolicy& policy() const { return policy_; }
+  // The numbers that processes of the image have here, where they are others.
+  void set_host_pids(std::map<int32_t, HostPid> pids) { host_pids_ = std::move(pids); }
+  HostPid host_pid(int32_t pid) const;
   // For kinds.
   bool has_process(pid_t pid) const;  // one of those that are restored
   DeletedFiles& deleted_files() { return deleted_; }
@@ -97,6 +111,8 @@ class OpenedFiles {
   std::map<uint32_t, UniqueFd> opened_, late_;
   std::map<uint64_t, PipeEnds> pipes_;
   Segments segments_;
+  std::vector<Watch> watches_;
+  std::map<int32_t, HostPid> host_pids_;
 };
 
 }  // namespace mcr::kinds

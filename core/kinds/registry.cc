@@ -8,9 +8,10 @@ namespace mcr::kinds {
 
 // The first that claims a file has it.
 const std::vector<const Kind*>& all_kinds() {
-  static const std::vector<const Kind*> kinds{process_file_kind(),     path_only_kind(),    terminal_kind(),
-                                              character_device_kind(), pipe_kind(),         memfd_kind(),
-                                              posix_queue_kind(),      regular_file_kind(), external_kind()};
+  static const std::vector<const Kind*> kinds{
+      process_file_kind(), path_only_kind(),   terminal_kind(),      character_device_kind(), pipe_kind(),
+      memfd_kind(),        posix_queue_kind(), event_counter_kind(), timer_file_kind(),       signal_file_kind(),
+      epoll_kind(),        pid_file_kind(),    inotify_kind(),       regular_file_kind(),     external_kind()};
   return kinds;
 }
 

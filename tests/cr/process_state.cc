@@ -155,6 +155,15 @@ void capture_mappings(pid_t pid, ProcessState& state) {
   }
 }
 
+// What the kernel says of files that only exist while they are open, less what a restore changes: numbers of the
+// kernel's own, and times, which run on.
+std::string kernel_object_text(const std::string& line) {
+  for (const char* kind : {"eventfd-id:", "it_value:", "ticks:", "mnt_id:", "ino:", "NSpid:"})
+    if (line.starts_with(kind)) return {};
+  if (line.starts_with("tfd:")) return line.substr(0, line.find(" pos:"));
+  return line;
+}
+
 std::vector<std::string> descriptors(pid_t pid) {
   std::vector<std::string> lines;
   Anonymous names;
@@ -165,7 +174,10 @@ std::vector<std::string> descriptors(pid_t pid) {
     stat((base + "/fd/" + number).c_str(), &status);
     std::string object = std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino);
     size_t bracket = link.find(":[");
-    if (link[0] != '/' && bracket != std::string::npos) {
+    const bool is_anonymous = link.starts_with("anon_inode:");
+    if (is_anonymous) {
+      object.clear();
+    } else if (link[0] != '/' && bracket != std::string::npos) {
       link = link.substr(0, bracket);
       object = names.name(object);
     } else if (link.starts_with("/proc/")) {  // has another number each time that it is looked up
@@ -175,9 +187,15 @@ std::vector<std::string> descriptors(pid_t pid) {
       link = without_number(link);
     }
     std::string line = number + " -> " + link + " " + object;
-    for (const std::string& info : lines_of(read_file(base + "/fdinfo/" + number)))
+    auto infos = lines_of(read_file(base + "/fdinfo/" + number));
+    // An epoll shows its watches in the order of the kernel's own addresses.
+    std::sort(std::find_if(infos.begin(), infos.end(), [](const std::string& i) { return i.starts_with("tfd:"); }),
+              infos.end());
+    for (const std::string& info : infos)
       if (info.starts_with("pos:") || info.starts_with("flags:")) {
         line += " " + info;
+      } else if (is_anonymous) {
+        if (const std::string text = kernel_object_text(info); !text.empty()) line += " " + text;
       }
     std::replace(line.begin(), line.end(), '\t', ' ');
     lines.push_back(line);

@@ -1,5 +1,7 @@
 // Fuzz target of the /proc parsers: the first byte chooses the parser, the rest is the text. Refusing the text with an
 // Error is a good outcome; any other exception, or a finding of the sanitizers, is a defect.
+#include <sys/sysmacros.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -7,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/procfs/cgroups.h"
+#include "core/procfs/event_files.h"
 #include "core/procfs/maps.h"
 #include "core/procfs/numa_policy.h"
 #include "core/procfs/status.h"
@@ -25,6 +28,19 @@ void check_mappings(const std::vector<mcr::procfs::Mapping>& mappings) {
   }
 }
 
+void parse_descriptor(std::string_view text) {
+  namespace procfs = mcr::procfs;
+  const procfs::FdInfo info = procfs::parse_fdinfo(text);
+  for (const std::string& line : info.rest) static_cast<void>(procfs::parse_lock(line));
+  require(info.rest.size() <= text.size());
+  if (text.find("eventfd") != text.npos) procfs::event_counter_of(info);
+  if (text.find("clockid") != text.npos) require(procfs::timer_file_of(info).value_ns >= 0);
+  if (text.find("sigmask") != text.npos) procfs::signal_mask_of(info);
+  if (text.find("Pid:") != text.npos) procfs::pid_file_of(info);
+  for (const auto& watch : procfs::watches_of(info)) require(watch.device <= makedev(4095, 1048575));
+  for (const auto& watch : procfs::inotify_of(info)) require(watch.handle.size() <= 128);
+}
+
 void parse(uint8_t choice, std::string_view text) {
   namespace procfs = mcr::procfs;
   if (choice == 0xff) return require(procfs::parse_cgroups(text).size() <= text.size());
@@ -39,11 +55,8 @@ void parse(uint8_t choice, std::string_view text) {
       return require(!procfs::parse_status(text).ns_pid.empty());
     case 3:
       return require(procfs::parse_stat(text).comm.size() < text.size());
-    case 4: {
-      const procfs::FdInfo info = procfs::parse_fdinfo(text);
-      for (const std::string& line : info.rest) static_cast<void>(procfs::parse_lock(line));
-      return require(info.rest.size() <= text.size());
-    }
+    case 4:
+      return parse_descriptor(text);
     case 5:
       return require(procfs::parse_timers(text).size() <= text.size());
     case 6:

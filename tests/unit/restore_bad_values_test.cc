@@ -354,6 +354,81 @@ TEST(RestoreBadValues, BytesThatNobodyNeeds) {
   expect_refused([](Sample& s) { s.ghost_content += "x"; }, "ghost-1.img at offset 8192");
 }
 
+// An object of a kind that the sample has none of.
+template <typename Body>
+void expect_object_refused(const char* kind, const std::function<void(Body&)>& change, const std::string& expected) {
+  Body body;
+  Sample good;
+  good.add_object(5, kind, body);
+  EXPECT_NE(restore(good).find(kAllRight), std::string::npos) << restore(good);
+  change(body);
+  expect_refused([&](Sample& s) { s.add_object(5, kind, body); }, expected);
+}
+
+TEST(RestoreBadValues, FilesOfEvents) {
+  using image::EventCounter, image::SignalFile, image::TimerFile;
+  expect_object_refused<EventCounter>(
+      "event_counter", [](auto& f) { f.set_value(UINT64_MAX); }, "object 5 event_counter: value cannot be");
+  for (const int clock : {2, 3, 4, 10, 11, -6})
+    expect_object_refused<TimerFile>(
+        "timer_file", [&](auto& f) { f.set_clock(clock); }, fmt::format("clock cannot be {}", clock));
+  const auto refuse = [](const std::function<void(TimerFile&)>& change, const std::string& expected) {
+    expect_object_refused<TimerFile>("timer_file", change, expected);
+  };
+  refuse([](auto& f) { f.set_settime_flags(4); }, "settime_flags cannot be 4");
+  refuse([](auto& f) { f.set_remaining_ns(-1); }, "remaining_ns cannot be -1");
+  refuse([](auto& f) { f.set_remaining_ns(INT64_MAX); }, "remaining_ns cannot be");
+  refuse([](auto& f) { f.set_interval_ns(INT64_MIN); }, "interval_ns cannot be");
+  refuse([](auto& f) { f.set_ticks(UINT64_MAX); }, "ticks cannot be");
+  refuse([](auto& f) { f.set_clock_ns(INT64_MAX); }, "clock_ns cannot be");
+  refuse([](auto& f) { f.set_read_unix_ns(-5); }, "read_unix_ns cannot be -5");
+  for (const char* kind : {"event_counter", "timer_file", "signal_file", "epoll", "pid_file", "inotify"})
+    expect_refused([&](Sample& s) { s.add_object(5, kind, image::CharDevice()); }, "its record is unreadable");
+}
+
+TEST(RestoreBadValues, FilesAboutOthers) {
+  using image::Epoll, image::Inotify, image::PidFile;
+  const auto refuse_watch = [](const std::function<void(image::EpollWatch&)>& change, const std::string& expected) {
+    expect_object_refused<Epoll>(
+        "epoll",
+        [&](auto& f) {
+          f.add_watches()->set_target(1);
+          change(*f.mutable_watches(0));
+        },
+        expected);
+  };
+  refuse_watch([](auto& w) { w.set_fd(-1); }, "fd cannot be -1");
+  refuse_watch([](auto& w) { w.set_fd(1 << 30); }, "fd cannot be");
+  refuse_watch([](auto& w) { w.set_target(5); }, "it watches itself");
+  refuse_watch([](auto& w) { w.set_target(99); }, "there is no object 99");
+  refuse_watch([](auto& w) { w.set_adder_pid(-1); }, "adder cannot be -1");
+  expect_object_refused<Epoll>(
+      "epoll", [](auto& f) { f.set_busy_poll_budget(1 << 16); }, "busy polling cannot be so");
+  expect_object_refused<PidFile>(
+      "pid_file", [](auto& f) { f.set_pid(-1); }, "pid cannot be -1");
+  expect_object_refused<PidFile>(
+      "pid_file", [](auto& f) { f.set_pid(1); }, "process 1 is not in the image");
+  expect_object_refused<PidFile>(
+      "pid_file", [](auto& f) { f.set_exit_status(1 << 16); }, "exit_status cannot be");
+  const auto refuse_path = [](const std::function<void(image::InotifyWatch&)>& change, const std::string& expected) {
+    expect_object_refused<Inotify>(
+        "inotify",
+        [&](auto& f) {
+          auto& watch = *f.add_watches();
+          watch.set_wd(1);
+          watch.set_mask(2);
+          watch.set_path("/");
+          change(watch);
+        },
+        expected);
+  };
+  for (const int wd : {0, -1, (1 << 20) + 1}) refuse_path([&](auto& w) { w.set_wd(wd); }, "wd cannot be");
+  for (const uint32_t mask : {0U, 0x20000002U, 0x80000000U})
+    refuse_path([&](auto& w) { w.set_mask(mask); }, "mask cannot be");
+  refuse_path([](auto& w) { w.set_path("relative"); }, "path of watch 1 cannot be so");
+  refuse_path([](auto& w) { w.set_mode(S_IFREG); }, "and is not what it was");
+}
+
 TEST(RestoreBadValues, Paths) {
   using image::CharDevice, image::Pipe, image::RegularFile;
   const std::string zero("/tmp/a\0b", 8), deep = "/" + std::string(300, 'n'), longest(5000, '/');

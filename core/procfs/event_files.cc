@@ -1,0 +1,152 @@
+#include "core/procfs/event_files.h"
+
+#include <sys/sysmacros.h>
+
+#include "core/procfs/scan.h"
+
+namespace mcr::procfs {
+namespace {
+
+constexpr std::string_view kFdInfo = "fdinfo";
+
+std::optional<Cursor> find_line(const FdInfo& info, std::string_view key) {
+  for (const std::string& line : info.rest) {
+    Cursor cursor(kFdInfo, line);
+    if (cursor.accept(key)) return cursor;
+  }
+  return std::nullopt;
+}
+
+Cursor require_line(const FdInfo& info, std::string_view key) {
+  const auto found = find_line(info, key);
+  if (!found) throw_missing(kFdInfo, key);
+  return *found;
+}
+
+// "(5, 999946977)": seconds and nanoseconds, which together must fit.
+int64_t read_time(Cursor cursor) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  const auto seconds = cursor.skip_blanks().expect("(").number<int64_t>();
+  const auto ns = cursor.expect(",").skip_blanks().number<int64_t>();
+  cursor.expect(")").finish();
+  if (seconds < 0 || seconds >= INT64_MAX / kSecond || ns < 0 || ns >= kSecond) cursor.fail();
+  return seconds * kSecond + ns;
+}
+
+// The kernel's own form of a device number: 12 and 20 bits.
+uint64_t device_of(uint32_t number) {
+  return makedev(number >> 20, number & 0xfffff);
+}
+
+std::string read_bytes(Cursor& cursor, size_t count) {
+  std::string bytes;
+  const std::string_view text = cursor.word();
+  if (text.size() != 2 * count) cursor.fail();
+  for (size_t i = 0; i < count; ++i)
+    bytes += static_cast<char>(Cursor(kFdInfo, text.substr(2 * i, 2)).number<unsigned char>(16));
+  return bytes;
+}
+
+}  // namespace
+
+EventCounterInfo event_counter_of(const FdInfo& info) {
+  EventCounterInfo counter;
+  counter.count = require_line(info, "eventfd-count:").last_number<uint64_t>(16);
+  if (auto line = find_line(info, "eventfd-semaphore:")) counter.is_semaphore = line->last_number<int>() != 0;
+  return counter;
+}
+
+TimerFileInfo timer_file_of(const FdInfo& info) {
+  TimerFileInfo timer;
+  timer.clock = require_line(info, "clockid:").last_number<int>();
+  timer.ticks = require_line(info, "ticks:").last_number<uint64_t>();
+  timer.settime_flags = require_line(info, "settime flags:").last_number<uint32_t>(8);
+  timer.value_ns = read_time(require_line(info, "it_value:"));
+  timer.interval_ns = read_time(require_line(info, "it_interval:"));
+  return timer;
+}
+
+uint64_t signal_mask_of(const FdInfo& info) {
+  return require_line(info, "sigmask:").last_number<uint64_t>(16);
+}
+
+// "tfd: 5 events: 19 data: 5  pos:0 ino:40f sdev:10".
+std::vector<WatchInfo> watches_of(const FdInfo& info) {
+  std::vector<WatchInfo> watches;
+  for (const std::string& line : info.rest) {
+    Cursor cursor(kFdInfo, line);
+    if (!cursor.accept("tfd:")) continue;
+    WatchInfo& watch = watches.emplace_back();
+    watch.fd = cursor.skip_blanks().number<int>();
+    watch.events = cursor.skip_blanks().expect("events:").skip_blanks().number<uint32_t>(16);
+    watch.data = cursor.skip_blanks().expect("data:").skip_blanks().number<uint64_t>(16);
+    cursor.skip_blanks().expect("pos:").number<int64_t>();
+    watch.inode = cursor.skip_blanks().expect("ino:").number<uint64_t>(16);
+    watch.device = device_of(cursor.skip_blanks().expect("sdev:").number<uint32_t>(16));
+    cursor.finish();
+  }
+  return watches;
+}
+
+// "Pid: 4585" and "NSpid: 4585 7", the outermost first.
+PidFileInfo pid_file_of(const FdInfo& info) {
+  PidFileInfo file;
+  file.pid = file.own_pid = require_line(info, "Pid:").last_number<pid_t>();
+  if (auto line = find_line(info, "NSpid:"))
+    while (!line->skip_blanks().at_end()) file.own_pid = line->number<pid_t>();
+  return file;
+}
+
+// "inotify wd:1 ino:3c51a sdev:fe00000 mask:100 ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:1ac5..."
+std::vector<InotifyInfo> inotify_of(const FdInfo& info) {
+  constexpr size_t kLongestHandle = 128;  // MAX_HANDLE_SZ
+  std::vector<InotifyInfo> watches;
+  for (const std::string& line : info.rest) {
+    Cursor cursor(kFdInfo, line);
+    if (!cursor.accept("inotify ")) continue;
+    InotifyInfo& watch = watches.emplace_back();
+    watch.wd = cursor.expect("wd:").number<int>(16);
+    watch.inode = cursor.skip_blanks().expect("ino:").number<uint64_t>(16);
+    watch.device = device_of(cursor.skip_blanks().expect("sdev:").number<uint32_t>(16));
+    watch.mask = cursor.skip_blanks().expect("mask:").number<uint32_t>(16);
+    cursor.skip_blanks().expect("ignored_mask:").number<uint32_t>(16);
+    if (cursor.skip_blanks().accept("fhandle-bytes:")) {
+      const auto bytes = cursor.number<uint32_t>(16);
+      watch.handle_type = cursor.skip_blanks().expect("fhandle-type:").number<int>(16);
+      cursor.skip_blanks().expect("f_handle:");
+      if (bytes > kLongestHandle) cursor.fail();
+      watch.handle = read_bytes(cursor, bytes);
+    }
+    cursor.finish();
+  }
+  return watches;
+}
+
+// "36 35 98:0 /part /mnt/a\\040b rw,noatime ...": blanks and the like in three octal digits.
+std::vector<std::string> mounts_of(std::string_view mountinfo, uint64_t device) {
+  constexpr std::string_view kMountInfo = "mountinfo";
+  std::vector<std::string> folders;
+  std::string_view line;
+  for (Lines lines(mountinfo); lines.next(line);) {
+    Cursor cursor(kMountInfo, line);
+    cursor.number<int>();
+    cursor.skip_blanks().number<int>();
+    const auto upper = cursor.skip_blanks().number<uint32_t>();
+    const auto lower = cursor.expect(":").number<uint32_t>();
+    cursor.word();  // the part of the file system that is mounted
+    const std::string_view folder = cursor.word();
+    if (makedev(upper, lower) != device) continue;
+    std::string& path = folders.emplace_back();
+    for (size_t i = 0; i < folder.size(); ++i) {
+      if (folder[i] != '\\') {
+        path += folder[i];
+        continue;
+      }
+      path += static_cast<char>(Cursor(kMountInfo, folder.substr(i + 1, 3)).number<unsigned char>(8));
+      i += 3;
+    }
+  }
+  return folders;
+}
+
+}  // namespace mcr::procfs

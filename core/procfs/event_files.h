@@ -1,0 +1,55 @@
+// What /proc/PID/fdinfo says of files that only exist while they are open (proc_pid_fdinfo(5)): from the lines that
+// parse_fdinfo() leaves. Pure functions; throw Error (Fault::system) when a line that must be there is missing or
+// unreadable. Any thread.
+#pragma once
+
+#include "core/procfs/status.h"
+
+namespace mcr::procfs {
+
+struct EventCounterInfo {
+  uint64_t count = 0;
+  std::optional<bool> is_semaphore;  // 6.5
+};
+EventCounterInfo event_counter_of(const FdInfo& info);
+
+struct TimerFileInfo {
+  int clock = 0;
+  uint64_t ticks = 0;
+  uint32_t settime_flags = 0;  // TFD_TIMER_*
+  int64_t value_ns = 0;        // until it expires; 0: not armed, or it has an interval and was not armed again yet
+  int64_t interval_ns = 0;
+};
+TimerFileInfo timer_file_of(const FdInfo& info);
+
+uint64_t signal_mask_of(const FdInfo& info);  // of a signalfd; bit 0 is signal 1
+
+struct WatchInfo {  // of an epoll, in the order of the kernel
+  int fd = -1;      // the number that it was added with
+  uint32_t events = 0;
+  uint64_t data = 0;
+  uint64_t inode = 0;
+  uint64_t device = 0;  // as stat(2) gives it
+};
+std::vector<WatchInfo> watches_of(const FdInfo& info);
+
+struct PidFileInfo {
+  pid_t pid = 0;      // -1: it has ended and was waited for; 0: it is in another namespace
+  pid_t own_pid = 0;  // as it sees itself
+};
+PidFileInfo pid_file_of(const FdInfo& info);
+
+struct InotifyInfo {
+  int wd = 0;
+  uint64_t inode = 0;
+  uint64_t device = 0;  // of its file system, as stat(2) gives it
+  uint32_t mask = 0;
+  int handle_type = 0;  // name_to_handle_at(2)
+  std::string handle;   // its bytes; empty: the file system gives none
+};
+std::vector<InotifyInfo> inotify_of(const FdInfo& info);
+
+// Where a file system is mounted, from /proc/PID/mountinfo.
+std::vector<std::string> mounts_of(std::string_view mountinfo, uint64_t device);
+
+}  // namespace mcr::procfs
