@@ -108,7 +108,7 @@ class Dump {
     if (options_.leave_stopped)
       frozen.leave_stopped();
     else if (!options_.leave_running)
-      frozen.kill();
+      frozen.kill(), files_.outlast_attachments();
     if (!options_.leave_running) statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
     statistics_.set_total_us(microseconds(start, Clock::now()));
     call_hook(options_.hook, "post-dump", options_.tree);

@@ -140,6 +140,15 @@ void release_all(NewProcesses& processes) {
   for (auto& [pid, process] : processes) process->release();
 }
 
+void check_cgroups(tree::RestoredCgroups& cgroups, const RestoreOptions& options, bool own_namespaces,
+                   std::vector<Problem>& problems) {
+  if (!own_namespaces)
+    cgroups.check(problems);
+  else if (options.cgroups.mode != tree::CgroupMode::ignore)
+    problems.push_back(
+        {"control groups", "need CAP_CHECKPOINT_RESTORE", "restore as root, or without --manage-cgroups"});
+}
+
 void refuse_with(const std::vector<Problem>& problems) {
   if (problems.empty()) return;
   throw ProblemList(Fault::refused,
@@ -186,11 +195,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   const std::vector<tree::ProcessImage> images = read_processes(reader);
   std::vector<Problem> problems;
   tree::RestoredCgroups cgroups(reader, options.cgroups);
-  if (!own_namespaces)
-    cgroups.check(problems);
-  else if (options.cgroups.mode != tree::CgroupMode::ignore)
-    problems.push_back(
-        {"control groups", "need CAP_CHECKPOINT_RESTORE", "restore as root, or without --manage-cgroups"});
+  check_cgroups(cgroups, options, own_namespaces, problems);
   kinds::IpcObjects ipc(reader);
   check_host(reader.inventory(), images, files, ipc, options, caller, own_namespaces, problems);
   refuse_with(problems);

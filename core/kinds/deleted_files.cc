@@ -56,6 +56,9 @@ class TemporaryNames {
   }
   void file(const std::string& path) { names_.emplace_back(path, false); }
   void folder(const std::string& path) { names_.emplace_back(path, true); }
+  bool has(const std::string& path) const {
+    return std::any_of(names_.begin(), names_.end(), [&](const auto& name) { return name.first == path; });
+  }
   void forget() { names_.clear(); }
   void remove() {
     for (; !names_.empty(); names_.pop_back()) sys::unlink_at(AT_FDCWD, names_.back().first, names_.back().second);
@@ -178,6 +181,24 @@ void DeletedFiles::set_time(uint32_t ghost) {
   sys::set_modification_time_of(door(ghost), entry(ghost).ghost.mtime_ns());
 }
 
+// One that is there with a mark was made by a restore that was killed, and goes with ours.
+void DeletedFiles::have_folder(const std::string& path, TemporaryNames& names) {
+  if (names.has(path)) return;
+  if (sys::try_stat(path)) {
+    if (sys::has_attribute(path, kGhostMark)) names.folder(path);
+    return;
+  }
+  const std::string unmarked = folder_of(path) + kUnmarked + path.substr(path.rfind('/') + 1);
+  if (sys::try_stat(unmarked, false)) sys::unlink_at(AT_FDCWD, unmarked, true);
+  sys::make_directory_at(AT_FDCWD, unmarked, 0700);
+  TemporaryNames guard;
+  guard.folder(unmarked);
+  sys::try_set_attribute(unmarked, kGhostMark);
+  sys::rename_to_free(unmarked, path);
+  guard.forget();
+  names.folder(path);
+}
+
 // Where `path` may exist for an instant: in its folder as it is now, or as it was made again just now, or in one that
 // is made only for that.
 std::string DeletedFiles::place_for(const Entry& entry, const std::string& path, TemporaryNames& names) {
@@ -190,11 +211,9 @@ std::string DeletedFiles::place_for(const Entry& entry, const std::string& path,
   }
   if (parent) {
     folder = entries_.at(parent->id()).names.begin()->second + "/";
-  } else if (!sys::try_stat(folder)) {
+  } else {
     for (size_t slash = folder.find('/', 1); slash != std::string::npos; slash = folder.find('/', slash + 1))
-      if (const std::string missing = folder.substr(0, slash);
-          !sys::try_stat(missing) && sys::try_make_directory(missing, 0700))
-        names.folder(missing);
+      have_folder(folder.substr(0, slash), names);
   }
   std::string place = folder + path.substr(path.rfind('/') + 1);
   remove_stray(place);

@@ -63,6 +63,7 @@ class DeletedFiles {
   void make_file(Entry& entry, const std::set<std::string>& paths, TemporaryNames& names);
   void make_node(Entry& entry, const std::string& place, TemporaryNames& names);
   void open_all(Entry& entry);
+  static void have_folder(const std::string& path, TemporaryNames& names);
   std::string place_for(const Entry& entry, const std::string& path, TemporaryNames& names);
   void fill(const mcr::image::Ghost& ghost, int file) const;
 

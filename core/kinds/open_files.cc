@@ -19,9 +19,15 @@
 namespace mcr::kinds {
 namespace {
 
+// None of a process that has ended meanwhile: as long as nothing is frozen any of them may.
 std::vector<int> descriptors_of(HostPid pid) {
   std::vector<int> fds;
-  for (const std::string& name : sys::list_directory(fmt::format("/proc/{}/fd", pid))) fds.push_back(std::stoi(name));
+  try {
+    for (const std::string& name : sys::list_directory(fmt::format("/proc/{}/fd", pid))) fds.push_back(std::stoi(name));
+  } catch (const Error&) {
+    if (sys::try_stat(fmt::format("/proc/{}", pid))) throw;
+    return {};
+  }
   std::sort(fds.begin(), fds.end());
   return fds;
 }

@@ -72,6 +72,9 @@ class OpenFiles {
   // A System V segment that the process has attached; `door` leads to one of its mappings.
   void look_at_segment(HostPid pid, int id, const std::vector<procfs::Mapping>& mappings) const;
   void enter_segment(HostPid pid, int id, const std::string& door, images::ImageWriter& writer);
+  // The program is gone: waits, for a second at most, until whoever attaches a segment from now on does so in a later
+  // second than the program did. A restore tells by that whether its content is still the program's.
+  void outlast_attachments() const;
 
   bool is_leader(HostPid pid) const { return leaders_.contains(pid); }  // of a living process of the tree
   // Refuses a pipe whose other end is held outside of the tree.

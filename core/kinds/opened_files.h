@@ -23,7 +23,7 @@ struct RestorePolicy {
   bool shell_job = false;
   Validation validation = Validation::buildid;
   std::multimap<std::string, int> inherited;  // descriptors of ours, by resource or absolute path
-  bool real_timers = false;  // --timers real
+  bool real_timers = false;                   // --timers real
 };
 
 // Flags that mean something when a file is opened again; O_CREAT, O_EXCL, O_TRUNC are never among a file's flags.

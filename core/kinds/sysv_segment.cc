@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
+#include <time.h>
 
 #include <algorithm>
 #include <bit>
@@ -147,6 +148,15 @@ void OpenFiles::enter_segment(HostPid pid, int id, const std::string& door, imag
   file->status.st_mtim = {};  // of no file that anybody could ask
   message.set_ghost(enter_ghost(*file));
   segments_.push_back(std::move(message));
+}
+
+void OpenFiles::outlast_attachments() const {
+  constexpr timespec kTurn{0, 10'000'000};
+  constexpr int64_t kSecond = 1'000'000'000;
+  int64_t last = 0;
+  for (const image::SysvSegment& segment : segments_) last = std::max(last, segment.attach_time());
+  for (int turn = 0; turn < 110 && static_cast<int64_t>(sys::clock_ns(CLOCK_REALTIME)) / kSecond <= last; ++turn)
+    ::nanosleep(&kTurn, nullptr);
 }
 
 // ---- restore ----

@@ -24,4 +24,5 @@ def compile_java(directory):
         raise harness.Skip("no Java development kit is installed")
     source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "Pressure.java")
     subprocess.run(["javac", "-d", directory, source], check=True, timeout=60)
-    return [os.path.realpath(shutil.which("java")), "-cp", directory, "Pressure"]
+    # A heap of a size of its own: by default it is a quarter of the host's memory, and all of that goes to the disk.
+    return [os.path.realpath(shutil.which("java")), "-Xmx512m", "-cp", directory, "Pressure"]

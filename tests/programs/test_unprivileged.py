@@ -23,6 +23,8 @@ NOT_FOR_USERS = {
     "credentials_user": "changes its user",
     "limits": "raises limits",
     "memory_guard": "has guard pages in shared memory, below which only root can look: refused",
+    "tree_process_files": "compares pids in /proc with its own, which differ in a pid namespace",
+    "pid_files": "has a pidfd of an ended process, which in a pid namespace of its own is that of a stranger",
     "process_files": "sets its login uid, which nobody sets in a user namespace",
     "priority": "sets real-time policies",
     "root_directory": "changes its root",
