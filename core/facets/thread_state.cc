@@ -116,7 +116,8 @@ class ThreadControlFacet : public ThreadFacet {
     message.set_store_bypass(view.status.store_bypass);
     message.set_indirect_branch(view.status.indirect_branch);
     message.set_tsc_mode(view.probe.tsc_mode);
-    message.set_mce_policy(std::max(view.probe.mce_policy + 1, 0));
+    if (view.probe.mce_policy >= 0 && view.probe.mce_policy <= PR_MCE_KILL_DEFAULT)
+      message.set_mce_policy(view.probe.mce_policy + 1);
     message.set_faults_cpuid(view.probe.faults_cpuid);
     const sys::SyscallDispatch dispatch = sys::get_syscall_dispatch(view.thread.tid());
     if (dispatch.mode != 0) {
