@@ -41,7 +41,7 @@ def dumped(directory, prefix):
     for path in (name + ".out", name + ".out.err"):
         open(path, "w").close()
         os.chown(path, USER, USER)
-    pid = harness.start([*prefix, "/usr/bin/python3", "-c", PROGRAM, name], name + ".out")
+    pid = harness.start([*prefix, "/usr/bin/python3", "-c", PROGRAM, name], name + ".out", cwd=directory)
     harness.wait_until(lambda: os.path.exists(name + ".ready"), 10, "the program")
     time.sleep(0.05)
     images = os.path.join(directory, "images")

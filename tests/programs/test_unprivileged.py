@@ -81,7 +81,7 @@ def start(directory, arguments, name="output"):
     for path in (output, output + ".err"):
         open(path, "w").close()
         os.chown(path, USER, USER)
-    return harness.start([*AS_USER, *arguments], output)
+    return harness.start([*AS_USER, *arguments], output, cwd=directory)  # which the user may search
 
 
 def start_counting(directory):
