@@ -16,6 +16,7 @@
 #include "core/sys/file.h"
 #include "core/sys/memory_object.h"
 #include "core/sys/process.h"
+#include "core/sys/rights.h"
 
 namespace mcr::kinds {
 namespace {
@@ -23,6 +24,7 @@ namespace {
 constexpr const char* kGhostMark = "user.mini-criu.deleted-file";
 constexpr const char* kNodeMark = "trusted.mini-criu.deleted-file";  // only files and folders have user attributes
 constexpr const char* kUnmarked = ".mini-criu-unmarked.";            // begins a name that has no mark yet
+constexpr const char* kOtherName = ".mini-criu-";                    // pid and number follow
 constexpr uint32_t kUnnamed = O_TMPFILE;  // __O_TMPFILE | O_DIRECTORY: both stay among the flags of such a file
 
 std::string own_door(int fd) {
@@ -39,6 +41,18 @@ void remove_stray(const std::string& path) {
   const auto status = sys::try_stat(path, false);
   if (status && !sys::try_unlink_at(AT_FDCWD, path, S_ISDIR(status->st_mode)))
     log::warning("kinds", "{}, left by a restore that was killed, could not be removed", path);
+}
+
+// The other names of a file whose own was taken hold the pid of the restore that made them. One that runs still needs
+// it.
+void remove_strays_beside(const std::string& folder, const std::string& name) {
+  const std::string prefix = name + kOtherName;
+  if (!sys::may_open(folder, O_RDONLY | O_DIRECTORY)) return;
+  for (const std::string& entry : sys::list_directory(folder)) {
+    if (!entry.starts_with(prefix)) continue;
+    const std::string pid = entry.substr(prefix.size(), entry.find('.', prefix.size()) - prefix.size());
+    if (!sys::try_stat("/proc/" + pid)) remove_stray(folder + entry);
+  }
 }
 
 }  // namespace
@@ -215,10 +229,12 @@ std::string DeletedFiles::place_for(const Entry& entry, const std::string& path,
     for (size_t slash = folder.find('/', 1); slash != std::string::npos; slash = folder.find('/', slash + 1))
       have_folder(folder.substr(0, slash), names);
   }
-  std::string place = folder + path.substr(path.rfind('/') + 1);
+  const std::string name = path.substr(path.rfind('/') + 1);
+  std::string place = folder + name;
   remove_stray(place);
+  if (sys::try_stat(place, false)) remove_strays_beside(folder, name);
   for (int attempt = 1; sys::try_stat(place, false); ++attempt)
-    place = fmt::format("{}{}.mini-criu-{}.{}", folder, path.substr(path.rfind('/') + 1), sys::own_pid(), attempt);
+    place = fmt::format("{}{}{}{}.{}", folder, name, kOtherName, sys::own_pid(), attempt);
   return place;
 }
 
