@@ -35,11 +35,22 @@ bool is_folder(const image::Ghost& ghost) {
   return S_ISDIR(ghost.mode());
 }
 
-// What a restore that was killed has left is taken away first.
+// What a restore that was killed has left is taken away first, with all that it had made inside.
 void remove_stray(const std::string& path) {
   if (!sys::has_attribute(path, kGhostMark) && !sys::has_attribute(path, kNodeMark)) return;
   const auto status = sys::try_stat(path, false);
-  if (status && !sys::try_unlink_at(AT_FDCWD, path, S_ISDIR(status->st_mode)))
+  if (!status) return;
+  const bool is_folder = S_ISDIR(status->st_mode);
+  if (is_folder && sys::may_open(path, O_RDONLY | O_DIRECTORY)) {
+    for (const std::string& entry : sys::list_directory(path)) {
+      const std::string inner = path + "/" + entry;
+      if (!entry.starts_with(kUnmarked))
+        remove_stray(inner);
+      else if (const auto left = sys::try_stat(inner, false))
+        sys::try_unlink_at(AT_FDCWD, inner, S_ISDIR(left->st_mode));
+    }
+  }
+  if (!sys::try_unlink_at(AT_FDCWD, path, is_folder))
     log::warning("kinds", "{}, left by a restore that was killed, could not be removed", path);
 }
 

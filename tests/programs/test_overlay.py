@@ -26,7 +26,8 @@ moved = os.open("moved", os.O_RDONLY)
 os.rename("moved", "inner/moved")
 folder = os.open("inner", os.O_RDONLY | os.O_DIRECTORY)
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-open("ready", "w").close()
+open("ready.new", "w").close()
+os.rename("ready.new", "ready")  # it is there when nothing has it open any more
 signal.sigwait([signal.SIGTERM])
 assert os.pread(old, 100, 0) == b"lower file\nappended\n", os.pread(old, 100, 0)
 assert os.lseek(old, 0, os.SEEK_CUR) == 6
@@ -94,7 +95,7 @@ def hidden(directory):
     """A file in a folder that another file system was mounted over is refused by name, and nothing is harmed."""
     merged = make_overlay(directory)
     program = ("import os, time; f = os.open('inner/file', os.O_CREAT | os.O_RDWR); "
-               "open('ready', 'w').close(); time.sleep(1000)")
+               "open('ready.new', 'w').close(); os.rename('ready.new', 'ready'); time.sleep(1000)")
     pid = harness.start([sys.executable, "-c", program], os.path.join(directory, "out"), cwd=merged)
     harness.wait_until(lambda: os.path.exists(os.path.join(merged, "ready")), 10, "the program")
     mount("none", os.path.join(merged, "inner"), "tmpfs")
