@@ -35,6 +35,11 @@ bool is_folder(const image::Ghost& ghost) {
   return S_ISDIR(ghost.mode());
 }
 
+// One that has no mark yet.
+void remove_unmarked(const std::string& path) {
+  if (const auto left = sys::try_stat(path, false)) sys::try_unlink_at(AT_FDCWD, path, S_ISDIR(left->st_mode));
+}
+
 // What a restore that was killed has left is taken away first, with all that it had made inside.
 void remove_stray(const std::string& path) {
   if (!sys::has_attribute(path, kGhostMark) && !sys::has_attribute(path, kNodeMark)) return;
@@ -44,10 +49,7 @@ void remove_stray(const std::string& path) {
   if (is_folder && sys::may_open(path, O_RDONLY | O_DIRECTORY)) {
     for (const std::string& entry : sys::list_directory(path)) {
       const std::string inner = path + "/" + entry;
-      if (!entry.starts_with(kUnmarked))
-        remove_stray(inner);
-      else if (const auto left = sys::try_stat(inner, false))
-        sys::try_unlink_at(AT_FDCWD, inner, S_ISDIR(left->st_mode));
+      entry.starts_with(kUnmarked) ? remove_unmarked(inner) : remove_stray(inner);
     }
   }
   if (!sys::try_unlink_at(AT_FDCWD, path, is_folder))
@@ -57,12 +59,15 @@ void remove_stray(const std::string& path) {
 // The other names of a file whose own was taken hold the pid of the restore that made them. One that runs still needs
 // it.
 void remove_strays_beside(const std::string& folder, const std::string& name) {
-  const std::string prefix = name + kOtherName;
   if (!sys::may_open(folder, O_RDONLY | O_DIRECTORY)) return;
   for (const std::string& entry : sys::list_directory(folder)) {
-    if (!entry.starts_with(prefix)) continue;
-    const std::string pid = entry.substr(prefix.size(), entry.find('.', prefix.size()) - prefix.size());
-    if (!sys::try_stat("/proc/" + pid)) remove_stray(folder + entry);
+    const bool is_unmarked = entry.starts_with(kUnmarked);
+    const size_t begin = is_unmarked ? std::string_view(kUnmarked).size() : 0;
+    const std::string prefix = name + kOtherName;
+    if (entry.compare(begin, prefix.size(), prefix) != 0) continue;
+    const size_t at = begin + prefix.size();
+    if (sys::try_stat("/proc/" + entry.substr(at, entry.find('.', at) - at))) continue;
+    is_unmarked ? remove_unmarked(folder + entry) : remove_stray(folder + entry);
   }
 }
 
