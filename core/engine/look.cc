@@ -237,7 +237,15 @@ void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenF
   });
   files.note_members(tree);
   files.begin(views, kDescriptorsBeforeTheFreeze);
-  look_at_each([&](HostPid pid) { look_at_process(pid, files, sharers); });
+  // What is looked at while it runs may change its files in between: only what stands in the way twice more does.
+  look_at_each([&](HostPid pid) {
+    for (int attempt = 1;; ++attempt) try {
+        return look_at_process(pid, files, sharers);
+      } catch (const Error&) {
+        if (attempt == 3 || is_ending(pid)) throw;
+        files.begin({trace::living_thread(pid)}, kDescriptorsBeforeTheFreeze);
+      }
+  });
   sharers.refuse_outsiders(false);
 }
 

@@ -19,15 +19,9 @@
 namespace mcr::kinds {
 namespace {
 
-// None of a process that has ended meanwhile: as long as nothing is frozen any of them may.
 std::vector<int> descriptors_of(HostPid pid) {
   std::vector<int> fds;
-  try {
-    for (const std::string& name : sys::list_directory(fmt::format("/proc/{}/fd", pid))) fds.push_back(std::stoi(name));
-  } catch (const Error&) {
-    if (sys::try_stat(fmt::format("/proc/{}", pid))) throw;
-    return {};
-  }
+  for (const std::string& name : sys::list_directory(fmt::format("/proc/{}/fd", pid))) fds.push_back(std::stoi(name));
   std::sort(fds.begin(), fds.end());
   return fds;
 }
@@ -107,10 +101,17 @@ std::vector<FileView> view_all(HostPid pid, std::span<const int> fds) {
 void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
   for (const HostPid pid : tree) {
     note_process(pid);
-    std::vector<int> fds = descriptors_of(pid);
-    if (fds.size() > most) knows_all_ends_ = false, fds.resize(most);
-    note_pipe_ends(views_[pid] = view_all(pid, fds));
-    for (const FileView& file : views_[pid])
+    std::vector<FileView>& views = views_[pid];
+    try {
+      std::vector<int> fds = descriptors_of(pid);
+      if (fds.size() > most) knows_all_ends_ = false, fds.resize(most);
+      views = view_all(pid, fds);
+    } catch (const Error&) {
+      if (sys::try_stat(fmt::format("/proc/{}", pid))) throw;
+      views.clear();  // it has ended meanwhile: as long as nothing is frozen any of them may
+    }
+    note_pipe_ends(views);
+    for (const FileView& file : views)
       if (has_write_lease(file)) leased_.insert({file.status.st_dev, file.status.st_ino});
   }
 }
