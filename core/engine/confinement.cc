@@ -7,7 +7,10 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/procfs/status.h"
+#include "core/sys/file.h"
 #include "core/sys/namespaces.h"
+#include "core/trace/frozen_tree.h"
 
 namespace mcr::engine {
 namespace {
@@ -20,7 +23,9 @@ uint64_t key_id(int32_t serial) {
 
 // get_robust_list(2) of another task asks for the right to trace it. A task in a Landlock domain never has it over one
 // outside (security/landlock/task.c), whatever its rules are about; everybody else has it over a bystander.
-void refuse_landlock(inject::ParasiteSession& parasite, const sys::Bystander* bystander) {
+void refuse_landlock(inject::ParasiteSession& parasite, HostTid host, Bystanders& bystanders) {
+  const auto ids = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", host)));
+  const sys::Bystander* bystander = bystanders.of(ids.uid[0], ids.gid[0]);
   if (!bystander || !bystander->ready()) return;
   inject::Batch batch = parasite.channel().batch();
   const RemoteAddr head = batch.reserve(8), length = batch.reserve(8);
@@ -120,8 +125,21 @@ void refuse_foreign_label(HostPid view) {
               "run mini-criu under the same label (runcon, aa-exec): a restored program has that of restore");
 }
 
-void refuse_confined(inject::ParasiteSession& parasite, const sys::Bystander* bystander) {
-  refuse_landlock(parasite, bystander);
+void Bystanders::prepare(const std::vector<HostPid>& tree) {
+  for (const HostPid pid : tree)
+    if (const auto text = sys::try_read_text(fmt::format("/proc/{}/status", trace::living_thread(pid)))) {
+      const auto ids = procfs::parse_status(*text);
+      of(ids.uid[0], ids.gid[0]);
+    }
+}
+
+const sys::Bystander* Bystanders::of(uint32_t uid, uint32_t gid) {
+  if (!are_needed_) return nullptr;
+  return &all_.try_emplace({uid, gid}, uid, gid).first->second;
+}
+
+void refuse_confined(inject::ParasiteSession& parasite, HostTid host, Bystanders& bystanders) {
+  refuse_landlock(parasite, host, bystanders);
   const Keyrings all = ask_keyrings(parasite);
   for (const auto& [serial, what] : {std::pair{all.thread, "thread"}, std::pair{all.process, "process"}})
     if (serial > 0)

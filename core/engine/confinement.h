@@ -3,6 +3,9 @@
 // refused.
 #pragma once
 
+#include <map>
+#include <vector>
+
 #include "core/inject/session.h"
 #include "core/sys/security.h"
 
@@ -11,7 +14,19 @@ namespace mcr::engine {
 // A label (SELinux, AppArmor, Smack) other than ours: the restored program would get ours. While the program runs.
 void refuse_foreign_label(HostPid view);
 
-// Asks through the parasite, whose thread stands for all. `bystander`: has the real ids of that thread; may be null.
-void refuse_confined(inject::ParasiteSession& parasite, const sys::Bystander* bystander);
+// A bystander for each pair of real ids that a tree has. None where the kernel has no Landlock.
+class Bystanders {
+ public:
+  void prepare(const std::vector<HostPid>& tree);        // before the pause: it takes a while to make a process
+  const sys::Bystander* of(uint32_t uid, uint32_t gid);  // made now when it is not prepared; null: not needed
+  void end() { all_.clear(); }
+
+ private:
+  bool are_needed_ = sys::has_landlock();
+  std::map<std::pair<uint32_t, uint32_t>, sys::Bystander> all_;
+};
+
+// Asks through the parasite, whose thread stands for all.
+void refuse_confined(inject::ParasiteSession& parasite, HostTid host, Bystanders& bystanders);
 
 }  // namespace mcr::engine

@@ -86,11 +86,7 @@ class Dump {
   image::DumpStatistics run(Clock::time_point start) {
     describe_host(inventory_);
     call_hook(options_.hook, "pre-dump", options_.tree);
-    if (sys::has_landlock()) {  // before the pause: it takes a while to make a process
-      const auto ids =
-          procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", trace::living_thread(options_.tree))));
-      bystander_.emplace(ids.uid[0], ids.gid[0]);
-    }
+    bystanders_.prepare(trace::tree_of(options_.tree));
     statistics_.set_look_us(microseconds(start, Clock::now()));
     if (!sys::try_read_text("/proc/timer_list")) note_runs();
     const auto freeze_start = Clock::now();
@@ -103,13 +99,16 @@ class Dump {
       frozen.thaw();
       statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
     }
-    bystander_.reset();  // the kill waits for the end of all our children
+    bystanders_.end();  // the kill waits for the end of all our children
     store();
     if (options_.leave_stopped)
       frozen.leave_stopped();
     else if (!options_.leave_running)
-      frozen.kill(), files_.outlast_attachments();
-    if (!options_.leave_running) statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
+      frozen.kill();
+    if (!options_.leave_running) {
+      statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
+      files_.outlast_attachments();
+    }
     statistics_.set_total_us(microseconds(start, Clock::now()));
     call_hook(options_.hook, "post-dump", options_.tree);
     return statistics_;
@@ -140,8 +139,8 @@ class Dump {
                         inventory_,
                         damage_,
                         last_runs_,
-                        nanoseconds_of(frozen.first_stop()),
-                        bystander_ ? &*bystander_ : nullptr};
+                        bystanders_,
+                        nanoseconds_of(frozen.first_stop())};
     const kinds::IpcUse ipc = ipc_use_of(frozen);
     for (auto& process : frozen.processes())
       processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));
@@ -196,7 +195,7 @@ class Dump {
   images::ImageWriter writer_;
   image::DumpStatistics statistics_;
   image::Inventory inventory_;
-  std::optional<sys::Bystander> bystander_;
+  Bystanders bystanders_;
   std::vector<tree::ProcessImage> processes_;
   std::optional<tree::CgroupCollector> cgroups_;
   trace::LastRuns last_runs_;

@@ -69,7 +69,7 @@ class ProcessDumper {
       parasite.channel().set_guard([this](const char* name, const parasite::Call& call) {
         refuse_harmful_call(host().tid(), filters_[host_index_], name, call.number, std::to_array(call.args));
       });
-      refuse_confined(parasite, context_.bystander);
+      refuse_confined(parasite, host().tid(), context_.bystanders);
       collect_facets(parasite);
       log::debug("dump", "infected and asked after {} us", since_us(start));
       thread_files_ = thread_files.get();

@@ -1,11 +1,11 @@
 // Collects one frozen process: everything of it goes into a tree::ProcessImage, its pages into the pages file.
 #pragma once
 
+#include "core/engine/confinement.h"
 #include "core/engine/memory_sharers.h"
 #include "core/engine/options.h"
 #include "core/kinds/open_files.h"
 #include "core/mem/shared_objects.h"
-#include "core/sys/security.h"
 #include "core/trace/frozen_tree.h"
 #include "core/trace/last_runs.h"
 #include "core/tree/process_image.h"
@@ -23,9 +23,9 @@ struct DumpContext {
   mcr::image::DumpStatistics& statistics;
   mcr::image::Inventory& inventory;
   Damage& damage;
-  const trace::LastRuns& last_runs;           // noted before the freeze when timers cannot be seen
-  uint64_t stopped_ns = 0;                    // the freeze, CLOCK_MONOTONIC
-  const sys::Bystander* bystander = nullptr;  // with the real ids of the process; null where none is needed
+  const trace::LastRuns& last_runs;  // noted before the freeze when timers cannot be seen
+  Bystanders& bystanders;
+  uint64_t stopped_ns = 0;  // the freeze, CLOCK_MONOTONIC
 };
 
 tree::ProcessImage dump_process(trace::FrozenProcess& process, DumpContext& context);

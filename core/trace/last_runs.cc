@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
@@ -39,7 +41,13 @@ std::optional<int64_t> measure_here() {
 class ProcessorClocks {
  public:
   ProcessorClocks() : own_(sys::affinity_of(HostTid(0))) {}
-  ~ProcessorClocks() { sys::try_set_affinity(HostTid(0), own_); }
+  ~ProcessorClocks() {
+    try {
+      sys::set_affinity(HostTid(0), own_);
+    } catch (const Error& e) {
+      log::warning("trace", "{}", e.what());
+    }
+  }
   ProcessorClocks(const ProcessorClocks&) = delete;
   ProcessorClocks& operator=(const ProcessorClocks&) = delete;
 

@@ -121,7 +121,9 @@ bool is_set_last(std::string_view name) {
   return name == "cgroup.freeze" || name == "freezer.state";
 }
 
-bool is_cgroup_file(std::string_view name) {
+bool is_cgroup_file(const CgroupFile& file) {
+  const std::string& name = file.name();
+  if (file.has_value() && is_list_of_members(name)) return false;
   return !name.empty() && name.size() <= 255 && name.find('/') == name.npos && name.find('\0') == name.npos &&
          name != "." && name != ".." && !is_action(name);
 }

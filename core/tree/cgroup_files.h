@@ -14,8 +14,8 @@ std::vector<mcr::image::CgroupFile> read_cgroup_files(int folder);
 
 // Those that take effect when all is in place: a group is frozen last.
 bool is_set_last(std::string_view name);
-// Whether an image may name it at all.
-bool is_cgroup_file(std::string_view name);
+// Whether an image may name it at all, and give it a value. What is written to a list of members moves processes.
+bool is_cgroup_file(const mcr::image::CgroupFile& file);
 
 // Sets every file that says something else (with `last`: those that are set last, otherwise the others), as often as it
 // takes for what depends on one another. Returns the names of those that could not be set.

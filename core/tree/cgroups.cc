@@ -156,7 +156,7 @@ void RestoredCgroups::read(const images::ImageReader& reader) {
       require(saved.hierarchy().size() <= 255 && saved.hierarchy().find_first_of("\n\\/ ") == std::string::npos &&
                   saved.hierarchy().find('\0') == std::string::npos,
               "the name of a hierarchy");
-      for (const auto& file : saved.files()) require(is_cgroup_file(file.name()), "the name of a file");
+      for (const auto& file : saved.files()) require(is_cgroup_file(file), "the name of a file");
       require(saved.id() != 0 && groups_.emplace(saved.id(), group).second, "the number of a control group");
       continue;
     }

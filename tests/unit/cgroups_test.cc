@@ -41,11 +41,21 @@ TEST(Cgroups, WhereAHierarchyIsMounted) {
 }
 
 TEST(Cgroups, ProgramsThatTheKernelWouldRunAreNeverSet) {
+  const auto file = [](const char* name) {
+    image::CgroupFile made;
+    made.set_name(name);
+    return made;
+  };
   for (const char* name :
        {"release_agent", "cgroup.kill", "devices.allow", "memory.peak", "cpu.pressure", "", ".", "..", "../x", "a/b"})
-    EXPECT_FALSE(tree::is_cgroup_file(name)) << name;
-  EXPECT_TRUE(tree::is_cgroup_file("pids.max"));
-  EXPECT_TRUE(tree::is_cgroup_file("cgroup.procs"));
+    EXPECT_FALSE(tree::is_cgroup_file(file(name))) << name;
+  for (const char* name : {"cgroup.procs", "cgroup.threads", "tasks"}) {
+    image::CgroupFile members = file(name);
+    EXPECT_TRUE(tree::is_cgroup_file(members)) << name;
+    members.set_value("1\n");  // would move process 1
+    EXPECT_FALSE(tree::is_cgroup_file(members)) << name;
+  }
+  EXPECT_TRUE(tree::is_cgroup_file(file("pids.max")));
 }
 
 struct Sample {
