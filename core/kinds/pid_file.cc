@@ -29,10 +29,10 @@ class PidFileKind : public Kind {
     const auto text = pid > 0 ? sys::try_read_text(fmt::format("/proc/{}/status", pid)) : std::nullopt;
     if (!text) throw Error(Fault::refused, "it is about a process that cannot be seen", "dump that process too");
     const auto status = procfs::parse_status(*text);
-    if (table.has_member(HostPid(status.ppid))) return;  // a zombie, or born just now
-    if (table.has_member(HostPid(status.tgid)))
+    if (status.tgid != pid && table.has_member(HostPid(status.tgid)))  // before its parent, which is its process's
       throw Error(Fault::refused, fmt::format("it is about the thread {} {} (PIDFD_THREAD)", pid, status.name),
                   "only those of whole processes can be saved yet: let the program close it before the dump");
+    if (table.has_member(HostPid(status.ppid))) return;  // a zombie, or born just now
     throw Error(Fault::refused, fmt::format("it is about process {} ({}) outside of the tree", pid, status.name),
                 "dump the common parent, or let the program close it before the dump");
   }

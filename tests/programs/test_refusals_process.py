@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 120
-# ctest: CASES landlock keyrings inherited_session_keyring foreign_cpu_timer thread_cpu_timer used_up_limits lower_limits oom_adjustment
+# ctest: CASES landlock keyrings inherited_session_keyring foreign_cpu_timer thread_cpu_timer used_up_limits lower_limits oom_adjustment thread_pidfd
 """What a process has that cannot be given to another one is refused by its name, with a remedy; the program runs on as
 if nothing had happened. What is only like it is not refused."""
 
@@ -175,6 +175,29 @@ def oom_adjustment(directory):
     finish(pid, place)
 
 
+# The child leaves with its parent: it reads the end of a pipe.
+THREAD_OF_CHILD = """
+inner, outer = os.pipe()
+ends, told = os.pipe()
+child = os.fork()
+if child == 0:
+    os.close(told)
+    def sleep():
+        os.write(outer, str(threading.get_native_id()).encode())
+        threading.Event().wait()
+    threading.Thread(target=sleep, daemon=True).start()
+    os.read(ends, 1)
+    os._exit(0)
+os.close(ends)
+kept = call(434, int(os.read(inner, 20)), os.O_EXCL)
+"""
+
+
+def thread_pidfd(directory):
+    """A pidfd of a single thread, here of a child's (6.9): its process is of the tree, the thread alone is no process."""
+    expect_refused(directory, "thread", THREAD_OF_CHILD, "(PIDFD_THREAD)", "close it before the dump")
+
+
 harness.cases({
     "landlock": landlock,
     "keyrings": keyrings,
@@ -184,4 +207,5 @@ harness.cases({
     "used_up_limits": used_up_limits,
     "lower_limits": lower_limits,
     "oom_adjustment": oom_adjustment,
+    "thread_pidfd": thread_pidfd,
 })
