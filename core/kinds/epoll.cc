@@ -54,7 +54,7 @@ void choose_adder(const OpenFiles& table, uint32_t epoll, image::EpollWatch& wat
   for (const auto& [pid, files] : table.views()) {
     if (table.id_of(pid, watch.fd()) != watch.target()) continue;
     const auto own = std::find_if(files.begin(), files.end(),
-                                  [&](const FileView& file) { return table.id_of(pid, file.fd) == epoll; });
+                                  [&, pid = pid](const FileView& file) { return table.id_of(pid, file.fd) == epoll; });
     if (own == files.end()) continue;
     watch.set_adder_pid(own_number_of(pid));
     watch.set_adder_epoll(own->fd);
