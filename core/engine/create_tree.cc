@@ -85,7 +85,7 @@ class TreeCreator {
     lay_out();
   }
 
-  NewProcesses run() {
+  NewProcesses run(std::map<int32_t, HostPid>& zombies) {
     const tree::CreationPlan plan = tree::plan_creation(members_of(images_), options_.shell_job);
     for (const tree::CreationStep& step : plan.steps) {
       log::debug("restore", "{}", tree::describe(step));
@@ -94,6 +94,7 @@ class TreeCreator {
     end_zombies();
     for (auto& [pid, process] : processes_)
       if (process) forget_signals(pid, *process);
+    zombies = std::move(zombies_);
     return std::move(processes_);
   }
 
@@ -170,6 +171,7 @@ class TreeCreator {
     if (core.has_exit_signal()) request.exit_signal = core.exit_signal();
     inject::Spawned spawned = inject::spawn(channel(step.actor), request, layout_);
     if (core.zombie()) {
+      zombies_.emplace(step.pid, spawned.pid);
       helpers_[step.pid] = std::move(spawned);
       return;
     }
@@ -255,16 +257,18 @@ class TreeCreator {
   std::map<pid_t, const tree::ProcessImage*> by_pid_;
   inject::NewProcessPlan layout_;
   std::map<pid_t, inject::Spawned> helpers_;  // by the number in the plan; zombies-to-be too
-  std::map<pid_t, pid_t> helper_pids_;        // what numbers they really have, in their pid namespace
+  std::map<int32_t, HostPid> zombies_;
+  std::map<pid_t, pid_t> helper_pids_;  // what numbers they really have, in their pid namespace
   NewProcesses processes_;
 };
 
 }  // namespace
 
 NewProcesses create_tree(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
-                         const RestoreOptions& options, sys::OwnNamespaces* namespaces, Damage& damage) {
+                         const RestoreOptions& options, sys::OwnNamespaces* namespaces, Damage& damage,
+                         std::map<int32_t, HostPid>& zombies) {
   const Step step("create the processes");
-  return TreeCreator(images, ours, options, namespaces, damage).run();
+  return TreeCreator(images, ours, options, namespaces, damage).run(zombies);
 }
 
 std::vector<pid_t> helper_pids(const std::vector<tree::ProcessImage>& images, bool inherits_session) {

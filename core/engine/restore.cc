@@ -93,8 +93,7 @@ void finish_all(const std::vector<tree::ProcessImage>& images, NewProcesses& pro
   }
 }
 
-void tell_host_pids(kinds::OpenedFiles& files, const NewProcesses& processes) {
-  std::map<int32_t, HostPid> host_pids;
+void tell_host_pids(kinds::OpenedFiles& files, const NewProcesses& processes, std::map<int32_t, HostPid> host_pids) {
   for (const auto& [pid, process] : processes) host_pids.emplace(pid, process->pid());
   files.set_host_pids(std::move(host_pids));
 }
@@ -113,7 +112,6 @@ void connect_files(kinds::OpenedFiles& files, const std::vector<tree::ProcessIma
 }
 
 void fill_all(const std::vector<tree::ProcessImage>& images, NewProcesses& processes, RestoreContext& context) {
-  tell_host_pids(context.files, processes);
   std::vector<std::unique_ptr<RestoringProcess>> restoring;
   for (const auto& image : images)
     restoring.push_back(image.core.zombie() ? nullptr : begin_process(image, *processes.at(image.core.pid()), context));
@@ -140,8 +138,16 @@ void release_all(NewProcesses& processes) {
   for (auto& [pid, process] : processes) process->release();
 }
 
-void check_cgroups(tree::RestoredCgroups& cgroups, const RestoreOptions& options, bool own_namespaces,
-                   std::vector<Problem>& problems) {
+bool needs_own_namespaces(const Caller& caller) {
+  if (caller.has_checkpoint_right) return false;
+  log::message("restore",
+               "Without CAP_CHECKPOINT_RESTORE: the program gets its old pid in a user and pid namespace of its own");
+  return true;
+}
+
+void check_cgroups(tree::RestoredCgroups& cgroups, const std::vector<tree::ProcessImage>& images,
+                   const RestoreOptions& options, bool own_namespaces, std::vector<Problem>& problems) {
+  cgroups.require_members(images);
   if (!own_namespaces)
     cgroups.check(problems);
   else if (options.cgroups.mode != tree::CgroupMode::ignore)
@@ -157,6 +163,15 @@ void refuse_with(const std::vector<Problem>& problems) {
                     problems);
 }
 
+// The program runs: whatever a script says of it, it has been restored.
+void call_last_hook(const Hook& hook, HostPid root) {
+  try {
+    call_hook(hook, "post-resume", root);
+  } catch (const Error& error) {
+    log::error("restore", "{}; the program runs", error.what());
+  }
+}
+
 void count(const std::vector<tree::ProcessImage>& images, NewProcesses& processes, RestoreStatistics& statistics) {
   statistics.processes = static_cast<uint32_t>(images.size());
   for (auto& [pid, process] : processes) statistics.threads += static_cast<uint32_t>(process->threads().size());
@@ -165,6 +180,7 @@ void count(const std::vector<tree::ProcessImage>& images, NewProcesses& processe
 std::vector<tree::ProcessImage> read_processes(const images::ImageReader& reader) {
   std::vector<tree::ProcessImage> images;
   for (const int32_t pid : reader.inventory().pids()) images.push_back(tree::read_process(pid, reader, images));
+  if (images.empty()) throw Error(Fault::image, "the image holds no process");
   check_unused_bytes(reader, images);
   return images;
 }
@@ -183,10 +199,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   const Step step("restore");
   const sys::ChildSignal children;
   const Caller caller = identify_caller();
-  const bool own_namespaces = !caller.has_checkpoint_right;
-  if (own_namespaces)
-    log::message("restore",
-                 "Without CAP_CHECKPOINT_RESTORE: the program gets its old pid in a user and pid namespace of its own");
+  const bool own_namespaces = needs_own_namespaces(caller);
   const RaisedLimits limits;
   Restored result;
   const images::ImageReader reader(options.images_dir);
@@ -195,7 +208,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   const std::vector<tree::ProcessImage> images = read_processes(reader);
   std::vector<Problem> problems;
   tree::RestoredCgroups cgroups(reader, options.cgroups);
-  check_cgroups(cgroups, options, own_namespaces, problems);
+  check_cgroups(cgroups, images, options, own_namespaces, problems);
   kinds::IpcObjects ipc(reader);
   check_host(reader.inventory(), images, files, ipc, options, caller, own_namespaces, problems);
   refuse_with(problems);
@@ -205,7 +218,9 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   const auto create_start = Clock::now();
   const auto ours = procfs::parse_maps(sys::read_text("/proc/self/maps"));
   sys::OwnNamespaces namespaces;
-  NewProcesses processes = create_tree(images, ours, options, own_namespaces ? &namespaces : nullptr, damage);
+  std::map<int32_t, HostPid> zombies;
+  NewProcesses processes = create_tree(images, ours, options, own_namespaces ? &namespaces : nullptr, damage, zombies);
+  tell_host_pids(files, processes, std::move(zombies));
   // Early: what they will use is counted there.
   cgroups.make();
   for (auto& [pid, process] : processes) cgroups.enter_process(pid);
@@ -229,11 +244,13 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   if (own_namespaces) namespaces.commit(root.pidfd());
   cgroups.keep();
   release_all(processes);
+  files.keep();
+  ipc.keep();
   result.pidfd = root.take_pidfd();
   result.init_pidfd = namespaces.take_init_pidfd();
   files.remove_remap_links();
   result.statistics.total_us = since_us(start);
-  call_hook(options.hook, "post-resume", result.root);
+  call_last_hook(options.hook, result.root);
   return result;
 }
 

@@ -39,10 +39,14 @@ class ResourceLimitsFacet : public ProcessFacet {
     for (const auto& limit : message.limits()) {
       const rlimit own = sys::limit_of_self(limit.resource());
       if (own.rlim_cur == limit.soft() && own.rlim_max == limit.hard()) continue;
+      const auto resource = static_cast<uint64_t>(limit.resource());
+      if (limit.hard() > own.rlim_max) {  // needs CAP_SYS_RESOURCE, which goes with the credentials
+        const rlimit raised{own.rlim_cur, limit.hard()};
+        plan.late.add("prlimit64", SYS_prlimit64, {0, resource, plan.buffers.put_value(raised).get(), 0});
+      }
       const rlimit value{limit.soft(), limit.hard()};
       // Last: a low limit must not stand in the way of the restore itself.
-      plan.last.add("prlimit64", SYS_prlimit64,
-                    {0, static_cast<uint64_t>(limit.resource()), plan.buffers.put_value(value).get(), 0});
+      plan.last.add("prlimit64", SYS_prlimit64, {0, resource, plan.buffers.put_value(value).get(), 0});
     }
     return true;
   }

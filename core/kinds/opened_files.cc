@@ -63,6 +63,10 @@ void OpenedFiles::add(image::RemapLink link) {
   remaps_.emplace(std::move(path), std::move(link));
 }
 
+OpenedFiles::~OpenedFiles() {
+  for (const auto& undo : to_undo_) undo();
+}
+
 void OpenedFiles::add(image::FileObject object) {
   check_object(object);
   image::RegularFile file;
@@ -106,7 +110,8 @@ void OpenedFiles::check(std::vector<Problem>& problems) const {
 
 HostPid OpenedFiles::host_pid(int32_t pid) const {
   const auto found = host_pids_.find(pid);
-  return found == host_pids_.end() ? HostPid(pid) : found->second;
+  if (found == host_pids_.end()) throw Error(Fault::image, fmt::format("process {} is not in the image", pid));
+  return found->second;
 }
 
 const image::FileObject& OpenedFiles::object(uint32_t id) const {
@@ -139,6 +144,7 @@ void OpenedFiles::finish_memory() {
 void OpenedFiles::connect() {
   for (const auto& [id, fd] : opened_) {
     const image::FileObject& o = object(id);
+    if (inherited_.find(o)) continue;  // given as it is, perhaps of a kind that is not known here
     const Step step("connect object {} {}", id, o.kind());
     kind_named(o.kind())->connect(o, fd.get(), *this);
   }
@@ -147,6 +153,7 @@ void OpenedFiles::connect() {
 void OpenedFiles::start() {
   for (const auto& [id, fd] : opened_) {
     const image::FileObject& o = object(id);
+    if (inherited_.find(o)) continue;
     const Step step("start object {} {}", id, o.kind());
     kind_named(o.kind())->start(o, fd.get(), *this);
   }

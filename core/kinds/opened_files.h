@@ -35,6 +35,9 @@ bool is_path(const std::string& path);  // absolute, and without a zero byte
 class OpenedFiles {
  public:
   OpenedFiles(const images::ImageReader& reader, RestorePolicy policy);
+  ~OpenedFiles();  // undoes, unless keep() was called
+  OpenedFiles(const OpenedFiles&) = delete;
+  OpenedFiles& operator=(const OpenedFiles&) = delete;
 
   // All problems of this host, before anything is created.
   void check(std::vector<Problem>& problems) const;
@@ -65,6 +68,9 @@ class OpenedFiles {
   void close_all();
   // The program runs: what --link-remap had made for this image goes.
   void remove_remap_links();
+  // What a kind has made and nobody else would remove. The program runs: it stays.
+  void undo_unless_kept(std::function<void()> undo) { to_undo_.push_back(std::move(undo)); }
+  void keep() { to_undo_.clear(), segments_.keep(); }
 
   Segments& segments() { return segments_; }
   const Segments& segments() const { return segments_; }
@@ -113,6 +119,7 @@ class OpenedFiles {
   Segments segments_;
   std::vector<Watch> watches_;
   std::map<int32_t, HostPid> host_pids_;
+  std::vector<std::function<void()>> to_undo_;
 };
 
 }  // namespace mcr::kinds

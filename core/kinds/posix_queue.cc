@@ -49,6 +49,12 @@ image::PosixQueue describe(const std::string& name, int fd) {
   return queue;
 }
 
+// A restore that was killed has left it: made without permissions, and nothing was sent yet.
+bool is_half_made(const image::PosixQueue& wanted, const image::PosixQueue& found) {
+  return found.mode() == 0 && found.waiting() == 0 && wanted.waiting() == 0 && wanted.mode() != 0 &&
+         found.most_messages() == wanted.most_messages() && found.message_bytes() == wanted.message_bytes();
+}
+
 std::string difference(const image::PosixQueue& wanted, const image::PosixQueue& found) {
   if (found.uid() != wanted.uid() || found.gid() != wanted.gid() || found.mode() != wanted.mode())
     return fmt::format("belongs to user {}, group {}, with mode {:o}", found.uid(), found.gid(), found.mode());
@@ -96,24 +102,31 @@ class PosixQueueKind : public Kind {
           {what, fmt::format("is gone, and {} messages with it", wanted.waiting()),
            "its messages are in no image; restore on the host of the dump, before the queue is removed"});
     if (!fd) return;
-    if (const std::string changed = difference(wanted, describe(wanted.name(), fd->get())); !changed.empty())
+    const image::PosixQueue found = describe(wanted.name(), fd->get());
+    if (is_half_made(wanted, found)) return;
+    if (const std::string changed = difference(wanted, found); !changed.empty())
       problems.push_back({what, changed + ": it was used or changed since the dump",
                           "bring it back to what it was; one that was empty may also be removed (rm in /dev/mqueue)"});
   }
 
-  UniqueFd restore(const image::FileObject& object, OpenedFiles&) const override {
+  UniqueFd restore(const image::FileObject& object, OpenedFiles& table) const override {
     image::PosixQueue wanted;
     if (!unpack(object, wanted)) throw Error(Fault::image, "its record is unreadable");
     const auto flags = static_cast<int>(object.flags() & kReopenFlags);
-    if (auto fd = sys::try_open_queue(wanted.name(), flags)) return std::move(*fd);
-    if (wanted.waiting() != 0) throw Error(Fault::refused, "it has gone since the check", "restore again");
-    UniqueFd fd = sys::make_queue(wanted.name(), flags, {wanted.most_messages(), wanted.message_bytes(), 0});
+    auto existing = sys::try_open_queue(wanted.name(), flags);
+    if (existing && !is_half_made(wanted, describe(wanted.name(), existing->get()))) return std::move(*existing);
+    if (!existing && wanted.waiting() != 0) throw Error(Fault::refused, "it has gone since the check", "restore again");
+    UniqueFd fd = existing ? std::move(*existing) : sys::make_queue(wanted.name(), flags, attributes_of(wanted));
+    table.undo_unless_kept([name = wanted.name()] { sys::try_remove_queue(name); });
     sys::set_ownership(fd.get(), wanted.uid(), wanted.gid());
     sys::set_mode(fd.get(), wanted.mode());
     return fd;
   }
 
  private:
+  static sys::PosixQueueAttributes attributes_of(const image::PosixQueue& queue) {
+    return {queue.most_messages(), queue.message_bytes(), 0};
+  }
   static bool unpack(const image::FileObject& object, image::PosixQueue& queue) {
     return object.body().UnpackTo(&queue) && !queue.name().empty() && queue.name().size() <= kLongestName &&
            queue.name().find('/') == std::string::npos && queue.name().find('\0') == std::string::npos &&

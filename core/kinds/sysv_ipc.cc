@@ -1,5 +1,6 @@
 #include "core/kinds/sysv_ipc.h"
 
+#include <linux/capability.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
 #include <sys/sem.h>
@@ -255,7 +256,15 @@ IpcObjects::IpcObjects(const images::ImageReader& reader) {
 }
 
 IpcObjects::~IpcObjects() {
-  for (const auto& remove : to_remove_) remove();
+  if (kept_) return;
+  for (const auto& undo : to_undo_) undo();
+}
+
+void require_ipc_rights(const char* what, bool of_others, std::vector<Problem>& problems) {
+  if (!sys::has_capability(CAP_IPC_OWNER))
+    problems.push_back({what, "nobody may use them while they are being filled", "give CAP_IPC_OWNER"});
+  if (of_others && !(sys::has_capability(CAP_SETUID) && sys::has_capability(CAP_SETGID)))
+    problems.push_back({what, "some were made by another user", "give CAP_SETUID and CAP_SETGID"});
 }
 
 void IpcObjects::check(const std::set<int>& pids, std::vector<Problem>& problems) const {
@@ -264,6 +273,11 @@ void IpcObjects::check(const std::set<int>& pids, std::vector<Problem>& problems
     if (!sys::may_choose_ipc_id(type))
       return problems.push_back({"System V semaphores and queues", "their ids cannot be chosen here",
                                  "give CAP_CHECKPOINT_RESTORE, or restore on a kernel with CONFIG_CHECKPOINT_RESTORE"});
+  const auto is_of_other = [](const auto& record) {
+    return sys::is_other_user(record.object().creator_uid(), record.object().creator_gid());
+  };
+  require_ipc_rights("System V semaphores and queues",
+                     std::ranges::any_of(sets_, is_of_other) || std::ranges::any_of(queues_, is_of_other), problems);
   for (const auto& set : sets_) check_one(set, pids, problems);
   for (const auto& queue : queues_) check_one(queue, pids, problems);
 }
@@ -297,8 +311,12 @@ void IpcObjects::take(const Record& wanted, const std::function<inject::Channel*
     if (sys::try_make_ipc(traits.type, request, count)) break;
     if (i == kTries) throw Error(Fault::refused, "its id went to another process", "restore again");
   }
-  if (found == all.end())
-    to_remove_.push_back([type = traits.type, id = object.id()] { sys::try_remove_ipc(type, id); });
+  to_undo_.push_back([type = traits.type, name = traits.name, id = object.id(), was_there = found != all.end()] {
+    if (was_there)
+      log::warning("kinds", "{} {} was there before; it is without permissions until a restore succeeds", name, id);
+    else
+      sys::try_remove_ipc(type, id);
+  });
   sys::own_ipc(traits.type, object.id(), object.uid(), object.gid(), 0);
   fill(wanted, channel_of);
   to_finish_.push_back(
@@ -360,7 +378,6 @@ void IpcObjects::fill(const image::SysvQueue& wanted, const std::function<inject
 
 void IpcObjects::finish() {
   for (const auto& finish : to_finish_) finish();
-  to_remove_.clear();
 }
 
 }  // namespace mcr::kinds

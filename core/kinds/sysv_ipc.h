@@ -27,10 +27,13 @@ struct IpcUse {  // by a tree that stands still
 // Writes ipc.img when there is anything. Throws Error (refused) naming a queue whose messages cannot be read.
 void dump_ipc(const IpcUse& use, images::ImageWriter& writer);
 
+// What it takes to make objects of other users, and to fill those that nobody may use meanwhile.
+void require_ipc_rights(const char* what, bool of_others, std::vector<Problem>& problems);
+
 class IpcObjects {  // restore
  public:
   explicit IpcObjects(const images::ImageReader& reader);  // throws Fault::image
-  ~IpcObjects();  // removes those that were made here, unless finish() was called
+  ~IpcObjects();  // removes those that were made here, unless keep() was called
   IpcObjects(const IpcObjects&) = delete;
   IpcObjects& operator=(const IpcObjects&) = delete;
 
@@ -40,6 +43,7 @@ class IpcObjects {  // restore
   // `channel_of` gives its line, or null when there is none.
   void restore(const std::function<inject::Channel*(int)>& channel_of);
   void finish();
+  void keep() { kept_ = true; }  // the program runs
 
  private:
   template <typename Record>
@@ -49,7 +53,8 @@ class IpcObjects {  // restore
 
   std::vector<image::SysvSemaphores> sets_;
   std::vector<image::SysvQueue> queues_;
-  std::vector<std::function<void()>> to_remove_, to_finish_;
+  std::vector<std::function<void()>> to_undo_, to_finish_;
+  bool kept_ = false;
 };
 
 }  // namespace mcr::kinds

@@ -11,6 +11,7 @@
 
 #include "core/base/log.h"
 #include "core/kinds/open_files.h"
+#include "core/kinds/sysv_ipc.h"
 #include "core/sys/file.h"
 #include "core/sys/memory_object.h"
 #include "core/sys/process.h"
@@ -162,8 +163,14 @@ void OpenFiles::outlast_attachments() const {
 // ---- restore ----
 
 Segments::~Segments() {
+  if (kept_) return;
+  for (const int32_t id : prepared_)
+    if (!made_.contains(id))
+      log::warning("kinds", "System V segment {} was there before; it is without permissions until a restore succeeds",
+                   id);
   for (const int32_t id : made_)
-    if (!sys::try_remove_segment(id)) log::warning("kinds", "System V segment {}, made by this restore, is left", id);
+    if (!sys::try_remove_segment(id) && !segment(id).removed())
+      log::warning("kinds", "System V segment {}, made by this restore, is left", id);
 }
 
 void Segments::add(image::SysvSegment segment) {
@@ -184,6 +191,12 @@ void Segments::check(const std::set<int>& pids, std::vector<Problem>& problems) 
   if (segments_.empty()) return;
   if (!sys::may_choose_segment_id())
     problems.push_back({"System V segments", "their ids cannot be chosen here", "give CAP_CHECKPOINT_RESTORE"});
+  require_ipc_rights(
+      "System V segments",
+      std::ranges::any_of(
+          segments_,
+          [](const auto& entry) { return sys::is_other_user(entry.second.creator_uid(), entry.second.creator_gid()); }),
+      problems);
   const int index = (1 << sys::segment_index_bits()) - 1;
   const auto existing = sys::list_segments();
   for (const auto& [id, wanted] : segments_)
@@ -237,7 +250,6 @@ void Segments::finish() {
     if (segment(id).locked()) sys::lock_segment(id);
     if (segment(id).removed()) sys::remove_segment(id);
   }
-  made_.clear();
 }
 
 std::map<uint32_t, uint64_t> Segments::huge_memory() const {

@@ -18,7 +18,7 @@ std::vector<HostPid> users_of_segment(int id);  // that have it attached, as far
 class Segments {  // restore
  public:
   Segments() = default;
-  ~Segments();  // removes those that were made here, unless finish() was called
+  ~Segments();  // removes those that were made here, unless keep() was called
   Segments(const Segments&) = delete;
   Segments& operator=(const Segments&) = delete;
 
@@ -29,11 +29,13 @@ class Segments {  // restore
   // Called by every process before it attaches the segment. True for the first, which must empty and fill it.
   bool prepare(int32_t id);
   void finish();
+  void keep() { kept_ = true; }                      // the program runs
   std::map<uint32_t, uint64_t> huge_memory() const;  // bytes of those to be made, by the logarithm of the page size
 
  private:
   std::map<int32_t, mcr::image::SysvSegment> segments_;
   std::set<int32_t> prepared_, made_;
+  bool kept_ = false;
 };
 
 }  // namespace mcr::kinds

@@ -144,7 +144,13 @@ std::optional<int> try_make_segment(const Segment& wanted, uint32_t huge_page_sh
   int flags = IPC_CREAT | IPC_EXCL | static_cast<int>(wanted.mode & 0777);
   if (huge_page_shift != 0) flags |= SHM_HUGETLB | static_cast<int>(huge_page_shift << kShiftPosition);
   write_file(kNextId, std::to_string(wanted.id));
-  const pid_t creator = make_segment_as(wanted.creator_uid, wanted.creator_gid, wanted.key, wanted.size, flags);
+  pid_t creator = -1;
+  try {
+    creator = make_segment_as(wanted.creator_uid, wanted.creator_gid, wanted.key, wanted.size, flags);
+  } catch (...) {
+    write_file(kNextId, "-1");  // or the next one to make a segment would get it
+    throw;
+  }
   int made = -1;
   for (const Segment& s : list_segments())
     if (s.creator == creator && s.key == wanted.key && s.attached == 0 && s.last_user == 0) made = s.id;

@@ -12,7 +12,7 @@ namespace mcr::sys {
 namespace {
 
 long open_queue(const std::string& name, int flags, const mq_attr* attributes) {
-  return ::syscall(SYS_mq_open, name.c_str(), flags | O_CLOEXEC, 0600, attributes);
+  return ::syscall(SYS_mq_open, name.c_str(), flags | O_CLOEXEC, 0, attributes);
 }
 
 }  // namespace
@@ -41,6 +41,10 @@ UniqueFd make_queue(const std::string& name, int flags, const PosixQueueAttribut
   wanted.mq_msgsize = attributes.message_bytes;
   return UniqueFd(
       static_cast<int>(check(open_queue(name, flags | O_CREAT | O_EXCL, &wanted), fmt::format("mq_open(/{})", name))));
+}
+
+bool try_remove_queue(const std::string& name) {
+  return ::syscall(SYS_mq_unlink, name.c_str()) == 0;
 }
 
 }  // namespace mcr::sys

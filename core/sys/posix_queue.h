@@ -19,6 +19,7 @@ struct PosixQueueAttributes {
 PosixQueueAttributes queue_attributes(int fd);
 // name: without the "/". nullopt: there is none of that name.
 std::optional<UniqueFd> try_open_queue(const std::string& name, int flags);
-UniqueFd make_queue(const std::string& name, int flags, const PosixQueueAttributes& attributes);  // O_EXCL, mode 0600
+UniqueFd make_queue(const std::string& name, int flags, const PosixQueueAttributes& attributes);  // O_EXCL, mode 0
+bool try_remove_queue(const std::string& name);
 
 }  // namespace mcr::sys

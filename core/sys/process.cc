@@ -265,6 +265,9 @@ bool has_capability(int capability) {
   check(::syscall(SYS_capget, &header, data), "capget");
   return (data[capability / 32].effective >> (capability % 32)) & 1;
 }
+bool is_other_user(uint32_t uid, uint32_t gid) {
+  return uid != ::geteuid() || gid != ::getegid();
+}
 uint32_t effective_uid() {
   return ::geteuid();
 }

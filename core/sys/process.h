@@ -115,5 +115,6 @@ std::optional<uint64_t> vdso_address();  // AT_SYSINFO_EHDR of this process
 bool has_capability(int capability);     // effective, of this process
 uint32_t effective_uid();
 uint32_t effective_gid();
+bool is_other_user(uint32_t uid, uint32_t gid);  // than the effective ones
 
 }  // namespace mcr::sys

@@ -152,7 +152,13 @@ bool may_choose_ipc_id(IpcType type) {
 
 bool try_make_ipc(IpcType type, const IpcObject& wanted, uint32_t count) {
   write_file(next_id_of(type), std::to_string(wanted.id));
-  const int made = make_as_creator(type, wanted, count);
+  int made = -1;
+  try {
+    made = make_as_creator(type, wanted, count);
+  } catch (...) {
+    write_file(next_id_of(type), "-1");  // or the next one to make anything would get it
+    throw;
+  }
   if (made == wanted.id) return true;
   try_remove_ipc(type, made);
   return false;

@@ -84,11 +84,12 @@ std::vector<uint32_t> CgroupCollector::enter_groups(const std::vector<procfs::Cg
       throw Error(Fault::refused, fmt::format("{} cannot be reached from here", describe(hierarchy, path)),
                   "run mini-criu in the cgroup namespace of the host, or without --manage-cgroups");
     ids.push_back(enter_group(hierarchy, path));
+    enter_below(hierarchy, path);
   }
   return ids;
 }
 
-// With all above it, which a restore may have to make, and all below it.
+// With all above it, which a restore may have to make.
 uint32_t CgroupCollector::enter_group(const std::string& hierarchy, const std::string& path) {
   const auto [place, is_new] = groups_.try_emplace({hierarchy, path});
   if (!is_new) return place->second.id();
@@ -104,11 +105,12 @@ uint32_t CgroupCollector::enter_group(const std::string& hierarchy, const std::s
   for (auto& file : read_cgroup_files(folder.get())) *group.add_files() = std::move(file);
   const uint32_t id = group.id();
   enter_group(hierarchy, parent_of(path));
-  enter_below(hierarchy, path);
   return id;
 }
 
+// Only below groups that the tree is in: their neighbours are somebody else's.
 void CgroupCollector::enter_below(const std::string& hierarchy, const std::string& path) {
+  if (path == "/" || !walked_.emplace(hierarchy, path).second) return;
   const UniqueFd folder = open_group(hierarchies_, hierarchy, path);
   for (const std::string& name : sys::list_directory_fd(folder.get())) {
     const auto status = sys::try_stat_at(folder.get(), name);
@@ -117,6 +119,7 @@ void CgroupCollector::enter_below(const std::string& hierarchy, const std::strin
       throw Error(Fault::refused, fmt::format("more than {} control groups lie below those of the program", kMostBelow),
                   "dump without --manage-cgroups");
     enter_group(hierarchy, path + "/" + name);
+    enter_below(hierarchy, path + "/" + name);
   }
 }
 
@@ -135,6 +138,7 @@ RestoredCgroups::RestoredCgroups(const images::ImageReader& reader, CgroupPolicy
 
 RestoredCgroups::~RestoredCgroups() {
   if (kept_) return;
+  for (size_t i = changed_.size(); i-- > 0;) put_back(changed_[i]);
   for (size_t i = made_.size(); i-- > 0;) {
     const auto& [hierarchy, path] = made_[i];
     if (!sys::try_unlink_at(hierarchies_.root(hierarchy), relative(path), true))
@@ -168,7 +172,42 @@ void RestoredCgroups::read(const images::ImageReader& reader) {
     }
     members_.push_back(std::move(member));
   }
+  forget_strangers();
   for (auto& [id, group] : groups_) group.path = path_here(group.saved);
+}
+
+// Groups that no process of the image is in, nor above or below: an image has no business with them.
+void RestoredCgroups::forget_strangers() {
+  using Place = std::pair<std::string, std::string>;
+  std::set<Place> of_members, above;
+  for (const auto& [id, group] : groups_) {
+    const auto& saved = group.saved;
+    if (!group.has_members) continue;
+    of_members.emplace(saved.hierarchy(), saved.path());
+    for (std::string path = saved.path(); path != "/"; path = parent_of(path))
+      above.emplace(saved.hierarchy(), parent_of(path));
+  }
+  const auto is_below = [&](const Cgroup& saved) {
+    for (std::string path = saved.path(); path != "/"; path = parent_of(path))
+      if (of_members.contains({saved.hierarchy(), path})) return true;
+    return false;
+  };
+  std::erase_if(groups_, [&](const auto& entry) {
+    const Cgroup& saved = entry.second.saved;
+    return !entry.second.has_members && !above.contains({saved.hierarchy(), saved.path()}) && !is_below(saved);
+  });
+}
+
+void RestoredCgroups::require_members(std::span<const ProcessImage> images) const {
+  std::set<std::pair<int32_t, int32_t>> known;
+  for (const ProcessImage& image : images) {
+    known.emplace(image.core.pid(), 0);
+    for (const auto& thread : image.threads) known.emplace(image.core.pid(), thread.tid());
+  }
+  for (const CgroupMember& member : members_)
+    if (!known.contains({member.pid(), member.tid()}))
+      throw Error(Fault::image, fmt::format("{}: {} of process {} is not in the image", kFile,
+                                            member.tid() == 0 ? "a member" : "a thread", member.pid()));
 }
 
 // The root process is the first member.
@@ -268,9 +307,27 @@ void RestoredCgroups::configure(Group& group, bool last) {
   const bool all = policy_.mode == CgroupMode::full || policy_.mode == CgroupMode::props;
   if (policy_.mode == CgroupMode::none || (!group.made && !all)) return;
   const UniqueFd folder = open_group(hierarchies_, group.saved.hierarchy(), group.path);
+  if (!group.made && !last) {
+    Cgroup& before = changed_.emplace_back();
+    before.set_hierarchy(group.saved.hierarchy()), before.set_path(group.path);
+    for (auto& file : read_cgroup_files(folder.get())) *before.add_files() = std::move(file);
+  }
   for (const std::string& name : set_cgroup_files(folder.get(), group.saved, last))
     log::warning("cgroups", "{}: {} could not be set to what it was", describe(group.saved.hierarchy(), group.path),
                  name);
+}
+
+// What was there before us, and was configured.
+void RestoredCgroups::put_back(const Cgroup& before) noexcept {
+  try {
+    const UniqueFd folder = open_group(hierarchies_, before.hierarchy(), before.path());
+    for (const bool last : {false, true})
+      for (const std::string& name : set_cgroup_files(folder.get(), before, last))
+        log::warning("cgroups", "{}: {} could not be set back", describe(before.hierarchy(), before.path()), name);
+  } catch (const Error& error) {
+    log::warning("cgroups", "{} could not be configured as before: {}", describe(before.hierarchy(), before.path()),
+                 error.what());
+  }
 }
 
 void RestoredCgroups::move(uint32_t id, int32_t task, bool thread) {

@@ -4,10 +4,13 @@
 #pragma once
 
 #include <memory>
+#include <set>
+#include <span>
 
 #include "core/base/error.h"
 #include "core/base/ids.h"
 #include "core/tree/cgroup_hierarchies.h"
+#include "core/tree/process_image.h"
 #include "images/proto/cgroups.pb.h"
 #include "images/store.h"
 
@@ -31,6 +34,7 @@ class CgroupCollector {
 
   CgroupHierarchies hierarchies_;
   std::map<std::pair<std::string, std::string>, mcr::image::Cgroup> groups_;  // by hierarchy and path
+  std::set<std::pair<std::string, std::string>> walked_;                      // everything below is entered
   std::vector<mcr::image::CgroupMember> members_;
 };
 
@@ -49,7 +53,8 @@ struct CgroupPolicy {
   std::vector<std::pair<std::string, std::string>> roots;
 };
 
-// Restore. Groups that it made are removed by the destructor unless keep() was called: end the processes before.
+// Restore. Groups that it made are removed by the destructor, and those that it configured are as before, unless keep()
+// was called: end the processes before.
 class RestoredCgroups {
  public:
   // Throws Fault::image when records do not fit.
@@ -58,6 +63,8 @@ class RestoredCgroups {
   RestoredCgroups(const RestoredCgroups&) = delete;
   RestoredCgroups& operator=(const RestoredCgroups&) = delete;
 
+  // Throws Fault::image when a member is no process or thread of these: it would be moved.
+  void require_members(std::span<const ProcessImage> images) const;
   void check(std::vector<Problem>& problems);
   void make();                      // groups and their configuration
   void enter_process(int32_t pid);  // moves a new process that has one thread
@@ -71,6 +78,8 @@ class RestoredCgroups {
     bool has_members = false, made = false, wanted = true;
   };
   void read(const images::ImageReader& reader);
+  void forget_strangers();
+  void put_back(const mcr::image::Cgroup& before) noexcept;
   std::string path_here(const mcr::image::Cgroup& group) const;
   bool is_there(Group& group);
   void make_group(Group& group);
@@ -84,6 +93,7 @@ class RestoredCgroups {
   std::map<uint32_t, Group> groups_;
   std::vector<mcr::image::CgroupMember> members_;
   std::vector<std::pair<std::string, std::string>> made_;  // hierarchy and path
+  std::vector<mcr::image::Cgroup> changed_;                // as they were before
   bool is_in_image_ = false, kept_ = false;
 };
 

@@ -82,6 +82,9 @@ void check_vmas(const ProcessImage& p, const std::string& file) {
                                         [](uint64_t at, const auto& vma) { return at < vma.start(); });
     if (after == p.vmas.begin() || std::prev(after)->end() < last)
       bad(file, fmt::format("run of pages at {:#x} lies outside of all mappings", run.start()));
+    const auto kind = std::prev(after)->kind();  // into a shared one it would be written for others too
+    if (kind != image::Vma::PRIVATE_ANONYMOUS && kind != image::Vma::PRIVATE_FILE)
+      bad(file, fmt::format("run of pages at {:#x} lies in a mapping that is not private", run.start()));
   }
   for (const auto& object : p.shared)
     if (object.huge_page_shift() > kLargestShift || object.size() == 0 || object.size() % kPage != 0 ||

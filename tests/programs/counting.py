@@ -13,6 +13,9 @@ def start(directory):
     pid = harness.start([PROGRAM, path], os.path.join(directory, "output"))
     harness.wait_until(lambda: written(path) > 50, 10, "counting")
     harness.wait_until(lambda: len(os.listdir(f"/proc/{pid}/task")) == 4, 5, "four threads")
+    # A thread that is being born has all signals blocked (pthread_create(3)).
+    harness.wait_until(lambda: not any(int(harness.field(f"{pid}/task/{tid}", "SigBlk"), 16) >> 63
+                                       for tid in os.listdir(f"/proc/{pid}/task")), 5, "four threads with their own masks")
     return pid, path
 
 

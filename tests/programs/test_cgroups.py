@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-# ctest: CASES as_they_were modes other_root without failed_restore threads named version_two
+# ctest: CASES as_they_were modes other_root without failed_restore neighbours threads named version_two
 """Control groups: who was in which, and how each was configured."""
 
 import os
@@ -193,6 +193,29 @@ def failed_restore(directory):
         expect_group(pid, groups.name + "/a")
 
 
+def neighbours(directory):
+    """Groups beside those of the program are somebody else's: neither made again nor configured, whatever the mode."""
+    with Groups(PIDS) as groups:
+        gone, stays = groups.make("/gone", pids__max="33"), groups.make("/stays", pids__max="33")
+        pid, child = dumped(directory, groups)
+        os.rmdir(gone)
+        open(f"{stays}/pids.max", "w").write("44")
+        open(f"{groups.root}{groups.name}/a/pids.max", "w").write("60")
+        script = f"{directory}/script"
+        open(script, "w").write("#!/bin/sh\n[ \"$CRTOOLS_SCRIPT_ACTION\" != post-restore ]\n")
+        os.chmod(script, 0o755)
+        result = harness.restore(f"{directory}/d", "--manage-cgroups=full", "--action-script", script)
+        harness.expect(result.code == 1, f"it should have failed: {result}")
+        harness.no_helpers()
+        limit = harness.read(f"{groups.root}{groups.name}/a/pids.max")
+        harness.expect(limit == "60\n", f"after a restore that failed the limit is {limit}")
+        harness.must(harness.restore(f"{directory}/d", "--manage-cgroups=full"))
+        expect_group(pid, groups.name + "/a")
+        harness.expect(harness.read(f"{groups.root}{groups.name}/a/pids.max") == "50\n", "the group was not configured")
+        harness.expect(not os.path.exists(gone), "the group of somebody else was made")
+        harness.expect(harness.read(f"{stays}/pids.max") == "44\n", "the group of somebody else was configured")
+
+
 def threads(directory):
     """Version 1 has threads of one process in different groups."""
     with Groups(PIDS) as groups:
@@ -254,4 +277,4 @@ if os.geteuid() != 0:
     print("SKIPPED: only root makes control groups")
     sys.exit(77)
 harness.cases({"as_they_were": as_they_were, "modes": modes, "other_root": other_root, "without": without,
-               "failed_restore": failed_restore, "threads": threads, "named": named, "version_two": version_two})
+               "failed_restore": failed_restore, "neighbours": neighbours, "threads": threads, "named": named, "version_two": version_two})

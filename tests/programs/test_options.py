@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 60
-# ctest: CASES version pidfile leave_stopped restore_stopped json show sibling replaces_image
+# ctest: CASES version pidfile last_script leave_stopped restore_stopped json show sibling replaces_image
 """Options of dump and restore that are about more than the words on the command line."""
 
 import json
@@ -24,6 +24,21 @@ def pidfile(directory):
     harness.must(harness.restore(images, "--pidfile", file))
     harness.expect(harness.read(file).strip() == str(pid), f"the pid file holds {harness.read(file)!r}, not {pid}")
     counting.expect_progress(path, "after the restore")
+
+
+def last_script(directory):
+    """What fails when the program runs already has not failed: it is there, and so is its pid file."""
+    pid, path = counting.start(directory)
+    images, file, script = (os.path.join(directory, name) for name in ("images", "pid", "script"))
+    harness.dump_and_reap(pid, images)
+    with open(script, "w") as stream:
+        stream.write("#!/bin/sh\n[ \"$CRTOOLS_SCRIPT_ACTION\" != post-resume ]\n")
+    os.chmod(script, 0o755)
+    harness.must(harness.restore(images, "--pidfile", file, "--action-script", script))
+    harness.expect(harness.read(file).strip() == str(pid), f"the pid file holds {harness.read(file)!r}, not {pid}")
+    harness.expect("post-resume" in harness.read(f"{images}/restore.log"), "the log does not tell")
+    counting.expect_progress(path, "after the restore")
+    harness.kill_and_reap(pid)
 
 
 def leave_stopped(directory):
@@ -122,6 +137,6 @@ def replaces_image(directory):
     counting.expect_consecutive(path)
 
 
-harness.cases({"version": version, "pidfile": pidfile, "leave_stopped": leave_stopped,
+harness.cases({"version": version, "pidfile": pidfile, "last_script": last_script, "leave_stopped": leave_stopped,
                "restore_stopped": restore_stopped, "json": json_results, "show": show, "sibling": sibling,
                "replaces_image": replaces_image})

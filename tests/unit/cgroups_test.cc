@@ -82,11 +82,17 @@ std::string error_with(const std::function<void(Sample&)>& change) {
     writer.commit({});
   }
   const images::ImageReader reader(folder.path("image"));
-  return error_of([&] { tree::RestoredCgroups(reader, {}); });
+  return error_of([&] {
+    const tree::RestoredCgroups cgroups(reader, {});
+    tree::ProcessImage image;
+    image.core.set_pid(7), image.threads.emplace_back().set_tid(7), image.threads.emplace_back().set_tid(8);
+    cgroups.require_members({&image, 1});
+  });
 }
 
 TEST(Cgroups, WhatAnImageCannotSay) {
   EXPECT_EQ(error_with([](Sample&) {}), "");
+  EXPECT_EQ(error_with([](Sample& s) { s.member.set_tid(8); }), "");
   const std::vector<std::function<void(Sample&)>> changes = {
       [](Sample& s) { s.group.set_path("/a/../b"); },
       [](Sample& s) { s.group.set_path("a"); },
@@ -99,6 +105,8 @@ TEST(Cgroups, WhatAnImageCannotSay) {
       [](Sample& s) { s.member.set_pid(0); },
       [](Sample& s) { s.member.set_tid(-1); },
       [](Sample& s) { s.member.add_cgroups(2); },
+      [](Sample& s) { s.member.set_pid(1); },  // somebody else's, who would be moved
+      [](Sample& s) { s.member.set_tid(9); },
   };
   for (size_t i = 0; i < changes.size(); ++i)
     EXPECT_NE(error_with(changes[i]).find("cgroups.img"), std::string::npos) << i << error_with(changes[i]);

@@ -256,11 +256,15 @@ TEST(RestoreBadValues, Mappings) {
   refuse([](auto& v) { v.set_end(bounds::kTaskSize + 4096); }, "it reaches into the kernel");
   refuse([](auto& v) { v.set_end(UINT64_MAX); }, mm);
   refuse([](auto& v) { v.set_prot(8); }, "prot cannot be 0x8");
-  refuse([](auto& v) { v.set_kind(static_cast<image::Vma::Kind>(9)); }, "kind 9 is not known");
+  const auto refuse_without_pages = [&](const std::function<void(image::Vma&)>& change, const std::string& expected) {
+    expect_refused([&](Sample& s) { change(s.process.vmas[0]), s.process.runs.clear(); }, expected);
+  };
+  refuse_without_pages([](auto& v) { v.set_kind(static_cast<image::Vma::Kind>(9)); }, "kind 9 is not known");
   refuse([](auto& v) { v.set_kind(image::Vma::PRIVATE_FILE); }, "it has no file");
-  refuse([](auto& v) { v.set_file(9), v.set_kind(image::Vma::SHARED_FILE); }, "there is no object 9");
+  refuse([](auto& v) { v.set_file(9), v.set_kind(image::Vma::PRIVATE_FILE); }, "there is no object 9");
   refuse([](auto& v) { v.set_offset(UINT64_MAX - 4095); }, "offset cannot be");
-  refuse([](auto& v) { v.set_kind(image::Vma::SHARED_ANONYMOUS), v.set_shared(3); }, "there is no shared memory 3");
+  refuse_without_pages([](auto& v) { v.set_kind(image::Vma::SHARED_ANONYMOUS), v.set_shared(3); },
+                       "there is no shared memory 3");
   expect_refused([](Sample& s) { s.process.vmas.push_back(s.process.vmas[0]); }, "overlaps the one before");
   expect_refused(
       [](Sample& s) {
@@ -306,6 +310,8 @@ TEST(RestoreBadValues, RunsOfPages) {
   refuse([](auto& r) { r.set_bytes(1 << 20); }, "lies outside of all mappings");
   refuse([](auto& r) { r.set_bytes(UINT64_MAX - 4095); }, "is too large");
   refuse([](auto& r) { r.set_start(0x402000); }, "lies outside of all mappings");
+  for (const auto kind : {image::Vma::SHARED_FILE, image::Vma::SHARED_ANONYMOUS, image::Vma::SYSV_SEGMENT})
+    expect_refused([&](Sample& s) { s.process.vmas[0].set_kind(kind); }, "in a mapping that is not private");
   refuse([](auto& r) { r.set_chunk_bytes(0); }, "chunk_bytes cannot be so");
   refuse([](auto& r) { r.set_chunk_bytes(512); }, "chunk_bytes cannot be so");
   refuse([](auto& r) { r.set_chunk_bytes(4096); }, "checksums are missing");
