@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "core/engine/image_check.h"
 #include "images/store.h"
 #include "tools/commands.h"
 #include "tools/json_object.h"
@@ -9,6 +10,7 @@ namespace mcr::cli {
 int run_verify(const CommandLine& line) {
   const std::string folder = image_operand(line);
   const images::VerifyReport report = images::verify(folder);
+  engine::verify_records(folder);
   if (!line.settings.flag("json")) {
     print(fmt::format("OK: {} files, {} records, {} bytes\n", report.files, report.records, report.bytes));
     return 0;

@@ -7,6 +7,7 @@
 #include "core/engine/caller.h"
 #include "core/engine/create_tree.h"
 #include "core/engine/engine.h"
+#include "core/engine/image_check.h"
 #include "core/engine/process_limits.h"
 #include "core/engine/restore_check.h"
 #include "core/engine/restore_process.h"
@@ -111,7 +112,9 @@ void connect_files(kinds::OpenedFiles& files, const std::vector<tree::ProcessIma
   }
 }
 
-void fill_all(const std::vector<tree::ProcessImage>& images, NewProcesses& processes, RestoreContext& context) {
+// `complete`: called when all is there, and nothing runs down yet: timers are armed after it.
+void fill_all(const std::vector<tree::ProcessImage>& images, NewProcesses& processes, RestoreContext& context,
+              const std::function<void()>& complete) {
   std::vector<std::unique_ptr<RestoringProcess>> restoring;
   for (const auto& image : images)
     restoring.push_back(image.core.zombie() ? nullptr : begin_process(image, *processes.at(image.core.pid()), context));
@@ -119,6 +122,7 @@ void fill_all(const std::vector<tree::ProcessImage>& images, NewProcesses& proce
     if (process) process->fill();
   for (auto& process : restoring)
     if (process) process->create_threads();
+  complete();
   for (auto& process : restoring)
     if (process) process->restore_state();
   connect_files(context.files, images, restoring);
@@ -177,14 +181,6 @@ void count(const std::vector<tree::ProcessImage>& images, NewProcesses& processe
   for (auto& [pid, process] : processes) statistics.threads += static_cast<uint32_t>(process->threads().size());
 }
 
-std::vector<tree::ProcessImage> read_processes(const images::ImageReader& reader) {
-  std::vector<tree::ProcessImage> images;
-  for (const int32_t pid : reader.inventory().pids()) images.push_back(tree::read_process(pid, reader, images));
-  if (images.empty()) throw Error(Fault::image, "the image holds no process");
-  check_unused_bytes(reader, images);
-  return images;
-}
-
 void restore_ipc(kinds::IpcObjects& ipc, NewProcesses& processes) {
   ipc.restore([&](int pid) -> inject::Channel* {
     const auto process = processes.find(pid);
@@ -230,12 +226,11 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   RestoreContext context{options, ours, own, reader, files, lent, result.statistics, damage, processes};
   result.statistics.create_us = since_us(create_start);
   restore_ipc(ipc, processes);
-  fill_all(images, processes, context);
-  cgroups.enter_threads();
   result.root = root.pid();
+  fill_all(images, processes, context, [&] { call_hook(options.hook, "post-restore", result.root); });
+  cgroups.enter_threads();
   files.finish_memory();
   ipc.finish();
-  call_hook(options.hook, "post-restore", result.root);
   files.start();
   files.close_all();
   call_hook(options.hook, "pre-resume", result.root);

@@ -15,6 +15,7 @@
 #include "core/engine/create_tree.h"
 #include "core/engine/extended_state.h"
 #include "core/engine/file_locks_check.h"
+#include "core/engine/image_check.h"
 #include "core/engine/install_seccomp.h"
 #include "core/engine/process_limits.h"
 #include "core/engine/rights_check.h"
@@ -33,8 +34,6 @@
 
 namespace mcr::engine {
 namespace {
-
-constexpr size_t kMostVdso = 1 << 20;
 
 void check_pid(pid_t wanted, std::vector<Problem>& problems) {
   const auto text = sys::try_read_text(fmt::format("/proc/{}/stat", wanted));
@@ -250,53 +249,12 @@ void check_session(const image::Inventory& inventory, const RestoreOptions& opti
     problems.push_back({"image", "was made with --shell-job", "give --shell-job to restore it on this terminal"});
 }
 
-// What the image itself says, before this host is asked anything: throws at the first thing that cannot be.
-void check_state(const image::Inventory& inventory, const tree::ProcessImage& p, const kinds::OpenedFiles& files) {
-  const Step step("process {}", p.core.pid());
-  if (inventory.vdso().content().size() > kMostVdso)
-    throw Error(Fault::image, fmt::format("inventory.img: a vdso of {} bytes", inventory.vdso().content().size()));
-  for (const auto& symbol : inventory.vdso().symbols())
-    if (symbol.offset() > inventory.vdso().content().size())
-      throw Error(Fault::image, fmt::format("inventory.img: the vdso's {:.64} lies outside of it", symbol.name()));
-  if (p.core.zombie()) return;
-  const auto all = facets::process_facets();
-  for (const auto& any : p.core.facets())
-    for (const auto& facet : all) facet->check(any);
-  const auto of_threads = facets::thread_facets();
-  for (const auto& thread : p.threads) {
-    const Step thread_step("thread {}", thread.tid());
-    for (const auto& any : thread.facets())
-      for (const auto& facet : of_threads) facet->check(any);
-  }
-  files.object(p.map.exe_file());
-  files.object(p.fs.cwd_file());
-  files.object(p.fs.root_file());
-  for (const auto& vma : p.vmas)
-    if (vma.file() != 0) files.object(vma.file());
-  for (const auto& descriptor : p.descriptors) files.object(descriptor.file());
-}
-
 }  // namespace
-
-void check_unused_bytes(const images::ImageReader& reader, const std::vector<tree::ProcessImage>& processes) {
-  std::map<std::string, std::vector<std::pair<uint64_t, uint64_t>>> used;  // by file
-  for (const auto& p : processes) {
-    if (p.core.zombie()) continue;
-    auto& stretches = used[p.map.pages_file()];
-    for (const auto& run : p.runs) stretches.emplace_back(run.offset(), run.bytes());
-  }
-  for (auto& [name, stretches] : used) {
-    const UniqueFd pages = reader.pages(name);
-    const auto size = static_cast<uint64_t>(sys::stat_fd(pages.get()).st_size);
-    images::check_gaps(pages.get(), name, size, std::move(stretches));
-  }
-  reader.check_unread();
-}
 
 void check_host(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
                 const kinds::OpenedFiles& files, const kinds::IpcObjects& ipc, const RestoreOptions& options,
                 const Caller& caller, bool own_namespaces, std::vector<Problem>& problems) {
-  for (const tree::ProcessImage& p : processes) check_state(inventory, p, files);
+  check_image(inventory, processes, files);
   if (own_namespaces)
     check_own_namespaces(processes, options, problems);
   else

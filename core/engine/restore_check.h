@@ -15,8 +15,4 @@ void check_host(const mcr::image::Inventory& inventory, const std::vector<tree::
                 const kinds::OpenedFiles& files, const kinds::IpcObjects& ipc, const RestoreOptions& options,
                 const Caller& caller, bool own_namespaces, std::vector<Problem>& problems);
 
-// Bytes of the image that no restore needs are checked too: a damaged copy is refused wherever the damage is. Only the
-// pages themselves wait until they are read.
-void check_unused_bytes(const images::ImageReader& reader, const std::vector<tree::ProcessImage>& processes);
-
 }  // namespace mcr::engine
