@@ -99,6 +99,7 @@ std::vector<FileView> view_all(HostPid pid, std::span<const int> fds) {
 }  // namespace
 
 void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
+  outsiders_.begin_again();
   for (const HostPid pid : tree) {
     note_process(pid);
     std::vector<FileView>& views = views_[pid];

@@ -8,6 +8,7 @@
 #include "core/kinds/file_names.h"
 #include "core/kinds/ghosts.h"
 #include "core/kinds/kind.h"
+#include "core/kinds/outsiders.h"
 #include "core/procfs/maps.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
@@ -39,7 +40,7 @@ class PipeCopier {
 
 class OpenFiles {
  public:
-  explicit OpenFiles(DumpPolicy policy) : policy_(policy) {}
+  OpenFiles(DumpPolicy policy, Outsiders& outsiders) : policy_(std::move(policy)), outsiders_(outsiders) {}
   const DumpPolicy& policy() const { return policy_; }
 
   // The processes of the tree, before anything else: what one of them has open may be the other end of another's.
@@ -77,7 +78,7 @@ class OpenFiles {
   void outlast_attachments() const;
 
   bool is_leader(HostPid pid) const { return leaders_.contains(pid); }  // of a living process of the tree
-  // Refuses a pipe whose other end is held outside of the tree.
+  // Refuses a pipe of which an end is held outside of the tree.
   void require_closed_pipe(const FileView& file) const;
 
   void connect();  // all descriptors of all processes are entered; before anything runs
@@ -102,6 +103,7 @@ class OpenFiles {
   void require_own_signals(const FileView& file, const sys::FileOwner& owner) const;
 
   DumpPolicy policy_;
+  Outsiders& outsiders_;
   images::ImageWriter* writer_ = nullptr;
   std::vector<mcr::image::FileObject> objects_;
   Ghosts ghosts_;
@@ -120,9 +122,8 @@ class OpenFiles {
   std::set<std::string> stayed_outside_;
   std::set<std::pair<dev_t, ino_t>> leased_;  // files with a write lease
   void note_process(HostPid view);
-  std::optional<std::string> find_holder(const FileView& file) const;   // "4711 (cat)", outside of the tree
-  mutable std::optional<std::multimap<std::string, HostPid>> holders_;  // links of all processes, read once
-  std::set<HostPid> members_;                                           // processes, those that have ended too
+  std::optional<std::string> find_holder(const FileView& file) const;  // "4711 (cat)", outside of the tree
+  std::set<HostPid> members_;                                          // processes, those that have ended too
   std::map<std::pair<HostPid, int>, uint32_t> ids_;
   std::map<uint32_t, const FileView*> first_views_;  // of each object that is a descriptor
 };
