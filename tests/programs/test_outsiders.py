@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 60
-# ctest: CASES both_ends unread_rest fifo busy_shell
+# ctest: CASES both_ends unread_rest fifo busy_shell shared_memory semaphore deleted_file replaced_library
 """What a program shares with a process outside of what is dumped: refused before the freeze, naming that process, or
 warned of where it does no harm for certain. The one outside is this test, or a child of it."""
 
@@ -119,4 +119,108 @@ def busy_shell(directory):
         harness.must(harness.dump(it.pid, it.images, "-R"))
 
 
-harness.cases({case: globals()[case] for case in ("both_ends", "unread_rest", "fifo", "busy_shell")})
+# --- files without a name -------------------------------------------------------------------------------------------
+
+PRIVATE, READ_ONLY, SHARED = (3, 2), (1, 1), (3, 1)  # protection and flags of mmap(2)
+
+
+def mapping(fd, how):
+    """Maps the first page. (The module mmap would keep a descriptor.)"""
+    return ("\nimport ctypes\nc = ctypes.CDLL(None)\nc.mmap.restype = ctypes.c_void_p\nassert c.mmap(None, "
+            f"ctypes.c_size_t(4096), {how[0]}, {how[1]}, {fd}, ctypes.c_long(0)) % 4096 == 0\n")
+
+
+def unlinked_file(path, content=b"x" * 4096):
+    """Two descriptors of it, for writing and for reading."""
+    writer = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    os.write(writer, content)
+    reader = os.open(path, os.O_RDONLY)
+    os.unlink(path)
+    return writer, reader
+
+
+def mapper_of(fd, how=SHARED):
+    """A process that has mapped the descriptor and closed it."""
+    program = f"import os, time{mapping(0, how)}os.close(0)\nprint(1, flush=True)\ntime.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", program], stdin=fd, stdout=subprocess.PIPE)
+    harness.expect(process.stdout.readline() == b"1\n", "it has not mapped it")
+    process.stdout.close()
+    return process
+
+
+def shared_memory(directory):
+    """Of shm_open(3), unlinked: mapped or open, here and there."""
+    mapped = mapping(5, SHARED) + "os.close(5)"
+    for case, (ours, other_of) in enumerate(((mapped, mapper_of), (mapped, holder_of), ("pass", mapper_of))):
+        place = os.path.join(directory, str(case))
+        os.mkdir(place)
+        writer, reader = unlinked_file(f"/dev/shm/mini-criu-test-{os.getpid()}-{case}")
+        os.close(reader)
+        other = other_of(writer)
+        it = Program(place, ours, {5: writer})
+        os.close(writer)
+        it.expect_refused(rf"file /dev/shm/mini-criu-test.*is also (mapped by|open in) {other.pid} \((python3|sleep)",
+                          "no name any more")
+        end(other)
+        it.expect_saved()
+
+
+def semaphore(directory):
+    """Of sem_open(3): the child has it too, and becomes somebody else's. As long as it has a name nothing is lost."""
+    program = """
+import ctypes
+libc, name = ctypes.CDLL("libc.so.6"), b"/mini-criu-test-%d" % os.getpid()
+libc.sem_open.restype = ctypes.c_void_p
+assert libc.sem_open(name, os.O_CREAT, 0o600, 1)
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.closerange(0, 3)
+        open("orphan.part", "w").write(str(os.getpid()))
+        os.rename("orphan.part", "orphan")
+        while True: time.sleep(1)
+    os._exit(0)
+os.wait()
+"""
+    it = Program(directory, program)
+    path = f"/dev/shm/sem.mini-criu-test-{it.pid}"
+    try:
+        orphan = int(harness.wait_until(lambda: harness.read(os.path.join(directory, "orphan")), 10, "the orphan"))
+        harness.must(harness.dump(it.pid, it.images, "-R"))
+        os.unlink(path)
+        it.expect_refused(rf"deleted file /dev/shm/sem\.\S+ is also mapped by {orphan} \(python3")
+        harness.kill_and_reap(orphan)
+        it.expect_saved()
+    finally:
+        if os.path.exists(path):
+            os.unlink(path)
+
+
+def deleted_file(directory):
+    """Open in both, for writing in the one or the other."""
+    for case in ("ours", "theirs"):
+        place = os.path.join(directory, case)
+        os.mkdir(place)
+        writer, reader = unlinked_file(os.path.join(place, "scratch"))
+        other = holder_of(reader if case == "ours" else writer)
+        it = Program(place, "pass", {5: writer if case == "ours" else reader})
+        os.close(reader), os.close(writer)
+        it.expect_refused(rf"file {place}/scratch \(deleted\) is also open in {other.pid} \(sleep")
+        end(other)
+        it.expect_saved()
+
+
+def replaced_library(directory):
+    """Files that are gone and that all only read: open, mapped, also shared like the caches of libraries."""
+    writer, reader = unlinked_file(os.path.join(directory, "library.so"))
+    os.close(writer)
+    others = [mapper_of(reader, PRIVATE), mapper_of(reader, READ_ONLY), holder_of(reader)]
+    it = Program(directory, mapping(5, PRIVATE) + mapping(5, READ_ONLY), {5: reader})
+    os.close(reader)
+    it.expect_saved()
+    for other in others:
+        end(other)
+
+
+harness.cases({case: globals()[case] for case in
+               ("both_ends", "unread_rest", "fifo", "busy_shell", "shared_memory", "semaphore", "deleted_file",
+                "replaced_library")})
