@@ -200,11 +200,12 @@ unsigned OpenFiles::ends_of(const FileView& file) const {
   return found == pipe_ends_.end() ? 0 : found->second;
 }
 
-// One open file description may be reached by many descriptors. Those that could be one share inode, position and
-// flags; kcmp tells for certain.
+// One open file description may be reached by many descriptors. Those that could be one share the inode and the flags
+// of open(2) that stay; kcmp tells for certain. Position and other flags (F_SETFL) were read one after the other, and a
+// process outside that has the same open file may change them meanwhile.
 uint32_t OpenFiles::find_or_enter(FileView& file) {
-  const uint32_t flags = file.info.flags & ~static_cast<uint32_t>(O_CLOEXEC);
-  auto& candidates = known_[{file.status.st_dev, file.status.st_ino, file.info.position, flags}];
+  constexpr uint32_t kChanging = O_CLOEXEC | O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME | O_NONBLOCK;
+  auto& candidates = known_[{file.status.st_dev, file.status.st_ino, file.info.flags & ~kChanging}];
   // All of the kernel's anonymous files (eventfd(2) and kin) share one inode. kcmp(2) orders them.
   const auto compare = [&](const Known& known) { return sys::compare_files(known.pid, known.fd, file.pid, file.fd); };
   constexpr int kEqual = 0, kLess = 1;

@@ -111,7 +111,7 @@ class OpenFiles {
   std::vector<mcr::image::PipeData> pipes_;
   std::vector<mcr::image::SysvSegment> segments_;
   PipeCopier copier_;
-  std::map<std::tuple<dev_t, ino_t, int64_t, uint32_t>, std::vector<Known>> known_;
+  std::map<std::tuple<dev_t, ino_t, uint32_t>, std::vector<Known>> known_;
   std::map<std::tuple<dev_t, ino_t, uint32_t>, uint32_t> paths_;
   std::map<ino_t, uint32_t> pipe_ids_;
   std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
