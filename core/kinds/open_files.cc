@@ -104,8 +104,13 @@ void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
     note_process(pid);
     std::vector<FileView>& views = views_[pid];
     try {
+      rest_.erase(pid);
       std::vector<int> fds = descriptors_of(pid);
-      if (fds.size() > most) knows_all_ends_ = false, fds.resize(most);
+      if (fds.size() > most) {
+        knows_all_ends_ = false;
+        rest_[pid].assign(fds.begin() + static_cast<ptrdiff_t>(most), fds.end());
+        fds.resize(most);
+      }
       views = view_all(pid, fds);
     } catch (const Error&) {
       if (sys::try_stat(fmt::format("/proc/{}", pid))) throw;
@@ -115,6 +120,30 @@ void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
     for (const FileView& file : views)
       if (has_write_lease(file)) leased_.insert({file.status.st_dev, file.status.st_ino});
   }
+}
+
+// Of those that begin() has left out: what somebody outside may have too. Pipes that nobody has need not be asked about
+// when everything stands still.
+std::vector<FileView> OpenFiles::rest_of_interest() const {
+  std::vector<FileView> files;
+  for (const auto& [pid, fds] : rest_) {
+    std::vector<int> wanted;
+    for (const int fd : fds) {
+      const auto link = sys::try_read_link(fmt::format("/proc/{}/fd/{}", pid, fd));
+      if (!link) continue;
+      if (outsiders_.has_any(*link, tree_))
+        wanted.push_back(fd);
+      else if (link->starts_with("pipe:["))
+        outsiders_.note_own_pipe(*link);
+    }
+    if (wanted.empty()) continue;
+    try {
+      for (FileView& file : view_some(pid, wanted)) files.push_back(std::move(file));
+    } catch (const Error&) {
+      if (sys::try_stat(fmt::format("/proc/{}", pid))) throw;
+    }
+  }
+  return files;
 }
 
 void OpenFiles::note_pipe_ends(const std::vector<FileView>& files) {

@@ -53,6 +53,9 @@ class OpenFiles {
   void look_at_descriptors(HostPid pid) const;
   // Frozen: enters all descriptors of the process. pidfd: of the process.
   std::vector<mcr::image::Descriptor> enter_descriptors(HostPid pid, int pidfd, images::ImageWriter& writer);
+  // Before the freeze, of all that begin() has seen: refuses open files with a state that somebody outside of the tree
+  // has too, and warns of positions in files.
+  void look_at_sharers() const;
   // A file that is mapped, executed, or a working directory. `door` as in FileView. Returns its id.
   uint32_t enter_path(HostPid pid, const std::string& door, uint32_t flags, images::ImageWriter& writer);
   // What can be said of it before the freeze.
@@ -96,6 +99,7 @@ class OpenFiles {
   };
   void note_pipe_ends(const std::vector<FileView>& files);
   unsigned ends_of(const FileView& file) const;
+  std::vector<FileView> rest_of_interest() const;
   const Kind& look_at(const FileView& file) const;
   bool is_external(const FileView& file) const;
   uint32_t find_or_enter(FileView& file);
@@ -116,6 +120,7 @@ class OpenFiles {
   std::map<ino_t, uint32_t> pipe_ids_;
   std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
   bool knows_all_ends_ = true;
+  std::map<HostPid, std::vector<int>> rest_;  // descriptors that begin() has not looked at
   std::map<HostPid, std::vector<FileView>> views_;
   std::set<HostPid> tree_;     // processes, and threads that stand for one
   std::set<HostPid> leaders_;  // of these, the processes

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <future>
 #include <span>
 
@@ -70,12 +71,24 @@ void Outsiders::read_all() {
 }
 
 std::vector<Outsiders::Holder> Outsiders::holders_of(const std::string& link, const std::set<HostPid>& tree) {
-  if (!links_) read_all();
+  if (!links_) {
+    read_all();
+    std::erase_if(*links_, [&](const auto& entry) { return tree.contains(entry.second.pid); });
+  }
   std::vector<Holder> holders;
   const auto [first, last] = links_->equal_range(link);
   for (auto it = first; it != last; ++it)
     if (!tree.contains(it->second.pid)) holders.push_back(it->second);
   return holders;
+}
+
+bool Outsiders::has_any(const std::string& link, const std::set<HostPid>& tree) {
+  if (!links_) {
+    read_all();
+    std::erase_if(*links_, [&](const auto& entry) { return tree.contains(entry.second.pid); });
+  }
+  const auto [first, last] = links_->equal_range(link);
+  return std::any_of(first, last, [&](const auto& entry) { return !tree.contains(entry.second.pid); });
 }
 
 bool Outsiders::is_outside(const Holder& holder, const std::string& link, const std::set<HostPid>& tree) {

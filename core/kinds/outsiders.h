@@ -24,6 +24,7 @@ class Outsiders {
   // Descriptors of other processes than these and our own that said so when /proc was read; what a link says is only a
   // hint for all files of the kernel's that have no path. `link` as the kernel writes it, with its " (deleted)".
   std::vector<Holder> holders_of(const std::string& link, const std::set<HostPid>& tree);
+  bool has_any(const std::string& link, const std::set<HostPid>& tree);
   // Whether it still is what it was, and of a process that is none of the tree's children either: before the freeze
   // these may have come since the tree was listed.
   static bool is_outside(const Holder& holder, const std::string& link, const std::set<HostPid>& tree);

@@ -19,7 +19,6 @@ std::optional<std::string> OpenFiles::find_holder(const FileView& file) const {
 
 // Whoever holds any end of it besides the tree would have another pipe than the tree after a restore.
 void OpenFiles::require_closed_pipe(const FileView& file) const {
-  if (outsiders_.is_own_pipe(file.link)) return;
   const unsigned ends = ends_of(file) & (kReader | kWriter);
   const bool is_whole = ends == (kReader | kWriter), is_pipe = file.link.starts_with("pipe:[");
   bool is_closed = false;
@@ -31,8 +30,10 @@ void OpenFiles::require_closed_pipe(const FileView& file) const {
     is_closed = (sys::poll_now(copy, 0) & (ends == kReader ? POLLHUP : POLLERR)) != 0;
     if (is_closed && (ends == kWriter || sys::bytes_readable(copy) <= 0)) return;
   }
+  const bool is_complete = is_whole || is_closed || !is_pipe;
+  if (is_complete && outsiders_.is_own_pipe(file.link)) return;
   const auto holder = find_holder(file);
-  if (!holder && (is_whole || is_closed || !is_pipe)) return outsiders_.note_own_pipe(file.link);
+  if (!holder && is_complete) return outsiders_.note_own_pipe(file.link);
   throw Error(
       Fault::refused,
       fmt::format("{} {} is held by {} outside of the tree", is_whole || is_closed ? "an end of" : "the other end of",

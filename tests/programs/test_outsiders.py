@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 60
-# ctest: CASES both_ends unread_rest fifo busy_shell shared_memory semaphore deleted_file replaced_library
+# ctest: CASES both_ends unread_rest fifo busy_shell shared_memory semaphore deleted_file replaced_library position position_alone position_moves anonymous anonymous_shared
 """What a program shares with a process outside of what is dumped: refused before the freeze, naming that process, or
 warned of where it does no harm for certain. The one outside is this test, or a child of it."""
 
@@ -221,6 +221,94 @@ def replaced_library(directory):
         end(other)
 
 
+# --- open files -----------------------------------------------------------------------------------------------------
+
+
+def warnings_of(it):
+    harness.must(harness.dump(it.pid, it.images, "-R"))
+    return [line for line in harness.read(os.path.join(it.images, "dump.log")).splitlines() if "is one open file" in line]
+
+
+def position(directory):
+    """Two that write into one file, where each goes on after the other."""
+    path = os.path.join(directory, "log")
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    it = Program(directory, "pass", {5: fd})
+    other = holder_of(fd)
+    os.close(fd)
+    found = warnings_of(it)
+    harness.expect(len(found) == 1 and re.search(rf"fd 5 {path} of process {it.pid} .*of {other.pid} \(sleep\) outside",
+                                                 found[0]), f"a warning was expected: {found}")
+    end(other)
+    found = warnings_of(it)
+    harness.expect(not found, f"nobody has it any more: {found}")
+
+
+def position_alone(directory):
+    """Nothing to be warned of: it appends, it is opened twice, or both are in the tree."""
+    appended, twice = os.path.join(directory, "appended"), os.path.join(directory, "twice")
+    append = os.open(appended, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    ours, theirs = os.open(twice, os.O_WRONLY | os.O_CREAT), os.open(twice, os.O_WRONLY)
+    others = [holder_of(append), holder_of(theirs)]
+    it = Program(directory, "open('own', 'w').close()\nf = open('own')\nif os.fork() == 0: time.sleep(60)", {5: append, 6: ours})
+    os.close(append), os.close(ours), os.close(theirs)
+    found = warnings_of(it)
+    harness.expect(not found, f"no warning was expected: {found}")
+    for other in others:
+        end(other)
+
+
+def position_moves(directory):
+    """Somebody outside writes on while the program stands still: its descriptors lead to one open file all the same."""
+    path = os.path.join(directory, "log")
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT)
+    it = Program(directory, "for i in range(200): os.dup(5)", {5: fd})
+    writer = subprocess.Popen([sys.executable, "-c", "import os\nwhile True:\n os.write(0, b'x')\n"
+                               " if os.lseek(0, 0, 1) > 1 << 20: os.lseek(0, 0, 0)"], stdin=fd)
+    os.close(fd)
+    harness.wait_until(lambda: os.path.getsize(path) > 100, 10, "it writes")
+    for _ in range(5):
+        harness.must(harness.dump(it.pid, it.images, "-R"))
+        shown = harness.must(harness.engine("show", os.path.join(it.images, "files.img"))).output
+        harness.expect(shown.count(f'"{path}"') == 1, f"{shown.count(path)} open files instead of one")
+    end(writer)
+
+
+def anonymous_files():
+    libc = harness.libc
+    made = {"eventfd": os.eventfd(3, os.EFD_CLOEXEC), "timerfd": libc.timerfd_create(1, os.O_CLOEXEC),
+            "inotify": libc.inotify_init1(os.O_CLOEXEC), "eventpoll": libc.epoll_create1(os.O_CLOEXEC)}
+    harness.expect(min(made.values()) >= 0, f"cannot be made: {made}")
+    return made
+
+
+def anonymous(directory):
+    """Others that have files of the same sorts."""
+    ours, theirs = anonymous_files(), anonymous_files()
+    # All of one sort have one inode; only the same open file is shared.
+    strangers = [holder_of(fd) for fd in theirs.values()]
+    for name, fd in ours.items():
+        place = os.path.join(directory, name)
+        os.mkdir(place)
+        it = Program(place, "pass", {5: fd})
+        os.close(fd)
+        harness.must(harness.dump(it.pid, it.images, "-R"))
+    for other in strangers:
+        end(other)
+
+
+def anonymous_shared(directory):
+    for name, fd in anonymous_files().items():
+        place = os.path.join(directory, name)
+        os.mkdir(place)
+        it = Program(place, "pass", {5: fd})
+        other = holder_of(fd)
+        os.close(fd)
+        it.expect_refused(rf"fd 5 anon_inode:\S*{name}\S* of process {it.pid} .*of {other.pid} \(sleep\) outside")
+        end(other)
+        it.expect_saved()
+
+
 harness.cases({case: globals()[case] for case in
                ("both_ends", "unread_rest", "fifo", "busy_shell", "shared_memory", "semaphore", "deleted_file",
-                "replaced_library")})
+                "replaced_library", "position", "position_alone", "position_moves", "anonymous", "anonymous_shared")})
