@@ -85,6 +85,9 @@ void warn_of_position(const FileView& file, const std::set<HostPid>& others) {
 void OpenFiles::look_at_sharers() const {
   std::map<std::string, std::vector<const FileView*>> ours;
   const auto note = [&](const FileView& file) {
+    // One of very many, not looked at before the freeze: at least it is known then that nobody has it.
+    if (!knows_all_ends_ && file.link.starts_with("pipe:[") && !outsiders_.has_any(file.link, tree_))
+      outsiders_.note_own_pipe(file.link);
     if ((has_state(file) || has_position(file)) && !is_external(file))
       ours[file.name_gone ? file.link + " (deleted)" : file.link].push_back(&file);
   };
