@@ -210,8 +210,9 @@ image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
   const kinds::DumpPolicy policy{options.shell_job,  options.ghost_limit, options.validation == FileValidation::buildid,
                                  options.link_remap, options.file_locks,  options.external};
   MemorySharers sharers(options.tree);
-  look_at_tree(options, identify_caller(), kinds::OpenFiles(policy), sharers);
-  Dump operation(options, damage, kinds::OpenFiles(policy), sharers);
+  kinds::Outsiders outsiders;
+  look_at_tree(options, identify_caller(), kinds::OpenFiles(policy, outsiders), sharers);
+  Dump operation(options, damage, kinds::OpenFiles(policy, outsiders), sharers);
   return operation.run(start);
 }
 

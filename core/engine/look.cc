@@ -246,6 +246,7 @@ void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenF
         files.begin({trace::living_thread(pid)}, kDescriptorsBeforeTheFreeze);
       }
   });
+  files.look_at_sharers();
   sharers.refuse_outsiders(false);
 }
 

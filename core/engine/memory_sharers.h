@@ -5,6 +5,7 @@
 
 #include <map>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "core/base/ids.h"
@@ -12,8 +13,9 @@
 
 namespace mcr::engine {
 
-// Finds out who else has the anonymous shared memory, the memfds and the System V segments of a tree. The first two
-// have no name by which they could be found again: after a restore the two would have memory of their own each.
+// Finds out who else has the anonymous shared memory, the memfds, the deleted files and the System V segments of a
+// tree. All but the last have no name by which they could be found again: after a restore the two would have one of
+// their own each.
 //
 // Asked twice: before the freeze, and again when nothing in the tree can change any more; then only processes that are
 // new are looked at, as nobody gets such memory but by being forked, or by being sent a memfd in that very moment.
@@ -29,14 +31,22 @@ class MemorySharers {
 
  private:
   using Object = std::pair<dev_t, uint64_t>;  // device and inode
+  struct DeletedFile {
+    bool is_certain = false;         // it is open and has no name
+    bool is_written = false;         // by the tree, or may be
+    std::vector<std::string> doors;  // to its mappings
+  };
+  void note_mapped_file(const Object& object, std::string door, bool is_written);
+  bool is_split(const Object& object, const std::string& other_door) const;
   bool is_member(const std::string& process, bool is_frozen) const;
   void look_at_mappings(const std::string& process, bool is_frozen) const;
-  void look_at_memfds(const std::string& process, bool is_frozen) const;
+  void look_at_descriptors(const std::string& process, bool is_frozen) const;
   void count_attachments(bool is_frozen) const;
 
   HostPid root_;
   std::set<HostPid> tree_;
   std::set<Object> objects_, memfds_;
+  std::map<Object, DeletedFile> deleted_;
   std::map<int, uint64_t> attachments_;  // of segments: by the tree
   std::set<std::string> seen_;           // processes that had nothing of it
 };

@@ -99,12 +99,18 @@ std::vector<FileView> view_all(HostPid pid, std::span<const int> fds) {
 }  // namespace
 
 void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
+  outsiders_.begin_again();
   for (const HostPid pid : tree) {
     note_process(pid);
     std::vector<FileView>& views = views_[pid];
     try {
+      rest_.erase(pid);
       std::vector<int> fds = descriptors_of(pid);
-      if (fds.size() > most) knows_all_ends_ = false, fds.resize(most);
+      if (fds.size() > most) {
+        knows_all_ends_ = false;
+        rest_[pid].assign(fds.begin() + static_cast<ptrdiff_t>(most), fds.end());
+        fds.resize(most);
+      }
       views = view_all(pid, fds);
     } catch (const Error&) {
       if (sys::try_stat(fmt::format("/proc/{}", pid))) throw;
@@ -114,6 +120,30 @@ void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
     for (const FileView& file : views)
       if (has_write_lease(file)) leased_.insert({file.status.st_dev, file.status.st_ino});
   }
+}
+
+// Of those that begin() has left out: what somebody outside may have too. Pipes that nobody has need not be asked about
+// when everything stands still.
+std::vector<FileView> OpenFiles::rest_of_interest() const {
+  std::vector<FileView> files;
+  for (const auto& [pid, fds] : rest_) {
+    std::vector<int> wanted;
+    for (const int fd : fds) {
+      const auto link = sys::try_read_link(fmt::format("/proc/{}/fd/{}", pid, fd));
+      if (!link) continue;
+      if (outsiders_.has_any(*link, tree_))
+        wanted.push_back(fd);
+      else if (link->starts_with("pipe:["))
+        outsiders_.note_own_pipe(*link);
+    }
+    if (wanted.empty()) continue;
+    try {
+      for (FileView& file : view_some(pid, wanted)) files.push_back(std::move(file));
+    } catch (const Error&) {
+      if (sys::try_stat(fmt::format("/proc/{}", pid))) throw;
+    }
+  }
+  return files;
 }
 
 void OpenFiles::note_pipe_ends(const std::vector<FileView>& files) {
@@ -199,11 +229,12 @@ unsigned OpenFiles::ends_of(const FileView& file) const {
   return found == pipe_ends_.end() ? 0 : found->second;
 }
 
-// One open file description may be reached by many descriptors. Those that could be one share inode, position and
-// flags; kcmp tells for certain.
+// One open file description may be reached by many descriptors. Those that could be one share the inode and the flags
+// of open(2) that stay; kcmp tells for certain. Position and other flags (F_SETFL) were read one after the other, and a
+// process outside that has the same open file may change them meanwhile.
 uint32_t OpenFiles::find_or_enter(FileView& file) {
-  const uint32_t flags = file.info.flags & ~static_cast<uint32_t>(O_CLOEXEC);
-  auto& candidates = known_[{file.status.st_dev, file.status.st_ino, file.info.position, flags}];
+  constexpr uint32_t kChanging = O_CLOEXEC | O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME | O_NONBLOCK;
+  auto& candidates = known_[{file.status.st_dev, file.status.st_ino, file.info.flags & ~kChanging}];
   // All of the kernel's anonymous files (eventfd(2) and kin) share one inode. kcmp(2) orders them.
   const auto compare = [&](const Known& known) { return sys::compare_files(known.pid, known.fd, file.pid, file.fd); };
   constexpr int kEqual = 0, kLess = 1;

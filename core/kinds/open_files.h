@@ -8,6 +8,7 @@
 #include "core/kinds/file_names.h"
 #include "core/kinds/ghosts.h"
 #include "core/kinds/kind.h"
+#include "core/kinds/outsiders.h"
 #include "core/procfs/maps.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
@@ -39,7 +40,7 @@ class PipeCopier {
 
 class OpenFiles {
  public:
-  explicit OpenFiles(DumpPolicy policy) : policy_(policy) {}
+  OpenFiles(DumpPolicy policy, Outsiders& outsiders) : policy_(std::move(policy)), outsiders_(outsiders) {}
   const DumpPolicy& policy() const { return policy_; }
 
   // The processes of the tree, before anything else: what one of them has open may be the other end of another's.
@@ -52,6 +53,9 @@ class OpenFiles {
   void look_at_descriptors(HostPid pid) const;
   // Frozen: enters all descriptors of the process. pidfd: of the process.
   std::vector<mcr::image::Descriptor> enter_descriptors(HostPid pid, int pidfd, images::ImageWriter& writer);
+  // Before the freeze, of all that begin() has seen: refuses open files with a state that somebody outside of the tree
+  // has too, and warns of positions in files.
+  void look_at_sharers() const;
   // A file that is mapped, executed, or a working directory. `door` as in FileView. Returns its id.
   uint32_t enter_path(HostPid pid, const std::string& door, uint32_t flags, images::ImageWriter& writer);
   // What can be said of it before the freeze.
@@ -77,7 +81,7 @@ class OpenFiles {
   void outlast_attachments() const;
 
   bool is_leader(HostPid pid) const { return leaders_.contains(pid); }  // of a living process of the tree
-  // Refuses a pipe whose other end is held outside of the tree.
+  // Refuses a pipe of which an end is held outside of the tree.
   void require_closed_pipe(const FileView& file) const;
 
   void connect();  // all descriptors of all processes are entered; before anything runs
@@ -95,6 +99,7 @@ class OpenFiles {
   };
   void note_pipe_ends(const std::vector<FileView>& files);
   unsigned ends_of(const FileView& file) const;
+  std::vector<FileView> rest_of_interest() const;
   const Kind& look_at(const FileView& file) const;
   bool is_external(const FileView& file) const;
   uint32_t find_or_enter(FileView& file);
@@ -102,6 +107,7 @@ class OpenFiles {
   void require_own_signals(const FileView& file, const sys::FileOwner& owner) const;
 
   DumpPolicy policy_;
+  Outsiders& outsiders_;
   images::ImageWriter* writer_ = nullptr;
   std::vector<mcr::image::FileObject> objects_;
   Ghosts ghosts_;
@@ -109,20 +115,20 @@ class OpenFiles {
   std::vector<mcr::image::PipeData> pipes_;
   std::vector<mcr::image::SysvSegment> segments_;
   PipeCopier copier_;
-  std::map<std::tuple<dev_t, ino_t, int64_t, uint32_t>, std::vector<Known>> known_;
+  std::map<std::tuple<dev_t, ino_t, uint32_t>, std::vector<Known>> known_;
   std::map<std::tuple<dev_t, ino_t, uint32_t>, uint32_t> paths_;
   std::map<ino_t, uint32_t> pipe_ids_;
   std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
   bool knows_all_ends_ = true;
+  std::map<HostPid, std::vector<int>> rest_;  // descriptors that begin() has not looked at
   std::map<HostPid, std::vector<FileView>> views_;
   std::set<HostPid> tree_;     // processes, and threads that stand for one
   std::set<HostPid> leaders_;  // of these, the processes
   std::set<std::string> stayed_outside_;
   std::set<std::pair<dev_t, ino_t>> leased_;  // files with a write lease
   void note_process(HostPid view);
-  std::optional<std::string> find_holder(const FileView& file) const;   // "4711 (cat)", outside of the tree
-  mutable std::optional<std::multimap<std::string, HostPid>> holders_;  // links of all processes, read once
-  std::set<HostPid> members_;                                           // processes, those that have ended too
+  std::optional<std::string> find_holder(const FileView& file) const;  // "4711 (cat)", outside of the tree
+  std::set<HostPid> members_;                                          // processes, those that have ended too
   std::map<std::pair<HostPid, int>, uint32_t> ids_;
   std::map<uint32_t, const FileView*> first_views_;  // of each object that is a descriptor
 };

@@ -1,65 +1,43 @@
-// Who holds the other end of a pipe.
+// Who holds a pipe besides the tree.
 #include <poll.h>
-
-#include <algorithm>
-#include <cctype>
 
 #include "core/kinds/external.h"
 #include "core/kinds/open_files.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
+#include "core/trace/frozen_tree.h"
 
 namespace mcr::kinds {
-namespace {
-
-bool is_number(const std::string& name) {
-  return std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isdigit(c); });
-}
-
-// What a process has open that may be a pipe or FIFO.
-void note_links(const std::string& pid, std::multimap<std::string, HostPid>& holders) {
-  std::vector<std::string> fds;
-  try {
-    fds = sys::list_directory("/proc/" + pid + "/fd");
-  } catch (const Error&) {
-    return;  // gone, or not ours to see
-  }
-  for (const std::string& fd : fds)
-    if (auto link = sys::try_read_link("/proc/" + pid + "/fd/" + fd))
-      if (link->starts_with("/") || link->starts_with("pipe:[")) holders.emplace(*link, HostPid(std::stoi(pid)));
-}
-
-}  // namespace
 
 std::optional<std::string> OpenFiles::find_holder(const FileView& file) const {
-  if (!holders_) {
-    holders_.emplace();
-    for (const std::string& name : sys::list_directory("/proc"))
-      if (is_number(name) && name != std::to_string(sys::own_pid().get())) note_links(name, *holders_);
-  }
-  const auto [first, last] = holders_->equal_range(sys::try_read_link(file.door).value_or(file.link));
-  const auto outsider = std::find_if(first, last, [&](const auto& h) { return !tree_.contains(h.second); });
-  if (outsider == last) return std::nullopt;
-  auto comm = sys::try_read_text(fmt::format("/proc/{}/comm", outsider->second)).value_or("?");
-  std::erase(comm, '\n');
-  return fmt::format("{} ({})", outsider->second, comm);
+  const bool is_pipe = file.link.starts_with("pipe:[");
+  const std::string link = is_pipe ? file.link : sys::try_read_link(file.door).value_or(file.link);
+  for (const Outsiders::Holder& holder : outsiders_.holders_of(link, tree_))
+    if (Outsiders::is_outside(holder, link, tree_)) return trace::describe_process(holder.pid);
+  return std::nullopt;
 }
 
+// Whoever holds any end of it besides the tree would have another pipe than the tree after a restore.
 void OpenFiles::require_closed_pipe(const FileView& file) const {
   const unsigned ends = ends_of(file) & (kReader | kWriter);
-  if (ends == (kReader | kWriter)) return;
-  if (file.link.starts_with("pipe:[")) {
-    UniqueFd copy;
-    if (file.copy < 0) copy = sys::get_fd(sys::open_pidfd(file.pid).get(), file.fd);
-    const short state = sys::poll_now(file.copy >= 0 ? file.copy : copy.get(), 0);
-    if (state & (ends == kReader ? POLLHUP : POLLERR)) return;  // nobody holds the other end any more
+  const bool is_whole = ends == (kReader | kWriter), is_pipe = file.link.starts_with("pipe:[");
+  bool is_closed = false;
+  if (!is_whole && is_pipe) {
+    UniqueFd own;
+    if (file.copy < 0) own = sys::get_fd(sys::open_pidfd(file.pid).get(), file.fd);
+    const int copy = file.copy >= 0 ? file.copy : own.get();
+    // Nobody holds the other end any more; then only what waits in it can still be read by two.
+    is_closed = (sys::poll_now(copy, 0) & (ends == kReader ? POLLHUP : POLLERR)) != 0;
+    if (is_closed && (ends == kWriter || sys::bytes_readable(copy) <= 0)) return;
   }
+  const bool is_complete = is_whole || is_closed || !is_pipe;
+  if (is_complete && outsiders_.is_own_pipe(file.link)) return;
   const auto holder = find_holder(file);
-  if (!holder && !file.link.starts_with("pipe:[")) return;
+  if (!holder && is_complete) return outsiders_.note_own_pipe(file.link);
   throw Error(
       Fault::refused,
-      fmt::format("the other end of {} is held by {} outside of the tree", file.link,
-                  holder.value_or("a process that cannot be seen")),
+      fmt::format("{} {} is held by {} outside of the tree", is_whole || is_closed ? "an end of" : "the other end of",
+                  file.link, holder.value_or("a process that cannot be seen")),
       "start the program with its input and output in files, or dump the common parent" + external_remedy(file));
 }
 

@@ -2,13 +2,16 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <linux/magic.h>
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 
@@ -20,6 +23,12 @@ FileOwner get_owner(int fd) {
   f_owner_ex owner{};
   check(::fcntl(fd, F_GETOWN_EX, &owner), "fcntl(F_GETOWN_EX)");
   return {owner.type, owner.pid, check(::fcntl(fd, F_GETSIG), "fcntl(F_GETSIG)")};
+}
+std::optional<int> try_compare_files(HostPid a, int fd_a, HostPid b, int fd_b) {
+  const long order = ::syscall(SYS_kcmp, a.get(), b.get(), KCMP_FILE, fd_a, fd_b);
+  if (order >= 0) return static_cast<int>(order);
+  if (errno == ESRCH || errno == EBADF || errno == EPERM || errno == EACCES) return std::nullopt;
+  throw_errno("kcmp");
 }
 void set_owner_signal(int fd, int signal) {
   check(::fcntl(fd, F_SETSIG, signal), "fcntl(F_SETSIG)");

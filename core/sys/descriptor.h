@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "core/base/ids.h"
 #include "core/base/unique_fd.h"
 
 namespace mcr::sys {
@@ -17,6 +18,9 @@ struct FileOwner {  // who gets SIGIO: F_GETOWN_EX, F_GETSIG (fcntl(2))
   int signal = 0;
 };
 FileOwner get_owner(int fd);
+// kcmp(2) KCMP_FILE of two descriptors: 0 one open file, 1 less, 2 greater. nullopt: closed or ended meanwhile, or not
+// ours to see.
+std::optional<int> try_compare_files(HostPid a, int fd_a, HostPid b, int fd_b);
 void set_owner_signal(int fd, int signal);
 void set_ownership(int fd, uint32_t uid, uint32_t gid);
 void set_mode(int fd, uint32_t mode);

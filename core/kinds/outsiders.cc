@@ -1,0 +1,98 @@
+#include "core/kinds/outsiders.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <future>
+#include <span>
+
+#include "core/base/error.h"
+#include "core/procfs/status.h"
+#include "core/sys/file.h"
+#include "core/sys/process.h"
+
+namespace mcr::kinds {
+namespace {
+
+bool is_number(const std::string& name) {
+  return name.find_first_not_of("0123456789") == std::string::npos;
+}
+
+std::string door_of(const Outsiders::Holder& holder) {
+  return fmt::format("/proc/{}/fd/{}", holder.pid, holder.fd);
+}
+
+// Of these no two processes have anything in common that a dump could split, or another question is asked about them.
+bool is_of_interest(const std::string& link) {
+  return !link.starts_with("socket:[") && link != "/dev/null";
+}
+
+Outsiders::Links read_some(std::span<const std::string> processes) {
+  Outsiders::Links links;
+  for (const std::string& name : processes) {
+    int code = 0;
+    const auto folder = sys::probe_open("/proc/" + name + "/fd", O_RDONLY | O_DIRECTORY, code);
+    if (!folder) continue;  // gone, or not ours to see
+    try {
+      for (const std::string& fd : sys::list_directory_fd(folder->get()))
+        if (auto link = sys::try_read_link_at(folder->get(), fd); link && is_of_interest(*link))
+          links.emplace(std::move(*link), Outsiders::Holder{HostPid(std::stoi(name)), std::stoi(fd)});
+    } catch (const Error&) {
+      // it has ended meanwhile
+    }
+  }
+  return links;
+}
+
+// Of the tree, or below it. What has ended meanwhile shares nothing with anybody.
+bool is_member(HostPid process, const std::set<HostPid>& tree) {
+  for (HostPid pid = process; pid.get() > 1;) {
+    if (tree.contains(pid)) return true;
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/stat", pid));
+    if (!text) return true;
+    pid = HostPid(procfs::parse_stat(*text).ppid);
+  }
+  return false;
+}
+
+}  // namespace
+
+// The time is the kernel's, making up the folders: two threads share it.
+void Outsiders::read_all() {
+  std::vector<std::string> processes;
+  const std::string self =
+      std::to_string(sys::own_pid().get());  // it neither reads nor writes what it was started with
+  for (std::string& name : sys::list_directory("/proc"))
+    if (is_number(name) && name != self) processes.push_back(std::move(name));
+  const auto all = std::span<const std::string>(processes);
+  auto other = std::async(std::launch::async, read_some, all.first(all.size() / 2));
+  links_ = read_some(all.subspan(all.size() / 2));
+  links_->merge(other.get());
+}
+
+std::vector<Outsiders::Holder> Outsiders::holders_of(const std::string& link, const std::set<HostPid>& tree) {
+  if (!links_) {
+    read_all();
+    std::erase_if(*links_, [&](const auto& entry) { return tree.contains(entry.second.pid); });
+  }
+  std::vector<Holder> holders;
+  const auto [first, last] = links_->equal_range(link);
+  for (auto it = first; it != last; ++it)
+    if (!tree.contains(it->second.pid)) holders.push_back(it->second);
+  return holders;
+}
+
+bool Outsiders::has_any(const std::string& link, const std::set<HostPid>& tree) {
+  if (!links_) {
+    read_all();
+    std::erase_if(*links_, [&](const auto& entry) { return tree.contains(entry.second.pid); });
+  }
+  const auto [first, last] = links_->equal_range(link);
+  return std::any_of(first, last, [&](const auto& entry) { return !tree.contains(entry.second.pid); });
+}
+
+bool Outsiders::is_outside(const Holder& holder, const std::string& link, const std::set<HostPid>& tree) {
+  return !is_member(holder.pid, tree) && sys::try_read_link(door_of(holder)) == link;
+}
+
+}  // namespace mcr::kinds
