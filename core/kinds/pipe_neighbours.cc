@@ -8,6 +8,7 @@
 #include "core/kinds/open_files.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
+#include "core/trace/frozen_tree.h"
 
 namespace mcr::kinds {
 namespace {
@@ -50,7 +51,7 @@ void OpenFiles::require_closed_pipe(const FileView& file) const {
   if (ends == (kReader | kWriter)) return;
   if (file.link.starts_with("pipe:[")) {
     UniqueFd copy;
-    if (file.copy < 0) copy = sys::get_fd(sys::open_pidfd(file.pid).get(), file.fd);
+    if (file.copy < 0) copy = sys::get_fd(trace::open_view_pidfd(file.pid).get(), file.fd);
     const short state = sys::poll_now(file.copy >= 0 ? file.copy : copy.get(), 0);
     if (state & (ends == kReader ? POLLHUP : POLLERR)) return;  // nobody holds the other end any more
   }

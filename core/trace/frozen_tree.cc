@@ -61,6 +61,11 @@ HostPid living_thread(HostPid pid) {
 }
 
 namespace {
+UniqueFd open_view_pidfd(HostPid view) {
+  const auto status = procfs::parse_status(sys::read_text(proc_path(view, "status")));
+  return status.tgid == view.get() ? sys::open_pidfd(view) : sys::open_thread_pidfd(HostTid(view.get()));
+}
+
 
 std::vector<HostPid> children_by_threads(HostPid pid, const std::vector<HostTid>& threads) {
   std::vector<HostPid> children;

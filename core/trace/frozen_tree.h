@@ -73,6 +73,8 @@ std::vector<HostTid> threads_of(HostPid pid);  // empty when the process is gone
 HostPid living_thread(HostPid pid);
 // The number of a process or thread in its own pid namespace; the same when that is ours, or when it is gone.
 pid_t number_inside(HostTid tid);
+// pidfd_open(2) for what living_thread() or FrozenProcess::view() gave: of the process, or of that thread.
+UniqueFd open_view_pidfd(HostPid view);
 std::string describe_process(HostPid pid);  // "4711 (python3)"
 
 }  // namespace mcr::trace
