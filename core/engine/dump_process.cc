@@ -76,7 +76,7 @@ class ProcessDumper {
       for (const ThreadFiles& thread : thread_files_) refuse_thread(pid_, thread);
       ask_about_memory(parasite);
       collect_threads(parasite);
-      name_timer_clocks(parasite, process_, thread_files_, image_.core);
+      name_timer_clocks(parasite, process_, thread_files_, host_index_, image_);
       log::debug("dump", "{} threads collected after {} us", image_.threads.size(), since_us(start));
       context_.statistics.set_state_us(context_.statistics.state_us() + since_us(start));
       const auto memory_start = Clock::now();
