@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <time.h>
 
 #include <algorithm>
@@ -146,12 +147,27 @@ class Dump {
       processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));
     sharers_.refuse_outsiders(true);
     kinds::dump_ipc(ipc, writer_);
+    note_stops(frozen);
     files_.connect();
     collect_cgroups(living);
   }
 
   void collect_cgroups(const std::vector<HostPid>& living) {
     if (!options_.manage_cgroups) {
+  // Job control goes on while the tree stands still: what it has done meanwhile is the state that lasts.
+  void note_stops(const trace::FrozenTree& frozen) {
+    for (size_t i = 0; i < processes_.size(); ++i) {
+      const trace::FrozenProcess& process = *frozen.processes()[i];
+      if (process.zombie) continue;
+      const bool stopped = process.will_be_stopped();
+      auto& core = processes_[i].core;
+      if (stopped == core.stopped()) continue;
+      core.set_stopped(stopped);
+      core.set_stop_signal(stopped ? SIGSTOP : 0);
+      core.set_stop_collected(false);
+    }
+  }
+
       if (tree::spans_several_cgroups(living))
         log::warning("dump",
                      "The processes are in different control groups, which are not saved without "
