@@ -13,6 +13,7 @@
 #include "core/engine/confinement.h"
 #include "core/engine/extended_state.h"
 #include "core/engine/look.h"
+#include "core/engine/memory_charge.h"
 #include "core/engine/seccomp_state.h"
 #include "core/engine/thread_files.h"
 #include "core/engine/timer_clocks.h"
@@ -304,10 +305,11 @@ class ProcessDumper {
     image_.fs.set_umask(status_.umask);
   }
 
-  // A program with a file size limit would be sent SIGXFSZ for what its parasite writes: then we write ourselves.
-  bool may_write_itself() const {
+  // A program with a file size limit would be sent SIGXFSZ for what its parasite writes; one of another memory cgroup
+  // may be killed for it. Then we write ourselves.
+  bool may_write_itself(int pages_fd) const {
     for (const auto& limit : procfs::parse_limits(sys::read_text(fmt::format("/proc/{}/limits", pid_))))
-      if (limit.resource == RLIMIT_FSIZE) return limit.soft == RLIM_INFINITY;
+      if (limit.resource == RLIMIT_FSIZE) return limit.soft == RLIM_INFINITY && may_be_charged(pid_, pages_fd);
     return false;
   }
 
@@ -317,7 +319,8 @@ class ProcessDumper {
     image_.map.set_pages_file(name);
     const UniqueFd pages = context_.writer.pages(name);
     const trace::RemoteMemory memory(pid_);
-    mem::PageWriter writer(parasite.channel(), memory, pages.get(), images::kPageFileHeader, may_write_itself());
+    mem::PageWriter writer(parasite.channel(), memory, pages.get(), images::kPageFileHeader,
+                           may_write_itself(pages.get()));
     const sys::Pagemap pagemap(pid_);
     image_.runs = writer.write(mem::select_pages(pagemap, space_.vmas));
     for (const auto& object : space_.shared) store_shared(object, parasite.channel(), memory, writer);
