@@ -121,6 +121,7 @@ class ProcessDumper {
   }
 
   void collect_core() {
+    refuse_tagged_addresses(sys::read_text(fmt::format("/proc/{}/status", pid_)));
     auto& core = image_.core;
     core.set_pid(leader_status_.ns_pid.back());
     core.set_ppid(trace::number_inside(HostTid(stat_.ppid)));

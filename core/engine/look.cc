@@ -140,6 +140,19 @@ std::optional<tree::Member> member_of(HostPid pid) {
   const auto status = procfs::parse_status(*status_text);
   const auto last = [](const auto& numbers, pid_t otherwise) {
     return numbers.empty() ? otherwise : static_cast<pid_t>(numbers.back());
+// ARCH_ENABLE_TAGGED_ADDR (6.4); what /proc shows is what ARCH_GET_UNTAG_MASK tells.
+void refuse_tagged_addresses(std::string_view status_file) {
+  constexpr std::string_view kLine = "\nuntag_mask:\t", kNone = "0xffffffffffffffff";
+  const size_t at = status_file.find(kLine);
+  if (at == std::string_view::npos) return;
+  std::string_view mask = status_file.substr(at + kLine.size());
+  mask = mask.substr(0, mask.find('\n'));
+  if (mask == kNone) return;
+  throw Error(Fault::refused,
+              fmt::format("it keeps tags in its addresses (linear address masking, untag mask {})", mask),
+              "this cannot be saved yet: run the program without tagged addresses");
+}
+
   };
   return tree::Member{last(status.ns_pid, stat.pid), trace::number_inside(HostTid(stat.ppid)),
                       last(status.ns_pgid, stat.pgrp), last(status.ns_sid, stat.session)};
@@ -158,6 +171,7 @@ void look_at_process(HostPid pid, const kinds::OpenFiles& files, MemorySharers& 
   files.look_at_path(view, fmt::format("/proc/{}/exe", view));
   refuse_32_bit(view);
   files.look_at_descriptors(view);
+  refuse_tagged_addresses(sys::read_text(fmt::format("/proc/{}/status", view)));
   look_at_memory(view, files, sharers);
 }
 

@@ -28,3 +28,6 @@ void refuse_thread(HostPid view, const ThreadFiles& thread);
 void refuse_frozen_thread(const trace::Tracee& thread, HostPid view);
 
 }  // namespace mcr::engine
+// By the text of /proc/PID/status; also asked once the process stands still.
+void refuse_tagged_addresses(std::string_view status_file);
+
