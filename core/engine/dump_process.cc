@@ -96,7 +96,7 @@ class ProcessDumper {
     host_index_ = safe_host(process_, filters_);
     const auto text = sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, host().tid()));
     refuse_thread(pid_,
-                  {host().tid(), procfs::parse_status(text), 0});  // the others are asked before they are borrowed
+                  {host().tid(), procfs::parse_status(text), 0, {}});  // the others are asked before they are borrowed
   }
 
   trace::Tracee& host() { return *process_.threads[host_index_]; }
