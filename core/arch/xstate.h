@@ -46,6 +46,12 @@ std::vector<std::byte> compose_xstate(const ExtendedState& state, const XstateLa
 // Why a CPU of this layout cannot take the state: one sentence for each reason ("uses AVX-512 opmask registers, ...").
 std::vector<std::string> find_misfits(const ExtendedState& state, const XstateLayout& layout);
 
+// Components that a process may only use with a permission of its own (ARCH_REQ_XCOMP_PERM, 5.16), of a mask of all
+// that it may use.
+std::vector<unsigned> components_by_permission(uint64_t permitted);
+// Those of them that a CPU with this XCR0 lacks, in a sentence each.
+std::vector<std::string> find_missing_permissions(uint64_t permitted, uint64_t xcr0);
+
 ExtendedState save_xstate(HostTid tid);
 void load_xstate(HostTid tid, const ExtendedState& state);
 bool uses_tiles(const ExtendedState& state);  // AMX: needs a permission of the process first

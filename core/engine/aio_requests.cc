@@ -9,9 +9,9 @@
 
 #include "core/base/error.h"
 #include "core/mem/aio_ring.h"
-#include "core/procfs/status.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
+#include "core/trace/frozen_tree.h"
 #include "core/trace/remote_memory.h"
 
 namespace mcr::engine {
@@ -56,9 +56,7 @@ std::vector<uint32_t> tails(HostPid pid, const std::vector<image::Vma>& vmas) {
 }  // namespace
 
 void refuse_endless_requests(HostPid pid) {
-  const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", pid)));
-  const UniqueFd pidfd =  // a thread's when the leader has ended
-      status.tgid == pid.get() ? sys::open_pidfd(pid) : sys::open_thread_pidfd(HostTid(pid.get()));
+  const UniqueFd pidfd = trace::open_view_pidfd(pid);
   for (const std::string& fd : descriptors_of(pid)) {
     const auto copy = sys::try_get_fd(pidfd.get(), std::stoi(fd));
     if (!copy || !sys::can_be_polled(copy->get())) continue;

@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <time.h>
 
 #include <algorithm>
@@ -76,11 +77,13 @@ kinds::IpcUse ipc_use_of(const trace::FrozenTree& tree) {
 // Phases after the look: the tree stands still from the constructor of `frozen` to thaw or kill.
 class Dump {
  public:
-  Dump(const DumpOptions& options, Damage& damage, kinds::OpenFiles files, MemorySharers& sharers)
+  Dump(const DumpOptions& options, Damage& damage, kinds::OpenFiles files, MemorySharers& sharers,
+       std::set<HostPid> known)
       : options_(options),
         damage_(damage),
         files_(std::move(files)),
         sharers_(sharers),
+        known_(std::move(known)),
         writer_(options.images_dir, options.sync) {}
 
   image::DumpStatistics run(Clock::time_point start) {
@@ -128,7 +131,7 @@ class Dump {
     files_.note_members(all);
     files_.begin(living);
     // Asked again now that nothing can change any more.
-    look_at_frozen(frozen, options_, files_);
+    look_at_frozen(frozen, options_, files_, known_);
     sharers_.begin_again();
     DumpContext context{options_,
                         writer_,
@@ -144,10 +147,25 @@ class Dump {
     const kinds::IpcUse ipc = ipc_use_of(frozen);
     for (auto& process : frozen.processes())
       processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));
+    note_stops(frozen);
     sharers_.refuse_outsiders(true);
     kinds::dump_ipc(ipc, writer_);
     files_.connect();
     collect_cgroups(living);
+  }
+
+  // Job control goes on while the tree stands still: what it has done meanwhile is the state that lasts.
+  void note_stops(const trace::FrozenTree& frozen) {
+    for (size_t i = 0; i < processes_.size(); ++i) {
+      const trace::FrozenProcess& process = *frozen.processes()[i];
+      if (process.zombie) continue;
+      const bool stopped = process.will_be_stopped();
+      auto& core = processes_[i].core;
+      if (stopped == core.stopped()) continue;
+      core.set_stopped(stopped);
+      core.set_stop_signal(stopped ? SIGSTOP : 0);
+      core.set_stop_collected(false);
+    }
   }
 
   void collect_cgroups(const std::vector<HostPid>& living) {
@@ -191,6 +209,7 @@ class Dump {
   Damage& damage_;
   kinds::OpenFiles files_;
   MemorySharers& sharers_;
+  const std::set<HostPid> known_;  // looked at before the freeze
   mem::SharedObjects shared_;
   images::ImageWriter writer_;
   image::DumpStatistics statistics_;
@@ -211,8 +230,8 @@ image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
                                  options.link_remap, options.file_locks,  options.external};
   MemorySharers sharers(options.tree);
   kinds::Outsiders outsiders;
-  look_at_tree(options, identify_caller(), kinds::OpenFiles(policy, outsiders), sharers);
-  Dump operation(options, damage, kinds::OpenFiles(policy, outsiders), sharers);
+  auto known = look_at_tree(options, identify_caller(), kinds::OpenFiles(policy, outsiders), sharers);
+  Dump operation(options, damage, kinds::OpenFiles(policy, outsiders), sharers, std::move(known));
   return operation.run(start);
 }
 

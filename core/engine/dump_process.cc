@@ -13,6 +13,7 @@
 #include "core/engine/confinement.h"
 #include "core/engine/extended_state.h"
 #include "core/engine/look.h"
+#include "core/engine/memory_charge.h"
 #include "core/engine/seccomp_state.h"
 #include "core/engine/thread_files.h"
 #include "core/engine/timer_clocks.h"
@@ -76,7 +77,7 @@ class ProcessDumper {
       for (const ThreadFiles& thread : thread_files_) refuse_thread(pid_, thread);
       ask_about_memory(parasite);
       collect_threads(parasite);
-      name_timer_clocks(parasite, process_, thread_files_, image_.core);
+      name_timer_clocks(parasite, process_, thread_files_, host_index_, image_);
       log::debug("dump", "{} threads collected after {} us", image_.threads.size(), since_us(start));
       context_.statistics.set_state_us(context_.statistics.state_us() + since_us(start));
       const auto memory_start = Clock::now();
@@ -95,7 +96,7 @@ class ProcessDumper {
     host_index_ = safe_host(process_, filters_);
     const auto text = sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, host().tid()));
     refuse_thread(pid_,
-                  {host().tid(), procfs::parse_status(text), 0});  // the others are asked before they are borrowed
+                  {host().tid(), procfs::parse_status(text), 0, {}});  // the others are asked before they are borrowed
   }
 
   trace::Tracee& host() { return *process_.threads[host_index_]; }
@@ -120,6 +121,7 @@ class ProcessDumper {
   }
 
   void collect_core() {
+    refuse_tagged_addresses(sys::read_text(fmt::format("/proc/{}/status", pid_)));
     auto& core = image_.core;
     core.set_pid(leader_status_.ns_pid.back());
     core.set_ppid(trace::number_inside(HostTid(stat_.ppid)));
@@ -304,10 +306,11 @@ class ProcessDumper {
     image_.fs.set_umask(status_.umask);
   }
 
-  // A program with a file size limit would be sent SIGXFSZ for what its parasite writes: then we write ourselves.
-  bool may_write_itself() const {
+  // A program with a file size limit would be sent SIGXFSZ for what its parasite writes; one of another memory cgroup
+  // may be killed for it. Then we write ourselves.
+  bool may_write_itself(int pages_fd) const {
     for (const auto& limit : procfs::parse_limits(sys::read_text(fmt::format("/proc/{}/limits", pid_))))
-      if (limit.resource == RLIMIT_FSIZE) return limit.soft == RLIM_INFINITY;
+      if (limit.resource == RLIMIT_FSIZE) return limit.soft == RLIM_INFINITY && may_be_charged(pid_, pages_fd);
     return false;
   }
 
@@ -317,7 +320,8 @@ class ProcessDumper {
     image_.map.set_pages_file(name);
     const UniqueFd pages = context_.writer.pages(name);
     const trace::RemoteMemory memory(pid_);
-    mem::PageWriter writer(parasite.channel(), memory, pages.get(), images::kPageFileHeader, may_write_itself());
+    mem::PageWriter writer(parasite.channel(), memory, pages.get(), images::kPageFileHeader,
+                           may_write_itself(pages.get()));
     const sys::Pagemap pagemap(pid_);
     image_.runs = writer.write(mem::select_pages(pagemap, space_.vmas));
     for (const auto& object : space_.shared) store_shared(object, parasite.channel(), memory, writer);

@@ -107,6 +107,10 @@ void refuse_thread(HostPid view, const ThreadFiles& thread) {
   if (status.seccomp != 0 && !sys::has_capability(CAP_SYS_ADMIN))
     throw Error(Fault::refused, "it has seccomp filters, which only CAP_SYS_ADMIN may read", "run mini-criu as root");
   if (status.state == 'Z' || status.state == 'X' || thread.tid.get() == view.get()) return;
+  if (!thread.foreign_namespace.empty())
+    throw Error(Fault::refused,
+                fmt::format("it lives in another namespace than its process ({})", thread.foreign_namespace),
+                "this cannot be saved yet: dump while no thread is in a namespace of its own (setns(2), unshare(2))");
   for (const auto& [type, what] : {std::pair{KCMP_FILES, "descriptors"}, std::pair{KCMP_FS, "a working directory"}})
     if (!sys::share_object(view.get(), thread.tid.get(), type).value_or(true))
       throw Error(Fault::refused, fmt::format("it has {} of its own (unshare(2))", what), "this cannot be saved yet");
@@ -116,6 +120,10 @@ void refuse_thread(HostPid view, const ThreadFiles& thread) {
 // selector is written by nobody but the thread.
 void refuse_frozen_thread(const trace::Tracee& thread, HostPid view) {
   const HostTid tid = thread.tid();
+  constexpr uint64_t kUserCode = 0x33, kXenUserCode = 0xe033;  // __USER_CS, FLAT_USER_CS64
+  if (thread.frame().cs != kUserCode && thread.frame().cs != kXenUserCode)
+    throw Error(Fault::refused, fmt::format("thread {} executes 32-bit code (its cs is {:#x})", tid, thread.frame().cs),
+                "run the 64-bit build of the program");
   const sys::SyscallDispatch dispatch = sys::get_syscall_dispatch(tid);
   uint8_t selector = 1;
   if (dispatch.mode != 0 && (dispatch.selector == 0 ||
@@ -130,6 +138,19 @@ void refuse_frozen_thread(const trace::Tracee& thread, HostPid view) {
   if (const uint64_t cookie = sys::core_cookie_of(tid))
     throw Error(Fault::refused, fmt::format("thread {} has the core-scheduling cookie {:#x}", tid, cookie),
                 "cookies cannot be saved yet: run the program without PR_SCHED_CORE");
+}
+
+// ARCH_ENABLE_TAGGED_ADDR (6.4); what /proc shows is what ARCH_GET_UNTAG_MASK tells.
+void refuse_tagged_addresses(std::string_view status_file) {
+  constexpr std::string_view kLine = "\nuntag_mask:\t", kNone = "0xffffffffffffffff";
+  const size_t at = status_file.find(kLine);
+  if (at == std::string_view::npos) return;
+  std::string_view mask = status_file.substr(at + kLine.size());
+  mask = mask.substr(0, mask.find('\n'));
+  if (mask == kNone) return;
+  throw Error(Fault::refused,
+              fmt::format("it keeps tags in its addresses (linear address masking, untag mask {})", mask),
+              "this cannot be saved yet: run the program without tagged addresses");
 }
 
 std::optional<tree::Member> member_of(HostPid pid) {
@@ -150,6 +171,7 @@ namespace {
 void look_at_process(HostPid pid, const kinds::OpenFiles& files, MemorySharers& sharers) {
   const HostPid view = trace::living_thread(pid);
   refuse_threads(pid, view);
+  refuse_tagged_addresses(sys::read_text(fmt::format("/proc/{}/status", view)));
   refuse_foreign_clocks(pid, view);
   refuse_foreign_label(view);
   refuse_tight_limits(view);
@@ -188,6 +210,16 @@ void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options)
   tree::plan_creation(members, options.shell_job);
 }
 
+// Born after the look: what the look asks for and nothing asks for later.
+void look_at_newcomer(HostPid pid, HostPid view) {
+  const Step step("process {}", trace::describe_process(pid));
+  refuse_foreign_namespaces(view);
+  refuse_foreign_label(view);
+  refuse_foreign_clocks(pid, view);
+  refuse_tight_limits(view);
+  refuse_32_bit(view);
+}
+
 // Tables of descriptors and the like may be shared by any two processes. kcmp(2) orders them, so equals become
 // neighbours.
 void refuse_shared_tables(const std::vector<HostPid>& tree) {
@@ -213,7 +245,8 @@ void refuse_shared_tables(const std::vector<HostPid>& tree) {
 // once instead of twice.
 constexpr size_t kDescriptorsBeforeTheFreeze = 1024;
 
-void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files, MemorySharers& sharers) {
+std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files,
+                               MemorySharers& sharers) {
   trace::refuse_unfreezable(options.tree);
   refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", options.tree))), options);
   const std::vector<HostPid> tree = trace::tree_of(options.tree);
@@ -248,13 +281,17 @@ void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenF
   });
   files.look_at_sharers();
   sharers.refuse_outsiders(false);
+  return {tree.begin(), tree.end()};
 }
 
-void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files) {
+void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files,
+                    const std::set<HostPid>& known) {
   std::vector<HostPid> all, views;
   for (const auto& process : tree.processes()) {
     all.push_back(process->pid);
-    if (!process->zombie) views.push_back(process->view());
+    if (process->zombie) continue;
+    views.push_back(process->view());
+    if (!known.contains(process->pid)) look_at_newcomer(process->pid, process->view());
   }
   refuse_family(all, options);
   if (views.size() > 1) refuse_shared_tables(views);

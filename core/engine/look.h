@@ -2,6 +2,8 @@
 // running on undisturbed. The same questions are asked again once it stands still, for what has changed meanwhile.
 #pragma once
 
+#include <set>
+
 #include "core/engine/caller.h"
 #include "core/engine/memory_sharers.h"
 #include "core/engine/options.h"
@@ -12,17 +14,23 @@
 
 namespace mcr::engine {
 
-// Throws Error (refused) naming object, reason and remedy.
-void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files, MemorySharers& sharers);
+// Throws Error (refused) naming object, reason and remedy. Returns the processes that were looked at.
+std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files,
+                               MemorySharers& sharers);
 
-// Once everything stands still, of what may have changed; and of what cannot be seen before.
-void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files);
+// Once everything stands still, of what may have changed; and of what cannot be seen before. `known`: what
+// look_at_tree() returned; others were born since.
+void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files,
+                    const std::set<HostPid>& known);
 
 // By the numbers that it has itself: in a pid namespace that `restore` has made they are others than here. nullopt when
 // it is gone.
 std::optional<tree::Member> member_of(HostPid pid);
 // The same of one thread; also asked of every thread once it stands still. `view`: a thread of the process that lives.
 void refuse_thread(HostPid view, const ThreadFiles& thread);
+
+// By the text of /proc/PID/status; also asked once the process stands still.
+void refuse_tagged_addresses(std::string_view status_file);
 
 // What only a thread that stands still can be asked.
 void refuse_frozen_thread(const trace::Tracee& thread, HostPid view);

@@ -128,6 +128,16 @@ void check_registers(const image::Inventory& inventory, const tree::ProcessImage
   }
 }
 
+void check_permissions(const tree::ProcessImage& p, std::vector<Problem>& problems) {
+  for (const auto& facet : p.core.facets()) {
+    image::ProcessControl message;
+    if (!facet.UnpackTo(&message)) continue;
+    for (std::string& missing : arch::find_missing_permissions(message.register_permission(), arch::host_xcr0()))
+      problems.push_back(
+          {fmt::format("process {}", p.core.pid()), std::move(missing), "restore on a CPU that has them"});
+  }
+}
+
 void check_thread_controls(const tree::ProcessImage& p, std::vector<Problem>& problems) {
   for (const auto& thread : p.threads)
     for (const auto& facet : thread.facets()) {
@@ -267,6 +277,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
     check_descriptors(p, problems);
     check_timers(p, options, problems);
     check_registers(inventory, p, problems);
+    check_permissions(p, problems);
     check_seccomp(p, problems);
     check_thread_controls(p, problems);
   }

@@ -110,14 +110,24 @@ class ProcessRestorer : public RestoringProcess {
   void prepare() {
     inject::Batch batch = channel().batch();
     batch.add("personality", SYS_personality, {0});  // READ_IMPLIES_EXEC would change every mapping that is made
-    for (const auto& thread : image_.threads)
-      if (!thread.has_ended() && arch::uses_tiles(extended_state(thread, context_.reader.inventory().cpu()))) {
-        constexpr uint64_t kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, 5.16; of the process
-        batch.add("arch_prctl(ARCH_REQ_XCOMP_PERM)", SYS_arch_prctl, {kRequestPermission, arch::kTileData});
-        break;
-      }
+    constexpr uint64_t kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM, 5.16; of the process
+    for (const unsigned component : arch::components_by_permission(register_permission()))
+      batch.add("arch_prctl(ARCH_REQ_XCOMP_PERM)", SYS_arch_prctl, {kRequestPermission, component});
     channel().run(batch);
     restore_login_uid();
+  }
+
+  // Images of early versions do not tell it: then it is seen by what is in use.
+  uint64_t register_permission() const {
+    uint64_t permitted = 0;
+    for (const auto& facet : image_.core.facets()) {
+      image::ProcessControl control;
+      if (facet.UnpackTo(&control)) permitted |= control.register_permission();
+    }
+    for (const auto& thread : image_.threads)
+      if (!thread.has_ended() && arch::uses_tiles(extended_state(thread, context_.reader.inventory().cpu())))
+        permitted |= uint64_t{1} << arch::kTileData;
+    return permitted;
   }
 
   // A process may set its own only (kernel/auditsc.c), by a file that may be out of its sight later. Its threads

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <future>
+#include <string>
 #include <vector>
 
 #include "core/base/ids.h"
@@ -14,6 +15,7 @@ struct ThreadFiles {
   HostTid tid;
   procfs::Status status;
   uint64_t timer_slack_ns = 0;
+  std::string foreign_namespace;  // "uts:[4026532567]": one that the process is not in
 };
 
 // In the order of `tids`, without the timer slack; threads that have ended meanwhile are left out. Throws what the

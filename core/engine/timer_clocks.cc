@@ -1,9 +1,12 @@
 #include "core/engine/timer_clocks.h"
 
+#include <signal.h>
 #include <sys/syscall.h>
 #include <time.h>
 
 #include <algorithm>
+#include <cstring>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/sys/file.h"
@@ -23,16 +26,18 @@ bool is_of_its_maker(const image::PosixTimer& timer) {
   return timer.clock() < 0 && (timer.clock() & kOfThread) && id_of(timer.clock()) == 0;
 }
 
+constexpr int64_t kSecond = 1'000'000'000;
 using Timers = std::vector<image::PosixTimer*>;
 
 int64_t in_ns(const itimerspec& value) {
-  return value.it_value.tv_sec * 1'000'000'000 + value.it_value.tv_nsec;
+  return value.it_value.tv_sec * kSecond + value.it_value.tv_nsec;
 }
 
-// What remains of each, `times` after each other. One that is not armed is, for as long as the batch lasts.
+// What remains of each, `times` after each other. One that is not armed is, for as long as the batch lasts: never one
+// whose signal waits to be taken, as setting a timer voids that signal (6.13).
 std::vector<std::vector<int64_t>> read(inject::ParasiteSession& parasite, const Timers& timers, int times) {
   inject::Batch batch = parasite.channel().batch();
-  const itimerspec far{{0, 0}, {INT32_MAX, 0}}, off{};
+  const itimerspec far{{0, 0}, {INT32_MAX, 0}};
   std::vector<std::vector<RemoteAddr>> slots(timers.size());
   for (size_t i = 0; i < timers.size(); ++i) {
     const auto id = static_cast<uint64_t>(timers[i]->id());
@@ -42,6 +47,7 @@ std::vector<std::vector<int64_t>> read(inject::ParasiteSession& parasite, const 
       slots[i].push_back(batch.reserve(sizeof(itimerspec)));
       batch.add("timer_gettime", SYS_timer_gettime, {id, slots[i].back().get()});
     }
+    const itimerspec off{{timers[i]->interval_ns() / kSecond, timers[i]->interval_ns() % kSecond}, {0, 0}};
     if (timers[i]->value_ns() == 0)
       batch.add("timer_settime", SYS_timer_settime, {id, 0, batch.put_value(off).get(), 0});
   }
@@ -52,31 +58,70 @@ std::vector<std::vector<int64_t>> read(inject::ParasiteSession& parasite, const 
   return values;
 }
 
-// The host runs while it reads.
-void find_those_of_host(inject::ParasiteSession& parasite, Timers& timers, pid_t host) {
-  const auto values = read(parasite, timers, 3);
+// 0: the leader, whose number need not be told.
+pid_t number_of(const trace::FrozenProcess& process, const std::vector<ThreadFiles>& threads, size_t index) {
+  return index == 0 && !process.leader_ended() ? 0 : threads.at(index).status.ns_pid.back();
+}
+
+// Takes away from `timers` those that have moved.
+void name_moved(Timers& timers, const std::vector<std::vector<int64_t>>& before,
+                const std::vector<std::vector<int64_t>>& after, pid_t thread) {
   Timers others;
   for (size_t i = 0; i < timers.size(); ++i)
-    if (values[i].front() == values[i].back())
+    if (before[i].front() == after[i].back())
       others.push_back(timers[i]);
     else
-      timers[i]->set_cpu_tid(host);
+      timers[i]->set_cpu_tid(thread);
   timers = std::move(others);
 }
 
-// The others run when they are probed.
+// The host runs while it reads, the others when they are probed.
 void find_threads(inject::ParasiteSession& parasite, trace::FrozenProcess& process,
-                  const std::vector<ThreadFiles>& threads, const Timers& timers) {
-  auto before = read(parasite, timers, 1);
-  for (size_t t = 1; t < process.threads.size(); ++t) {
+                  const std::vector<ThreadFiles>& threads, size_t host, Timers& timers) {
+  const auto values = read(parasite, timers, 3);
+  name_moved(timers, values, values, number_of(process, threads, host));
+  for (size_t t = 0; t < process.threads.size() && !timers.empty(); ++t) {
+    if (t == host) continue;
+    const auto before = read(parasite, timers, 1);
     parasite.begin_probe(*process.threads[t], threads.at(t).status);
     parasite.end_probe(*process.threads[t]);
-    auto after = read(parasite, timers, 1);
-    for (size_t i = 0; i < timers.size(); ++i)
-      if (timers[i]->value_ns() != 0 && before[i] != after[i])
-        timers[i]->set_cpu_tid(threads.at(t).status.ns_pid.back());
-    before = std::move(after);
+    // One that is not armed measures nothing between two readings.
+    const auto after = read(parasite, timers, 1);
+    name_moved(timers, before, after, number_of(process, threads, t));
   }
+}
+
+void note_signals(const google::protobuf::RepeatedPtrField<google::protobuf::Any>& facets, std::set<int>& timers) {
+  for (const auto& facet : facets) {
+    image::PendingSignals message;
+    if (!facet.UnpackTo(&message)) continue;
+    for (const std::string& bytes : message.siginfo()) {
+      siginfo_t info{};
+      std::memcpy(&info, bytes.data(), std::min(bytes.size(), sizeof info));
+      if (info.si_code == SI_TIMER) timers.insert(info.si_timerid);
+    }
+  }
+}
+
+// Those that are not armed and whose signal waits must not be touched. Where there is but one thread it is that one's.
+void name_waiting(const tree::ProcessImage& image, Timers& timers) {
+  std::set<int> waiting;
+  note_signals(image.core.facets(), waiting);
+  for (const auto& thread : image.threads) note_signals(thread.facets(), waiting);
+  Timers others;
+  for (auto* timer : timers) {
+    if (timer->value_ns() != 0 || !waiting.contains(timer->id())) {
+      others.push_back(timer);
+      continue;
+    }
+    if (image.threads.size() > 1)
+      throw Error(Fault::refused,
+                  fmt::format("its POSIX timer {} has expired, its signal {} waits, and which thread's CPU time it "
+                              "measures cannot be found out without taking that signal away",
+                              timer->id(), timer->signal()),
+                  "let the program take that signal, or name the thread as its clock (pthread_getcpuclockid)");
+  }
+  timers = std::move(others);
 }
 
 }  // namespace
@@ -107,24 +152,24 @@ void refuse_foreign_clocks(HostPid pid, HostPid view) {
 }
 
 void name_timer_clocks(inject::ParasiteSession& parasite, trace::FrozenProcess& process,
-                       const std::vector<ThreadFiles>& threads, image::ProcessCore& core) {
-  for (auto& facet : *core.mutable_facets()) {
+                       const std::vector<ThreadFiles>& threads, size_t host, tree::ProcessImage& image) {
+  for (auto& facet : *image.core.mutable_facets()) {
     image::PosixTimers message;
     if (!facet.UnpackTo(&message)) continue;
     Timers timers;
     for (auto& timer : *message.mutable_timers())
       if (is_of_its_maker(timer)) timers.push_back(&timer);
+    name_waiting(image, timers);
     if (timers.empty()) return;
-    find_those_of_host(parasite, timers, process.leader_ended() ? threads.front().status.ns_pid.back() : 0);
-    find_threads(parasite, process, threads, timers);
-    for (const auto* timer : timers)
-      if (timer->cpu_tid() == 0)
-        throw Error(
-            Fault::refused,
-            fmt::format("its POSIX timer {} measures the CPU time of a thread that cannot be found out", timer->id()),
-            timer->value_ns() == 0 ? "dump it while the timer is armed, or let the thread name itself as its "
-                                     "clock (pthread_getcpuclockid)"
-                                   : "that thread has ended: let the program delete the timer");
+    find_threads(parasite, process, threads, host, timers);
+    if (!timers.empty())
+      throw Error(Fault::refused,
+                  fmt::format("its POSIX timer {} measures the CPU time of a thread that cannot be found out",
+                              timers.front()->id()),
+                  timers.front()->value_ns() == 0
+                      ? "dump it while the timer is armed, or let the thread name itself as its "
+                        "clock (pthread_getcpuclockid)"
+                      : "that thread has ended: let the program delete the timer");
     facet.PackFrom(message);
   }
 }

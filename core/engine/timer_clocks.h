@@ -4,16 +4,16 @@
 
 #include "core/engine/thread_files.h"
 #include "core/inject/session.h"
-#include "images/proto/core.pb.h"
+#include "core/tree/process_image.h"
 
 namespace mcr::engine {
 
 // Refuses CPU clocks of others, seen in /proc/PID/timers while the program runs. `view`: a thread that lives.
 void refuse_foreign_clocks(HostPid pid, HostPid view);
 
-// Notes the thread with each such timer in `core`, unless it is the leader. Throws Error (Fault::refused) where nobody
-// was found.
+// Notes the thread with each such timer in `image`, whose threads and pending signals are there already, unless it is
+// the leader. `host`: index of the parasite's thread. Throws Error (Fault::refused) where nobody was found.
 void name_timer_clocks(inject::ParasiteSession& parasite, trace::FrozenProcess& process,
-                       const std::vector<ThreadFiles>& threads, image::ProcessCore& core);
+                       const std::vector<ThreadFiles>& threads, size_t host, tree::ProcessImage& image);
 
 }  // namespace mcr::engine

@@ -28,6 +28,7 @@ namespace {
 #define PR_GET_MEMORY_MERGE 68
 #endif
 constexpr uint64_t kTimerRestoreIds = 77;    // PR_TIMER_CREATE_RESTORE_IDS, 6.15: 0 off, 1 on, 2 which
+constexpr uint64_t kGetPermission = 0x1022;  // ARCH_GET_XCOMP_PERM, 5.16; EINVAL before
 constexpr uint64_t kGetRegistrations = 512;  // MEMBARRIER_CMD_GET_REGISTRATIONS, 6.3
 constexpr uint32_t kRegistrations =
     MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED | MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED |
@@ -80,6 +81,8 @@ class ProcessControlFacet : public ProcessFacet {
     mce_ = batch.try_add("prctl(PR_MCE_KILL_GET)", SYS_prctl, {PR_MCE_KILL_GET, 0, 0, 0, 0});
     restore_ids_ = batch.try_add("prctl(PR_TIMER_CREATE_RESTORE_IDS)", SYS_prctl, {kTimerRestoreIds, 2, 0, 0, 0});
     batch.try_add("prctl(PR_GET_CHILD_SUBREAPER)", SYS_prctl, {PR_GET_CHILD_SUBREAPER, subreaper_.get()});
+    permission_ = batch.reserve(8);
+    batch.try_add("arch_prctl(ARCH_GET_XCOMP_PERM)", SYS_arch_prctl, {kGetPermission, permission_.get()});
     registrations_ = batch.try_add("membarrier", SYS_membarrier, {kGetRegistrations, 0, 0});
     for (size_t i = 0; i < std::size(kExpedited); ++i)
       expedited_[i] = batch.try_add("membarrier", SYS_membarrier, {kExpedited[i].command, 0, 0});
@@ -98,6 +101,7 @@ class ProcessControlFacet : public ProcessFacet {
     message.set_io_flusher((stat.flags & kIoFlusherFlags) == kIoFlusherFlags);
     message.set_child_subreaper(batch.get<int32_t>(subreaper_) != 0);
     message.set_membarrier(registrations(batch));
+    message.set_register_permission(batch.get<uint64_t>(permission_));
     message.set_coredump_filter(static_cast<uint32_t>(try_number(view.pid, "coredump_filter", 16).value_or(0)));
     message.set_oom_score_adj(static_cast<int32_t>(try_number(view.pid, "oom_score_adj", 10).value_or(0)));
     if (const auto nice = autogroup_nice(view.pid); nice && stat.session == view.status.tgid)
@@ -204,7 +208,7 @@ class ProcessControlFacet : public ProcessFacet {
       write_autogroup(path("autogroup"), message.autogroup_nice());
   }
 
-  RemoteAddr subreaper_;
+  RemoteAddr subreaper_, permission_;
   size_t dumpable_ = 0, thp_ = 0, mdwe_ = 0, merge_ = 0, mce_ = 0, restore_ids_ = 0, registrations_ = 0;
   size_t expedited_[std::size(kExpedited)]{};
 };

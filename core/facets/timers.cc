@@ -60,8 +60,10 @@ class IntervalTimersFacet : public ProcessFacet {
       auto* timer = message.add_timers();
       timer->set_which(which);
       // An ITIMER_REAL that has expired stands still until its signal is taken (kernel/time/itimer.c). It is armed to
-      // expire at once: its signal, already pending, is not queued twice, and the timer stands still again.
-      timer->set_value_us(in_us(value.it_value) != 0 ? in_us(value.it_value) : 1);
+      // expire at once: its signal, already pending, is not queued twice, and the timer stands still again. Timers of
+      // CPU time go on by themselves: one without a value is not armed, and keeps its interval all the same.
+      const bool has_expired = which == ITIMER_REAL && in_us(value.it_value) == 0;
+      timer->set_value_us(has_expired ? 1 : in_us(value.it_value));
       timer->set_interval_us(in_us(value.it_interval));
     }
     message.set_read_unix_ns(unix_now());

@@ -24,21 +24,18 @@ void Channel::go() {
 }
 
 Reply Channel::await_reply() {
+  using std::chrono::milliseconds;
   const auto give_up = sys::Clock::now() + limit_;
-  for (;;) {
+  for (bool met = false;;) {
     Reply reply{};
-    const auto got =
-        sys::receive_message(socket_.get(), &reply, sizeof reply, sys::Clock::now() + std::chrono::milliseconds(100));
+    // One stop is followed by another: that of the process after that for SIGSTOP.
+    const auto got = sys::receive_message(socket_.get(), &reply, sizeof reply,
+                                          sys::Clock::now() + (met ? milliseconds(1) : milliseconds(100)));
     if (got && *got == sizeof reply) return reply;
     if (got) throw Error(Fault::system, fmt::format("process {} ended meanwhile", pid_));
     // A stop signal from outside puts the borrowed thread into a group stop: under ptrace it may run on all the same.
-    if (tracee_ != nullptr) {
-      if (const auto event = sys::poll_stop(tracee_->tid())) {
-        if (event->kind == sys::StopEvent::Kind::ended)
-          throw Error(Fault::system, fmt::format("process {} ended meanwhile", pid_));
-        sys::resume(tracee_->tid());
-      }
-    }
+    if (tracee_ != nullptr && !tracee_->keep_running(met))
+      throw Error(Fault::system, fmt::format("process {} ended meanwhile", pid_));
     if (sys::Clock::now() > give_up)
       throw Error(Fault::timeout, fmt::format("process {} did not answer in time", pid_));
   }

@@ -24,7 +24,7 @@ void OpenFiles::require_closed_pipe(const FileView& file) const {
   bool is_closed = false;
   if (!is_whole && is_pipe) {
     UniqueFd own;
-    if (file.copy < 0) own = sys::get_fd(sys::open_pidfd(file.pid).get(), file.fd);
+    if (file.copy < 0) own = sys::get_fd(trace::open_view_pidfd(file.pid).get(), file.fd);
     const int copy = file.copy >= 0 ? file.copy : own.get();
     // Nobody holds the other end any more; then only what waits in it can still be read by two.
     is_closed = (sys::poll_now(copy, 0) & (ends == kReader ? POLLHUP : POLLERR)) != 0;

@@ -5,6 +5,7 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <future>
 
 #include "core/base/error.h"
 #include "core/mem/vma_flags.h"
@@ -121,8 +122,14 @@ std::vector<PageRun> PageWriter::write(const std::vector<PageSource>& sources) {
     if (chunks.empty()) return;
     batch.clear();
     start_batch(batch, chunks);
-    hash(before, runs);  // while the program's thread writes
+    // While the program's thread writes, or we do.
+    std::future<void> hashing;
+    if (by_parasite_)
+      hash(before, runs);
+    else
+      hashing = std::async(std::launch::async, [&] { hash(before, runs); });
     finish_batch(batch, chunks);
+    if (hashing.valid()) hashing.get();
     before.swap(chunks);
     chunks.clear();
     pending = 0;
@@ -199,11 +206,13 @@ void read_page_by_page(const trace::RemoteMemory& memory, uint64_t address, std:
 
 }  // namespace
 
+// One buffer for all, which stays in the processor's caches.
 void PageWriter::copy_ourselves(const Chunk& chunk) {
-  std::vector<std::byte> buffer(chunk.bytes);
-  read_page_by_page(memory_, chunk.address, buffer);
+  if (buffer_.empty()) buffer_.resize(images::kChunkBytes);
+  const auto bytes = std::span(buffer_).first(chunk.bytes);
+  read_page_by_page(memory_, chunk.address, bytes);
   const Step step("store {} bytes of memory at {:#x}", chunk.bytes, chunk.address);
-  sys::pwrite_fully(fd_, buffer.data(), buffer.size(), chunk.offset);
+  sys::pwrite_fully(fd_, bytes.data(), bytes.size(), chunk.offset);
 }
 
 void PageWriter::hash(const std::vector<Chunk>& chunks, std::vector<PageRun>& runs) {

@@ -47,6 +47,7 @@ class PageWriter {
   uint64_t offset_;
   uint64_t pages_ = 0;
   bool by_parasite_;
+  std::vector<std::byte> buffer_;
 };
 
 // The stretches to be stored of private mappings: what PAGEMAP says has content of its own. Guard pages are noted in

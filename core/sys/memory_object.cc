@@ -80,6 +80,14 @@ bool is_on_hugetlbfs(int fd) {
   return status.f_type == kHugetlbfsMagic;
 }
 
+bool is_in_memory(int fd) {
+  constexpr long kTmpfs = 0x01021994, kRamfs = 0x858458f6;  // linux/magic.h
+  struct statfs status {};
+  check(::fstatfs(fd, &status), "fstatfs");
+  const auto type = static_cast<uint32_t>(status.f_type);
+  return type == kTmpfs || type == kRamfs || status.f_type == kHugetlbfsMagic;
+}
+
 UniqueFd make_sealable_memfd(const MemfdRequest& request) {
   unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING;
   if (request.huge_page_shift != 0) flags |= MFD_HUGETLB | request.huge_page_shift << kShiftPosition;

@@ -18,6 +18,7 @@ namespace mcr::sys {
 bool is_kernel_memory(dev_t device);
 bool is_secret_memory(const std::string& door);  // of memfd_secret(2); door: a path of /proc that leads to it
 bool is_on_hugetlbfs(int fd);                    // its files cannot be written with write(2)
+bool is_in_memory(int fd);                       // on tmpfs, ramfs or hugetlbfs
 
 struct MemfdRequest {
   std::string name;

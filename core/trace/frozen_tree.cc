@@ -1,6 +1,7 @@
 #include "core/trace/frozen_tree.h"
 
 #include <linux/kcmp.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <charconv>
@@ -58,6 +59,11 @@ HostPid living_thread(HostPid pid) {
   for (const HostTid tid : threads_of(pid))
     if (lives(tid)) return HostPid(tid.get());
   return pid;
+}
+
+UniqueFd open_view_pidfd(HostPid view) {
+  const auto status = procfs::parse_status(sys::read_text(proc_path(view, "status")));
+  return status.tgid == view.get() ? sys::open_pidfd(view) : sys::open_thread_pidfd(HostTid(view.get()));
 }
 
 namespace {
@@ -150,6 +156,26 @@ void refuse_by_yama(const Error& error) {
 }
 
 }  // namespace
+
+// A thread that stood still before the signal came has not seen it.
+int FrozenProcess::stop_signal() const {
+  for (const auto& thread : threads)
+    if (thread->group_stopped()) return thread->stop_signal();
+  return 0;
+}
+
+// A signal to stop takes a waiting SIGCONT out of the queue (kernel/signal.c, prepare_signal): one that is there came
+// last.
+bool FrozenProcess::will_be_stopped() const {
+  constexpr auto is_in = [](uint64_t set, int signal) { return (set >> (signal - 1) & 1) != 0; };
+  const auto text = sys::try_read_text(proc_path(view(), "status"));
+  if (!text) return stopped_by_job_control();
+  const auto status = procfs::parse_status(*text);
+  const uint64_t waiting = status.shared_pending | status.sig_pending;
+  if (is_in(waiting, SIGCONT)) return false;
+  return stopped_by_job_control() || is_in(waiting, SIGSTOP) ||
+         std::ranges::any_of(threads, [](const auto& thread) { return thread->met_stop(); });
+}
 
 FrozenTree::FrozenTree(HostPid root, const sys::Deadline& deadline, Damage& damage) : damage_(damage) {
   const Step step("freeze");

@@ -26,8 +26,10 @@ struct FrozenProcess {
   UniqueFd thread_pidfd;  // of the viewed thread, when the leader has ended
   int descriptors_pidfd() const { return leader_ended() ? thread_pidfd.get() : pidfd.get(); }
   bool zombie = false;  // it has ended, its parent has not collected it
-  bool stopped_by_job_control() const { return !threads.empty() && threads.front()->group_stopped(); }
-  int stop_signal() const { return threads.empty() ? 0 : threads.front()->stop_signal(); }
+  bool stopped_by_job_control() const { return stop_signal() != 0; }
+  int stop_signal() const;
+  // Whether job control has it stopped once we let go of it: signals that came meanwhile count.
+  bool will_be_stopped() const;
 };
 
 class FrozenTree {
@@ -71,6 +73,8 @@ std::vector<HostPid> children_of(HostPid pid);
 std::vector<HostTid> threads_of(HostPid pid);  // empty when the process is gone
 // The leader if it lives, else another thread that does, as a pid for /proc and system calls; `pid` when none lives.
 HostPid living_thread(HostPid pid);
+// pidfd_open(2) for what living_thread() or FrozenProcess::view() gave: of the process, or of that thread.
+UniqueFd open_view_pidfd(HostPid view);
 // The number of a process or thread in its own pid namespace; the same when that is ours, or when it is gone.
 pid_t number_inside(HostTid tid);
 std::string describe_process(HostPid pid);  // "4711 (python3)"

@@ -30,11 +30,19 @@ std::string describe_wait(HostTid tid) {
   return text;
 }
 
+// Sent by the kernel to the thread that has executed the instruction.
+bool is_fault(int signal) {
+  return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE;
+}
+
 }  // namespace
 
 std::unique_ptr<Tracee> Tracee::seize(HostTid tid, uint64_t options, Damage& damage) {
   if (!sys::seize(tid, options)) return nullptr;
-  return std::unique_ptr<Tracee>(new Tracee(tid, damage));
+  constexpr uint64_t kExitKill = 1 << 20;  // PTRACE_O_EXITKILL
+  auto tracee = std::unique_ptr<Tracee>(new Tracee(tid, damage));
+  tracee->obeys_stops_ = (options & kExitKill) == 0;
+  return tracee;
 }
 
 Tracee::~Tracee() {
@@ -72,6 +80,15 @@ std::optional<StopEvent> Tracee::await(const sys::Deadline& deadline) {
   return event;
 }
 
+// SIGSTOP cannot be blocked. Given on, it is kept by the kernel: the process is stopped as soon as it is let go, unless
+// SIGCONT comes first; meanwhile its threads run for us all the same. One that is being built is not yet anybody's to
+// stop.
+int Tracee::stop_to_deliver(const StopEvent& event) {
+  if (event.kind != StopEvent::Kind::signal || event.signal != SIGSTOP || !obeys_stops_) return 0;
+  met_stop_ = true;
+  return SIGSTOP;
+}
+
 bool Tracee::wait_until_stopped(const sys::Deadline& deadline) {
   for (;;) {
     const auto event = await(deadline);
@@ -90,6 +107,7 @@ bool Tracee::wait_until_stopped(const sys::Deadline& deadline) {
       case StopEvent::Kind::signal:
         // It was on its way to us before the interrupt took effect: hand it on, the trap follows.
         stopped_ = false;
+        stop_to_deliver(*event);
         if (!sys::resume(tid_, event->signal)) gone_ = true;
         break;
       default:
@@ -103,15 +121,34 @@ bool Tracee::wait_until_stopped(const sys::Deadline& deadline) {
 }
 
 void Tracee::run_to_syscall_border(const sys::Deadline& deadline) {
-  for (;;) {
+  for (int signal = 0;;) {
     stopped_ = false;
-    if (!sys::resume_to_syscall(tid_)) gone_ = true;
+    if (!sys::resume_to_syscall(tid_, signal)) gone_ = true;
     const auto event = gone_ ? std::nullopt : await(deadline);
     if (gone_) throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
     if (!event) throw Error(Fault::timeout, fmt::format("thread {} did not reach its system call in time", tid_));
     if (event->kind == StopEvent::Kind::syscall) return;
-    // All signals are blocked while it runs for us; what is left are group stops and our own late traps.
+    // All signals are blocked while it runs for us; what is left are SIGSTOP, group stops and our own late traps. And
+    // what an instruction has brought about, which it would do again and again.
+    signal = stop_to_deliver(*event);
+    if (event->kind == StopEvent::Kind::signal && signal == 0 && is_fault(event->signal))
+      throw Error(Fault::internal, fmt::format("thread {} has met signal {} at {:#x}, where it runs for mini-criu",
+                                               tid_, event->signal, sys::get_registers(tid_).rip));
+    if (deadline && sys::Clock::now() > *deadline)
+      throw Error(Fault::timeout, fmt::format("thread {} did not reach its system call in time", tid_));
   }
+}
+
+bool Tracee::keep_running(bool& met) {
+  const auto event = sys::poll_stop(tid_);
+  met = event.has_value();
+  if (!event) return true;
+  if (event->kind == StopEvent::Kind::ended) return false;
+  if (event->kind == StopEvent::Kind::signal && is_fault(event->signal))
+    throw Error(Fault::internal, fmt::format("thread {} has met signal {} at {:#x}, where it runs for mini-criu", tid_,
+                                             event->signal, sys::get_registers(tid_).rip));
+  sys::resume(tid_, stop_to_deliver(*event));
+  return true;
 }
 
 void Tracee::run() {
@@ -142,6 +179,7 @@ void Tracee::run_into_call(const sys::Deadline& deadline) {
     if (gone_) throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
     if (!event) throw Error(Fault::timeout, fmt::format("thread {} did not make its call again in time", tid_));
     if (event->kind == StopEvent::Kind::syscall) break;
+    stop_to_deliver(*event);
     signal = event->kind == StopEvent::Kind::signal ? event->signal : 0;
   }
   stopped_ = false;
@@ -156,6 +194,7 @@ bool Tracee::poll_for_signal(int signal) {
     throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
   }
   if (event->kind == StopEvent::Kind::signal && event->signal == signal) return stopped_ = true;
+  stop_to_deliver(*event);
   sys::resume(tid_, event->kind == StopEvent::Kind::signal ? event->signal : 0);
   return false;
 }
@@ -168,6 +207,7 @@ void Tracee::stop_again(const sys::Deadline& deadline) {
     gone_ = event->kind == StopEvent::Kind::ended;
     stopped_ = !gone_ && (event->kind == StopEvent::Kind::trap || event->kind == StopEvent::Kind::group_stop);
     if (stopped_) return;
+    stop_to_deliver(*event);
     // The request comes before it goes on: then it stops again before it runs an instruction.
     if (!gone_ && request_stop()) sys::resume(tid_, event->kind == StopEvent::Kind::signal ? event->signal : 0);
   } else {

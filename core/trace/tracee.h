@@ -24,15 +24,18 @@ class Tracee {
   bool gone() const { return gone_; }
   bool group_stopped() const { return group_stopped_; }  // by job control, when we stopped it
   int stop_signal() const { return stop_signal_; }
+  bool met_stop() const { return met_stop_; }  // SIGSTOP has come since, and was given on
 
   bool request_stop();  // PTRACE_INTERRUPT; false: gone
   // Waits for the stop that request_stop() asked for. A signal that is just being delivered stays pending: the stop
   // comes first. false: gone. Throws Fault::timeout.
   bool wait_until_stopped(const sys::Deadline& deadline);
 
-  // Runs to the next system call border. Throws when the thread ends or the deadline passes.
+  // Runs to the next system call border. Throws when the thread ends, the deadline passes, or an instruction faults.
   void run_to_syscall_border(const sys::Deadline& deadline);
   void run();  // lets it run; still traced
+  // While it runs for us: lets it go on when something has stopped it, which `met` tells. false: it has ended.
+  bool keep_running(bool& met);
   // Lets an interrupted call be made again, as far as the end of that call: stop_again() finds it inside, or behind it,
   // with no instruction of the program run. Signals that come first are delivered.
   void run_into_call(const sys::Deadline& deadline);
@@ -57,6 +60,7 @@ class Tracee {
   Tracee(HostTid tid, Damage& damage) : tid_(tid), damage_(damage) {}
   std::optional<sys::StopEvent> await(const sys::Deadline& deadline);
   void release() noexcept;
+  int stop_to_deliver(const sys::StopEvent& event);  // SIGSTOP, or 0
 
   HostTid tid_;
   Damage& damage_;
@@ -64,6 +68,7 @@ class Tracee {
   uint64_t mask_ = 0;
   int stop_signal_ = 0;
   bool stopped_ = false, gone_ = false, group_stopped_ = false, borrowed_ = false;
+  bool obeys_stops_ = true, met_stop_ = false;
 };
 
 }  // namespace mcr::trace

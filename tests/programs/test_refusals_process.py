@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 120
-# ctest: CASES landlock keyrings inherited_session_keyring foreign_cpu_timer thread_cpu_timer used_up_limits lower_limits oom_adjustment thread_pidfd
+# ctest: CASES landlock keyrings inherited_session_keyring foreign_cpu_timer thread_cpu_timer used_up_limits lower_limits oom_adjustment thread_pidfd thread_namespace newcomer expired_cpu_timer
 """What a process has that cannot be given to another one is refused by its name, with a remedy; the program runs on as
 if nothing had happened. What is only like it is not refused."""
 
@@ -73,10 +73,10 @@ def finish(pid, place):
     harness.expect(code == 0, f"the program ended with {code}")
 
 
-def expect_refused(directory, name, lines, *words):
+def expect_refused(directory, name, lines, *words, options=()):
     pid, place = begin(directory, name, lines)
     before = harness.state_of(pid)
-    result = harness.dump(pid, f"{place}/d")
+    result = harness.dump(pid, f"{place}/d", *(option.format(place=place) for option in options))
     harness.expect(result.code == 1, f"{name}: {result}")
     for word in words:
         harness.expect(word in result.text, f"{name}: no \"{word}\" in {result}")
@@ -198,7 +198,72 @@ def thread_pidfd(directory):
     expect_refused(directory, "thread", THREAD_OF_CHILD, "(PIDFD_THREAD)", "close it before the dump")
 
 
+def thread_namespace(directory):
+    """Of a single thread, which keeps working directory and descriptors in common with the others."""
+    thread = ("made = threading.Event()\n"
+              "def work():\n    call(272, {flag})\n    made.set()\n    while not os.path.exists('go'):\n"
+              "        time.sleep(0.01)\n"
+              "threading.Thread(target=work).start()\nmade.wait()\n")
+    for name, flag in (("uts", 0x04000000), ("ipc", 0x08000000), ("net", 0x40000000), ("cgroup", 0x02000000)):
+        expect_refused(directory, name, thread.format(flag=flag), f"another namespace than its process ({name}:[",
+                       "no thread is in a namespace of its own")
+
+
+# It makes its child when the script that is called before the freeze says so.
+LATE_CHILD = """
+def work():
+    while not os.path.exists("fork"):
+        time.sleep(0.001)
+    if os.fork() == 0:
+        libc.unshare(0x04000000)
+        open("forked", "w").close()
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+        os._exit(0)
+    os.wait()
+threading.Thread(target=work).start()
+"""
+
+
+def newcomer(directory):
+    """A process that is born between the look and the freeze is looked at too."""
+    script = os.path.join(directory, "script")
+    with open(script, "w") as stream:
+        stream.write(f"#!/bin/sh\n[ $CRTOOLS_SCRIPT_ACTION = pre-dump ] || exit 0\ncd {directory}/late\n"
+                     "touch fork\nfor i in $(seq 500); do [ -e forked ] && exit 0; sleep 0.01; done\nexit 1\n")
+    os.chmod(script, 0o755)
+    expect_refused(directory, "late", LATE_CHILD, "another uts namespace", "nsenter", options=("--action-script", script))
+
+
+# Its second thread has a timer that has expired, whose signal every thread blocks.
+EXPIRED_TIMER = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+made = threading.Event()
+def work():
+    event, timer = Sigevent(0, signal.SIGUSR1, 0), ctypes.c_void_p()
+    assert libc.timer_create(3, ctypes.byref(event), ctypes.byref(timer)) == 0
+    assert libc.timer_settime(timer, 0, ctypes.byref((ctypes.c_long * 4)(0, 0, 0, 1000000)), None) == 0
+    while signal.SIGUSR1 not in signal.sigpending():
+        pass
+    made.set()
+    while not os.path.exists("go"):
+        time.sleep(0.01)
+    assert signal.sigtimedwait([signal.SIGUSR1], 0)
+threading.Thread(target=work).start()
+made.wait()
+"""
+
+
+def expired_cpu_timer(directory):
+    """To find out whose clock it measures would take its waiting signal away."""
+    expect_refused(directory, "expired", EXPIRED_TIMER, "POSIX timer 0 has expired", "let the program take that signal")
+
+
 harness.cases({
+    "thread_namespace": thread_namespace,
+    "newcomer": newcomer,
+    "expired_cpu_timer": expired_cpu_timer,
     "landlock": landlock,
     "keyrings": keyrings,
     "inherited_session_keyring": inherited_session_keyring,

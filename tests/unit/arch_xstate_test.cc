@@ -162,6 +162,15 @@ TEST(ArchXstate, AShortAreaIsRefused) {
     EXPECT_THROW(split_xstate(std::span(area).first(n), amd()), Error) << n;
 }
 
+TEST(Xstate, PermissionsThatAProcessHasToAskFor) {
+  EXPECT_THAT(components_by_permission(0xe7 | 1 << 9), testing::IsEmpty());
+  EXPECT_THAT(components_by_permission(0xe7 | 3 << 17), ElementsAre(kTileData));
+  EXPECT_THAT(find_missing_permissions(3 << 17, 0xe7),
+              ElementsAre("has the permission to use AMX tiles, this CPU has none"));
+  EXPECT_THAT(find_missing_permissions(3 << 17, 0xe7 | 3 << 17), testing::IsEmpty());
+  EXPECT_THAT(find_missing_permissions(0, 0xe7), testing::IsEmpty());
+}
+
 TEST(ArchXstate, TheLayoutOfThisCpuIsSound) {
   const auto& layout = host_layout();
   EXPECT_NE(layout.mxcsr_mask, 0u);

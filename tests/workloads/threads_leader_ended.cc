@@ -6,7 +6,7 @@
 namespace {
 
 pid_t worker_tid;
-int file = -1;
+int file = -1, widowed[2];
 volatile uint64_t rounds = 0;
 
 char state_of_leader() {
@@ -35,6 +35,10 @@ void* work(void*) {
   MUST_BE(gettid(), worker_tid);
   MUST_BE(state_of_leader(), 'Z');
   MUST_BE(lseek(file, 0, SEEK_CUR), 7);
+  char byte = 0;
+  MUST_BE(read(widowed[0], &byte, 1), 1);
+  MUST_BE(byte, 'w');
+  MUST_BE(read(widowed[0], &byte, 1), 0);
   const uint64_t before = rounds;
   for (int i = 0; i < 5000 && rounds == before; ++i) workload::sleep_ms(1);
   MUST(rounds != before);
@@ -56,6 +60,9 @@ int main(int argc, char** argv) {
   file = open((workload::prefix + ".file").c_str(), O_RDWR | O_CREAT | O_TRUNC, 0600);
   MUST(file >= 0);
   MUST(write(file, "0123456789", 10) == 10);
+  MUST(pipe(widowed) == 0);
+  MUST(write(widowed[1], "w", 1) == 1);
+  close(widowed[1]);
   pthread_t thread;
   MUST(pthread_create(&thread, nullptr, work, nullptr) == 0);
   syscall(SYS_exit, 42);

@@ -111,6 +111,20 @@ std::vector<std::string> find_misfits(const ExtendedState& state, const XstateLa
   return misfits;
 }
 
+// XFEATURE_MASK_USER_DYNAMIC
+std::vector<unsigned> components_by_permission(uint64_t permitted) {
+  if (permitted >> kTileData & 1) return {kTileData};
+  return {};
+}
+
+std::vector<std::string> find_missing_permissions(uint64_t permitted, uint64_t xcr0) {
+  std::vector<std::string> missing;
+  for (const unsigned component : components_by_permission(permitted))
+    if (!(xcr0 >> component & 1))
+      missing.push_back(fmt::format("has the permission to use {}, this CPU has none", component_name(component)));
+  return missing;
+}
+
 std::vector<std::byte> compose_xstate(const ExtendedState& state, const XstateLayout& layout,
                                       std::span<const std::byte> own) {
   if (const auto misfits = find_misfits(state, layout); !misfits.empty())
