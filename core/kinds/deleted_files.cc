@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <set>
 
-#include "core/base/log.h"
 #include "core/kinds/file_names.h"
 #include "core/kinds/ghost_content.h"
 #include "core/kinds/memfd.h"
@@ -15,16 +14,14 @@
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
 #include "core/sys/memory_object.h"
+#include "core/sys/path_walk.h"
+#include "core/sys/place.h"
 #include "core/sys/process.h"
 #include "core/sys/rights.h"
 
 namespace mcr::kinds {
 namespace {
 
-constexpr const char* kGhostMark = "user.mini-criu.deleted-file";
-constexpr const char* kNodeMark = "trusted.mini-criu.deleted-file";  // only files and folders have user attributes
-constexpr const char* kUnmarked = ".mini-criu-unmarked.";            // begins a name that has no mark yet
-constexpr const char* kOtherName = ".mini-criu-";                    // pid and number follow
 constexpr uint32_t kUnnamed = O_TMPFILE;  // __O_TMPFILE | O_DIRECTORY: both stay among the flags of such a file
 
 std::string own_door(int fd) {
@@ -35,68 +32,17 @@ bool is_folder(const image::Ghost& ghost) {
   return S_ISDIR(ghost.mode());
 }
 
-// One that has no mark yet.
-void remove_unmarked(const std::string& path) {
-  if (const auto left = sys::try_stat(path, false)) sys::try_unlink_at(AT_FDCWD, path, S_ISDIR(left->st_mode));
+std::string last_name(const std::string& path) {
+  return path.substr(path.rfind('/') + 1);
 }
 
-// What a restore that was killed has left is taken away first, with all that it had made inside.
-void remove_stray(const std::string& path) {
-  if (!sys::has_attribute(path, kGhostMark) && !sys::has_attribute(path, kNodeMark)) return;
-  const auto status = sys::try_stat(path, false);
-  if (!status) return;
-  const bool is_folder = S_ISDIR(status->st_mode);
-  if (is_folder && sys::may_open(path, O_RDONLY | O_DIRECTORY)) {
-    for (const std::string& entry : sys::list_directory(path)) {
-      const std::string inner = path + "/" + entry;
-      entry.starts_with(kUnmarked) ? remove_unmarked(inner) : remove_stray(inner);
-    }
-  }
-  if (!sys::try_unlink_at(AT_FDCWD, path, is_folder))
-    log::warning("kinds", "{}, left by a restore that was killed, could not be removed", path);
-}
-
-// The other names of a file whose own was taken hold the pid of the restore that made them. One that runs still needs
-// it.
-void remove_strays_beside(const std::string& folder, const std::string& name) {
-  if (!sys::may_open(folder, O_RDONLY | O_DIRECTORY)) return;
-  for (const std::string& entry : sys::list_directory(folder)) {
-    const bool is_unmarked = entry.starts_with(kUnmarked);
-    const size_t begin = is_unmarked ? std::string_view(kUnmarked).size() : 0;
-    const std::string prefix = name + kOtherName;
-    if (entry.compare(begin, prefix.size(), prefix) != 0) continue;
-    const size_t at = begin + prefix.size();
-    if (sys::try_stat("/proc/" + entry.substr(at, entry.find('.', at) - at))) continue;
-    is_unmarked ? remove_unmarked(folder + entry) : remove_stray(folder + entry);
-  }
+void require_same(const UniqueFd& opened, int made, const Place& place) {
+  if (!is_same_file(sys::stat_fd(opened.get()), sys::stat_fd(made)))
+    throw Error(Fault::refused, fmt::format("{} was moved or replaced while it was needed", place.path()),
+                "restore again when nobody changes that folder");
 }
 
 }  // namespace
-
-// Names that exist for an instant; they go in the opposite order.
-class TemporaryNames {
- public:
-  TemporaryNames() = default;
-  TemporaryNames(const TemporaryNames&) = delete;
-  TemporaryNames& operator=(const TemporaryNames&) = delete;
-  ~TemporaryNames() {
-    for (auto it = names_.rbegin(); it != names_.rend(); ++it)
-      if (!sys::try_unlink_at(AT_FDCWD, it->first, it->second))
-        log::error("kinds", "{}, which this restore made, could not be removed", it->first);
-  }
-  void file(const std::string& path) { names_.emplace_back(path, false); }
-  void folder(const std::string& path) { names_.emplace_back(path, true); }
-  bool has(const std::string& path) const {
-    return std::any_of(names_.begin(), names_.end(), [&](const auto& name) { return name.first == path; });
-  }
-  void forget() { names_.clear(); }
-  void remove() {
-    for (; !names_.empty(); names_.pop_back()) sys::unlink_at(AT_FDCWD, names_.back().first, names_.back().second);
-  }
-
- private:
-  std::vector<std::pair<std::string, bool>> names_;
-};
 
 void DeletedFiles::add(image::Ghost ghost) {
   const uint32_t id = ghost.id();
@@ -140,7 +86,7 @@ void DeletedFiles::check(uint32_t id, uint32_t mode, std::vector<Problem>& probl
   if ((S_ISCHR(ghost.mode()) || S_ISBLK(ghost.mode())) && !sys::has_capability(CAP_MKNOD))
     problems.push_back(
         {ghost.path(), "is a deleted device node; CAP_MKNOD is the right that is missing", "restore as root"});
-  if (!ghost.folder_gone() && ghost.parent() == 0 && !sys::try_stat(folder_of(ghost.path())))
+  if (!ghost.folder_gone() && ghost.parent() == 0 && !sys::try_open_path(folder_of(ghost.path()), O_PATH | O_DIRECTORY))
     problems.push_back({ghost.path(), "is a deleted file whose folder is missing", "make that folder"});
 }
 
@@ -201,8 +147,11 @@ void DeletedFiles::make(const std::vector<Entry*>& group) {
   names.remove();
   for (Entry* entry : group) {
     const std::string door = own_door(entry->holder.get());
-    sys::try_remove_attribute(door, S_ISREG(entry->ghost.mode()) || is_folder(entry->ghost) ? kGhostMark : kNodeMark);
-    if (!S_ISREG(entry->ghost.mode())) sys::set_modification_time_of(door, entry->ghost.mtime_ns());
+    const mode_t mode = entry->ghost.mode();
+    TemporaryNames::unmark(door, mode);
+    if (is_folder(entry->ghost)) sys::set_mode_of(door, mode & 07777);
+    if (!S_ISREG(mode)) sys::set_modification_time_of(door, entry->ghost.mtime_ns());
+    entry->names.clear();
     entry->is_made = true;
   }
 }
@@ -211,56 +160,27 @@ void DeletedFiles::set_time(uint32_t ghost) {
   sys::set_modification_time_of(door(ghost), entry(ghost).ghost.mtime_ns());
 }
 
-// One that is there with a mark was made by a restore that was killed, and goes with ours.
-void DeletedFiles::have_folder(const std::string& path, TemporaryNames& names) {
-  if (names.has(path)) return;
-  if (sys::try_stat(path)) {
-    if (sys::has_attribute(path, kGhostMark)) names.folder(path);
-    return;
-  }
-  const std::string unmarked = folder_of(path) + kUnmarked + path.substr(path.rfind('/') + 1);
-  if (sys::try_stat(unmarked, false)) sys::unlink_at(AT_FDCWD, unmarked, true);
-  sys::make_directory_at(AT_FDCWD, unmarked, 0700);
-  TemporaryNames guard;
-  guard.folder(unmarked);
-  sys::try_set_attribute(unmarked, kGhostMark);
-  sys::rename_to_free(unmarked, path);
-  guard.forget();
-  names.folder(path);
-}
-
 // Where `path` may exist for an instant: in its folder as it is now, or as it was made again just now, or in one that
 // is made only for that.
-std::string DeletedFiles::place_for(const Entry& entry, const std::string& path, TemporaryNames& names) {
-  std::string folder = folder_of(path);
-  std::string base = folder.size() > 1 ? folder.substr(0, folder.size() - 1) : folder;
-  const image::Ghost* parent = nullptr;
+Folder& DeletedFiles::folder_for(const Entry& entry, const std::string& path, TemporaryNames& names) {
+  const std::string folder = folder_of(path);
+  const std::string base = folder.size() > 1 ? folder.substr(0, folder.size() - 1) : folder;
+  const Entry* parent = nullptr;
   for (auto& [id, other] : entries_) {
     if (&other == &entry || !is_folder(other.ghost) || other.names.empty()) continue;
-    if (id == entry.ghost.parent() || (entry.ghost.folder_gone() && other.ghost.path() == base)) parent = &other.ghost;
+    if (id == entry.ghost.parent() || (entry.ghost.folder_gone() && other.ghost.path() == base)) parent = &other;
   }
-  if (parent) {
-    folder = entries_.at(parent->id()).names.begin()->second + "/";
-  } else {
-    for (size_t slash = folder.find('/', 1); slash != std::string::npos; slash = folder.find('/', slash + 1))
-      have_folder(folder.substr(0, slash), names);
-  }
-  const std::string name = path.substr(path.rfind('/') + 1);
-  std::string place = folder + name;
-  remove_stray(place);
-  if (sys::try_stat(place, false)) remove_strays_beside(folder, name);
-  for (int attempt = 1; sys::try_stat(place, false); ++attempt)
-    place = fmt::format("{}{}{}{}.{}", folder, name, kOtherName, sys::own_pid(), attempt);
-  return place;
+  if (!parent) return names.folder(folder);
+  return names.folder_of(parent->holder.get(), parent->names.begin()->second.path());
 }
 
 // Made by O_TMPFILE again, so that it can be given a name as before (linkat(2)); a file that had a name and lost it
 // never can. The open file that made it shows the flag, and the one that makes it now gets it.
 void DeletedFiles::make_unnamed(Entry& entry, TemporaryNames& names) {
-  const std::string folder = folder_of(place_for(entry, entry.ghost.path(), names));
+  const Folder& folder = folder_for(entry, entry.ghost.path(), names);
   const auto maker = find_maker(entry);
-  UniqueFd made = sys::open(
-      folder,
+  UniqueFd made = sys::open_at(
+      folder.fd.get(), ".",
       maker != entry.openings.end() ? static_cast<int>(maker->flags & (kReopenFlags | kUnnamed)) : O_RDWR | O_TMPFILE,
       0600);
   entry.holder = sys::open(own_door(made.get()), O_PATH);
@@ -301,59 +221,48 @@ void DeletedFiles::make_named(Entry& entry, TemporaryNames& names) {
   if (is_folder(entry.ghost)) paths = {entry.ghost.path()};
   if (S_ISREG(entry.ghost.mode())) return make_file(entry, paths, names);
   for (const std::string& path : paths) {
-    const std::string place = place_for(entry, path, names);
+    Folder& folder = folder_for(entry, path, names);
     if (entry.names.empty())
-      make_node(entry, place, names);
+      make_node(entry, path, folder, names);
     else
-      sys::link_through(own_door(entry.holder.get()), place), names.file(place);
-    entry.names[path] = place;
+      entry.names[path] = names.link(own_door(entry.holder.get()), folder, last_name(path));
   }
 }
 
-// It is marked before it gets its place; should we be killed before that, its name tells whose it is.
-void DeletedFiles::make_node(Entry& entry, const std::string& place, TemporaryNames& names) {
+// The folder gets its mode at the end: until then things are made in it.
+void DeletedFiles::make_node(Entry& entry, const std::string& path, Folder& folder, TemporaryNames& names) {
   const image::Ghost& ghost = entry.ghost;
-  const std::string unmarked = folder_of(place) + kUnmarked + place.substr(place.rfind('/') + 1);
-  if (const auto left = sys::try_stat(unmarked, false)) sys::unlink_at(AT_FDCWD, unmarked, S_ISDIR(left->st_mode));
-  TemporaryNames guard;
-  if (is_folder(ghost)) {
-    sys::make_directory_at(AT_FDCWD, unmarked, 0700);
-    guard.folder(unmarked);
-  } else {
-    sys::make_node(unmarked, ghost.mode(), makedev(ghost.device_major(), ghost.device_minor()), ghost.target());
-    guard.file(unmarked);
-  }
-  sys::try_set_attribute(unmarked, is_folder(ghost) ? kGhostMark : kNodeMark);
-  entry.holder = sys::open(unmarked, O_PATH | O_NOFOLLOW);
-  if (const auto now = sys::try_stat(unmarked, false);
-      now && (now->st_uid != ghost.uid() || now->st_gid != ghost.gid()))
-    sys::set_ownership_of(unmarked, ghost.uid(), ghost.gid());
-  if (!S_ISLNK(ghost.mode())) sys::set_mode_of(own_door(entry.holder.get()), ghost.mode() & 07777);
-  sys::rename_to_free(unmarked, place);
-  guard.forget();
-  is_folder(ghost) ? names.folder(place) : names.file(place);
+  const auto finish = [&](int workshop, const std::string& name) {
+    const auto now = sys::try_stat_at(workshop, name);
+    if (now && (now->st_uid != ghost.uid() || now->st_gid != ghost.gid()))
+      sys::set_ownership_at(workshop, name, ghost.uid(), ghost.gid());
+    if (!S_ISLNK(ghost.mode()) && !is_folder(ghost))
+      sys::set_mode_of(fmt::format("{}/{}", own_door(workshop), name), ghost.mode() & 07777);
+  };
+  const dev_t device = makedev(ghost.device_major(), ghost.device_minor());
+  entry.names[path] =
+      names.make_node(folder, last_name(path), {ghost.mode(), device, ghost.target()}, finish, entry.holder);
 }
 
 void DeletedFiles::make_file(Entry& entry, const std::set<std::string>& paths, TemporaryNames& names) {
-  const std::string first = place_for(entry, *paths.begin(), names);
+  std::map<std::string, Folder*> folders;
+  for (const std::string& path : paths) folders[path] = &folder_for(entry, path, names);
+  const auto& [first, folder] = *folders.begin();
   int code = 0;
-  auto file = sys::probe_open(folder_of(first), O_RDWR | O_TMPFILE, code, 0600);
-  const bool has_name = !file;  // NFS and others have no O_TMPFILE
-  if (has_name) {
-    file = sys::open(first, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-    names.file(first);
-    entry.names[*paths.begin()] = first;
+  auto file = sys::probe_open(fmt::format("{}/.", own_door(folder->fd.get())), O_RDWR | O_TMPFILE, code, 0600);
+  if (!file) {  // NFS and others have no O_TMPFILE
+    file.emplace();
+    entry.names[first] = names.create_file(*folder, last_name(first), *file);
   }
-  sys::try_set_attribute(file->get(), kGhostMark);
+  std::vector<Folder*> all;
+  for (const auto& [path, each] : folders) all.push_back(each);
+  names.mark_file(file->get(), all);
   fill(entry.ghost, file->get());
-  for (const std::string& path : paths) {
-    if (entry.names.contains(path)) continue;
-    const std::string place = place_for(entry, path, names);
-    sys::link_open_file(file->get(), place);
-    names.file(place);
-    entry.names[path] = place;
-  }
-  entry.holder = sys::open(entry.names.begin()->second, O_PATH | O_NOFOLLOW);
+  for (const auto& [path, each] : folders)
+    if (!entry.names.contains(path)) entry.names[path] = names.link(own_door(file->get()), *each, last_name(path));
+  const Place& place = entry.names.begin()->second;
+  entry.holder = sys::open_in(place.folder->fd.get(), place.name, O_PATH | O_NOFOLLOW);
+  require_same(entry.holder, file->get(), place);
 }
 
 void DeletedFiles::open_all(Entry& entry) {
@@ -365,7 +274,8 @@ void DeletedFiles::open_all(Entry& entry) {
     if (name == entry.names.end() || follows_itself)
       opening.fd = sys::open(own_door(entry.holder.get()), flags & ~O_NOFOLLOW);
     else
-      opening.fd = sys::open(name->second, flags);
+      opening.fd = sys::open_in(name->second.folder->fd.get(), name->second.name, flags);
+    if (name != entry.names.end()) require_same(opening.fd, entry.holder.get(), name->second);
   }
 }
 

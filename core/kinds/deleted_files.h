@@ -2,8 +2,7 @@
 // they have their old name, and deleted.
 //
 // A file needs its name for an instant, so that /proc shows it with "(deleted)" as before. No existing file is touched:
-// where the name is taken, another one beside it is used. A mark (an extended attribute) on files and folders tells the
-// next restore whose they are, should this one be killed in that instant.
+// where the name is taken, another one beside it is used (temporary_names.h).
 #pragma once
 
 #include <functional>
@@ -12,11 +11,10 @@
 #include <string>
 
 #include "core/kinds/kind.h"
+#include "core/kinds/temporary_names.h"
 #include "images/store.h"
 
 namespace mcr::kinds {
-
-class TemporaryNames;
 
 class DeletedFiles {
  public:
@@ -47,9 +45,9 @@ class DeletedFiles {
   struct Entry {
     mcr::image::Ghost ghost;
     std::vector<Opening> openings;
-    UniqueFd holder;                           // O_PATH
-    UniqueFd maker;                            // of a memfd
-    std::map<std::string, std::string> names;  // by the old name, the one that it has for this instant
+    UniqueFd holder;                     // O_PATH
+    UniqueFd maker;                      // of a memfd
+    std::map<std::string, Place> names;  // by the old name, the one that it has for this instant
     bool is_made = false;
   };
   static std::vector<Opening>::iterator find_maker(Entry& entry);
@@ -61,10 +59,9 @@ class DeletedFiles {
   void make_unnamed(Entry& entry, TemporaryNames& names);
   void make_named(Entry& entry, TemporaryNames& names);
   void make_file(Entry& entry, const std::set<std::string>& paths, TemporaryNames& names);
-  void make_node(Entry& entry, const std::string& place, TemporaryNames& names);
+  void make_node(Entry& entry, const std::string& path, Folder& folder, TemporaryNames& names);
   void open_all(Entry& entry);
-  static void have_folder(const std::string& path, TemporaryNames& names);
-  std::string place_for(const Entry& entry, const std::string& path, TemporaryNames& names);
+  Folder& folder_for(const Entry& entry, const std::string& path, TemporaryNames& names);
   void fill(const mcr::image::Ghost& ghost, int file) const;
 
   const images::ImageReader& reader_;

@@ -7,6 +7,7 @@
 
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
+#include "core/sys/path_walk.h"
 
 namespace mcr::kinds {
 namespace {
@@ -69,10 +70,18 @@ std::optional<std::string> find_in_table(const image::FileLock& lock, const stru
   return std::nullopt;
 }
 
+// The check of the file itself tells why it cannot be opened.
+std::optional<UniqueFd> probe(const std::string& path, int flags) {
+  try {
+    return sys::try_open_path(path, flags);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
 // Of the file system itself: it knows locks of other hosts, and numbers that differ from those of stat(2).
 std::optional<std::string> ask_file_system(const image::FileLock& lock, const std::string& path) {
-  int code = 0;
-  const auto file = sys::probe_open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY, code);
+  const auto file = probe(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
   if (!file) return std::nullopt;
   const auto pid = sys::find_lock(file->get(), {lock.write(), lock.start(), lock.bytes()});
   return pid ? std::optional(holder_of(*pid)) : std::nullopt;
@@ -125,10 +134,11 @@ std::string describe(const image::FileLock& lock) {
 }
 
 void check_lock(const image::FileLock& lock, const std::string& path, std::vector<Problem>& problems) {
-  const auto status = sys::try_stat(path);
-  if (!status) return;
-  auto holder = find_in_table(lock, *status);
-  if (!holder && is_on_range(lock.kind()) && S_ISREG(status->st_mode)) holder = ask_file_system(lock, path);
+  const auto place = probe(path, O_PATH);
+  if (!place) return;
+  const struct stat status = sys::stat_fd(place->get());
+  auto holder = find_in_table(lock, status);
+  if (!holder && is_on_range(lock.kind()) && S_ISREG(status.st_mode)) holder = ask_file_system(lock, path);
   if (holder)
     problems.push_back({path,
                         fmt::format("the program had {}; now {} has one that forbids it", describe(lock), *holder),

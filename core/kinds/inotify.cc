@@ -108,10 +108,10 @@ class InotifyKind : public Kind {
     }
   }
 
-  void check(const image::FileObject& object, const OpenedFiles&, std::vector<Problem>& problems) const override {
+  void check(const image::FileObject& object, const OpenedFiles& table, std::vector<Problem>& problems) const override {
     const auto message = body_of<image::Inotify>(object);
     for (const auto& watch : message.watches()) {
-      const auto status = sys::try_stat(watch.path(), false);
+      const auto status = table.stat_named(watch.path(), true);
       if (!status || (status->st_mode & S_IFMT) != (watch.mode() & S_IFMT))
         problems.push_back({watch.path(), "is watched by the program (inotify), and is not what it was", {}});
     }
@@ -125,7 +125,7 @@ class InotifyKind : public Kind {
 
   // An inotify gives each watch the next number and none twice. Those that are missing are made and removed, which
   // leaves events; as long as these come no other may, so the masks come last.
-  void start(const image::FileObject& object, int fd, OpenedFiles&) const override {
+  void start(const image::FileObject& object, int fd, OpenedFiles& table) const override {
     const auto message = body_of<image::Inotify>(object);
     std::map<int, const image::InotifyWatch*> watches;
     for (const auto& watch : message.watches()) watches.emplace(watch.wd(), &watch);
@@ -141,7 +141,7 @@ class InotifyKind : public Kind {
         sys::unwatch_path(fd, last);
         if (last % 4096 == 0) discard_own(fd, watches);
       }
-      files[wd] = sys::open(watch->path(), O_PATH | O_NOFOLLOW);
+      files[wd] = table.open_named(watch->path(), O_PATH | O_NOFOLLOW, true);
       last = sys::watch_path(fd, door_of(files[wd]), kNearlyNothing);
       if (last != wd) throw Error(Fault::system, fmt::format("it got the number {}", last));
     }

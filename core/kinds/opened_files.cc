@@ -10,6 +10,7 @@
 #include "core/kinds/files_check.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
+#include "core/sys/path_walk.h"
 #include "core/sys/process.h"
 
 namespace mcr::kinds {
@@ -104,7 +105,17 @@ void OpenedFiles::check(std::vector<Problem>& problems) const {
       problems.push_back({fmt::format("object {}", id),
                           fmt::format("kind {} is not known to this version", object.kind()), "use a newer mini-criu"});
     else
-      kind->check(object, *this, problems);
+      check_one(*kind, object, problems);
+  }
+}
+
+// A path that somebody else has led elsewhere is a problem as others are.
+void OpenedFiles::check_one(const Kind& kind, const image::FileObject& object, std::vector<Problem>& problems) const {
+  try {
+    kind.check(object, *this, problems);
+  } catch (const Error& error) {
+    if (error.fault() != Fault::refused || error.trail().empty()) throw;
+    problems.push_back({error.trail().back(), error.reason(), error.remedy()});
   }
 }
 
@@ -225,17 +236,19 @@ void OpenedFiles::close_all() {
 }
 
 std::optional<struct stat> OpenedFiles::stat_named(const std::string& path, bool is_link) const {
-  if (auto status = sys::try_stat(path, !is_link)) return status;
+  if (const auto place = sys::try_open_path(path, is_link ? O_PATH | O_NOFOLLOW : O_PATH))
+    return sys::stat_fd(place->get());
   if (const auto fd = open_by_handle(path, O_PATH)) return sys::stat_fd(fd->get());
   return std::nullopt;
 }
 
 UniqueFd OpenedFiles::open_named(const std::string& path, uint32_t flags, bool is_link) const {
-  if (!is_link && !remaps_.contains(path)) return sys::open(path, static_cast<int>(flags) | O_NOCTTY);
-  if (!sys::try_stat(path, false))
+  const int wanted = static_cast<int>(flags) | O_NOCTTY;
+  if (!is_link && !remaps_.contains(path)) return sys::open_path(path, wanted);
+  if (!sys::try_open_path(path, O_PATH | O_NOFOLLOW))
     if (auto fd = open_by_handle(path, flags)) return std::move(*fd);
-  if (!is_link || (flags & O_NOFOLLOW)) return sys::open(path, static_cast<int>(flags) | O_NOCTTY);
-  const UniqueFd link = sys::open(path, O_PATH | O_NOFOLLOW);  // a magic link leads to it, and not further
+  if (!is_link || (flags & O_NOFOLLOW)) return sys::open_path(path, wanted);
+  const UniqueFd link = sys::open_path(path, O_PATH | O_NOFOLLOW);  // a magic link leads to it, and not further
   return sys::open(fmt::format("/proc/self/fd/{}", link.get()), static_cast<int>(flags));
 }
 
@@ -243,8 +256,7 @@ UniqueFd OpenedFiles::open_named(const std::string& path, uint32_t flags, bool i
 std::optional<UniqueFd> OpenedFiles::open_by_handle(const std::string& path, uint32_t flags) const {
   const auto found = remaps_.find(path);
   if (found == remaps_.end() || found->second.handle().empty()) return std::nullopt;
-  int code = 0;
-  const auto folder = sys::probe_open(folder_of(path), O_RDONLY | O_DIRECTORY, code);
+  const auto folder = sys::try_open_path(folder_of(path), O_RDONLY | O_DIRECTORY);
   if (!folder) return std::nullopt;
   auto fd = sys::open_handle(folder->get(), {found->second.handle_type(), found->second.handle()},
                              static_cast<int>(flags & ~uint32_t{O_NOFOLLOW}));
@@ -253,14 +265,18 @@ std::optional<UniqueFd> OpenedFiles::open_by_handle(const std::string& path, uin
 }
 
 void OpenedFiles::remove_remap_links() {
-  for (const auto& [path, link] : remaps_) {
-    const auto status = sys::try_stat(path, false);
-    if (!status || status->st_ino != link.inode()) continue;
-    if (status->st_nlink < 2)
-      log::warning("kinds", "{} stays: it is the last name of a file that this image needs", path);
-    else if (!sys::try_unlink_at(AT_FDCWD, path))
-      log::warning("kinds", "the temporary link {} could not be removed", path);
-  }
+  for (const auto& [path, link] : remaps_) try {
+      const auto folder = sys::try_open_path(folder_of(path), O_PATH | O_DIRECTORY);
+      const std::string name = path.substr(path.rfind('/') + 1);
+      const auto status = folder ? sys::try_stat_at(folder->get(), name) : std::nullopt;
+      if (!status || status->st_ino != link.inode()) continue;
+      if (status->st_nlink < 2)
+        log::warning("kinds", "{} stays: it is the last name of a file that this image needs", path);
+      else if (!sys::try_unlink_at(folder->get(), name))
+        log::warning("kinds", "the temporary link {} could not be removed", path);
+    } catch (const Error& error) {  // the program runs already
+      log::warning("kinds", "the temporary link {} stays: {}", path, error.what());
+    }
 }
 
 OpenedFiles::PipeEnds& OpenedFiles::make_pipe(const image::Pipe& pipe) {

@@ -86,7 +86,8 @@ class OpenedFiles {
   bool has_process(pid_t pid) const;  // one of those that are restored
   DeletedFiles& deleted_files() { return deleted_; }
   const DeletedFiles& deleted_files() const { return deleted_; }
-  // By its path; a file that --link-remap had given one also without it. is_link: the symbolic link itself.
+  // By its path; a file that --link-remap had given one also without it. is_link: the symbolic link itself. Both throw
+  // Error (refused) where a symbolic link of somebody else lies on the way (core/sys/path_walk.h).
   std::optional<struct stat> stat_named(const std::string& path, bool is_link = false) const;
   UniqueFd open_named(const std::string& path, uint32_t flags, bool is_link = false) const;
   const mcr::image::Ghost* find_ghost(uint32_t id) const { return deleted_.find(id); }
@@ -98,6 +99,7 @@ class OpenedFiles {
   void add(mcr::image::FileObject object);
   void add(mcr::image::RemapLink link);
   void check_capacities(std::vector<Problem>& problems) const;
+  void check_one(const Kind& kind, const mcr::image::FileObject& object, std::vector<Problem>& problems) const;
   std::optional<UniqueFd> open_by_handle(const std::string& path, uint32_t flags) const;
   struct PipeEnds {
     UniqueFd reader, writer, holder;

@@ -59,11 +59,12 @@ class RegularFileKind : public Kind {
       return problems.push_back({m.path(), "may not be opened by mini-criu as the program had it open",
                                  "restore as root, or allow its user to open it"});
     if (!S_ISREG(now->st_mode) || is_of_proc(m.path()) || table.policy().validation == Validation::none) return;
+    if (!is_owner_same(*now, m)) return problems.push_back({m.path(), owners(*now, m), kOwnerRemedy});
     if (static_cast<uint64_t>(now->st_size) != m.size())
       return problems.push_back({m.path(), fmt::format("has {} bytes, had {} at the dump", now->st_size, m.size()),
                                  "put back the file as it was, or give --file-validation none"});
     if (table.policy().validation != Validation::buildid || m.build_id().empty()) return;
-    const std::string id = read_build_id(m.path());
+    const std::string id = build_id_now(table, m.path());
     if (id != m.build_id())
       problems.push_back({m.path(), fmt::format("has build-id {}, had {} at the dump", id, m.build_id()),
                           "put back the file as it was"});
@@ -74,14 +75,38 @@ class RegularFileKind : public Kind {
     if (!object.body().UnpackTo(&message)) throw Error(Fault::image, "its record is unreadable");
     UniqueFd fd = message.deleted() ? table.deleted_files().take(message.ghost(), object.id())
                                     : table.open_named(message.path(), object.flags() & kReopenFlags);
-    if ((sys::stat_fd(fd.get()).st_mode & S_IFMT) != (message.mode() & S_IFMT))
+    const struct stat now = sys::stat_fd(fd.get());
+    if ((now.st_mode & S_IFMT) != (message.mode() & S_IFMT))
       throw Error(Fault::refused, fmt::format("{} is of another type than at the dump", message.path()));
+    const bool is_compared = S_ISREG(now.st_mode) && !message.deleted() && !is_of_proc(message.path()) &&
+                             table.policy().validation != Validation::none;
+    if (is_compared && !is_owner_same(now, message))
+      throw Error(Fault::refused, fmt::format("{} {}", message.path(), owners(now, message)), kOwnerRemedy);
     if (object.offset() != 0 && !(object.flags() & O_PATH)) sys::seek(fd.get(), object.offset(), SEEK_SET);
     if (message.write_hint() != 0) sys::set_write_hint(fd.get(), message.write_hint());
     return fd;
   }
 
  private:
+  static constexpr const char* kOwnerRemedy = "put back the file as it was, or give --file-validation none";
+
+  // Always in the record: a file that is another's now is another file, which the program may not have been able to
+  // open.
+  static bool is_owner_same(const struct stat& now, const image::RegularFile& m) {
+    return now.st_uid == m.uid() && now.st_gid == m.gid();
+  }
+  static std::string owners(const struct stat& now, const image::RegularFile& m) {
+    return fmt::format("belongs to user {} and group {}, belonged to user {} and group {} at the dump", now.st_uid,
+                       now.st_gid, m.uid(), m.gid());
+  }
+  // Empty when it may not be read.
+  static std::string build_id_now(const OpenedFiles& table, const std::string& path) {
+    try {
+      return read_build_id(table.open_named(path, O_RDONLY | O_NONBLOCK).get());
+    } catch (const Error&) {
+      return {};
+    }
+  }
   static std::string build_id_of(const FileView& file) {
     if (static_cast<uint64_t>(file.status.st_size) < kSmallestElf) return {};
     const bool readable = file.copy >= 0 && (file.info.flags & O_ACCMODE) != O_WRONLY && !(file.info.flags & O_DIRECT);

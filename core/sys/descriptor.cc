@@ -49,21 +49,6 @@ void set_modification_time_of(const std::string& path, int64_t ns) {
   check(::utimensat(AT_FDCWD, path.c_str(), times, 0), "utimensat " + path);
 }
 
-bool try_set_attribute(int fd, const char* name) {
-  return ::fsetxattr(fd, name, "", 0, 0) == 0;
-}
-bool try_set_attribute(const std::string& path, const char* name) {
-  return ::lsetxattr(path.c_str(), name, "", 0, 0) == 0;
-}
-void rename_to_free(const std::string& from, const std::string& to) {
-  check(::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE), "rename to " + to);
-}
-bool has_attribute(const std::string& path, const char* name) {
-  return ::lgetxattr(path.c_str(), name, nullptr, 0) >= 0;
-}
-void remove_attribute(int fd, const char* name) {
-  check(::fremovexattr(fd, name), "fremovexattr");
-}
 // epoll takes what has a poll operation and refuses the rest (epoll_ctl(2), EPERM).
 bool can_be_polled(int fd) {
   const UniqueFd set(check(::epoll_create1(EPOLL_CLOEXEC), "epoll_create1"));
@@ -76,23 +61,9 @@ void try_remove_attribute(const std::string& path, const char* name) {
 void set_mode_of(const std::string& path, uint32_t mode) {
   check(::chmod(path.c_str(), mode), "chmod " + path);
 }
-void link_open_file(int fd, const std::string& path) {
-  const std::string door = fmt::format("/proc/self/fd/{}", fd);
-  link_through(door, path);
-}
 void link_through(const std::string& door, const std::string& path) {
   check(::linkat(AT_FDCWD, door.c_str(), AT_FDCWD, path.c_str(), AT_SYMLINK_FOLLOW), "link " + path);
 }
-void make_node(const std::string& path, mode_t mode, dev_t device, const std::string& target) {
-  if (S_ISLNK(mode))
-    check(::symlink(target.c_str(), path.c_str()), "symlink " + path);
-  else
-    check(::mknod(path.c_str(), mode, device), "mknod " + path);
-}
-void set_ownership_of(const std::string& path, uint32_t uid, uint32_t gid) {
-  check(::lchown(path.c_str(), uid, gid), "lchown " + path);
-}
-
 uint64_t get_write_hint(int fd) {
   uint64_t hint = 0;
   return ::fcntl(fd, F_GET_RW_HINT, &hint) == 0 ? hint : 0;

@@ -25,22 +25,12 @@ void set_owner_signal(int fd, int signal);
 void set_ownership(int fd, uint32_t uid, uint32_t gid);
 void set_mode(int fd, uint32_t mode);
 void set_modification_time(int fd, int64_t ns);
-void set_modification_time_of(const std::string& path, int64_t ns);  // follows links
-// Extended attributes without a value, as marks (xattr(7)). try_set: false where the file system has none.
-bool try_set_attribute(int fd, const char* name);
-bool try_set_attribute(const std::string& path, const char* name);  // of a link itself, too
-bool has_attribute(const std::string& path, const char* name);      // of the file itself, no link is followed
-void remove_attribute(int fd, const char* name);
-void try_remove_attribute(const std::string& path, const char* name);  // follows links
-void rename_to_free(const std::string& from, const std::string& to);   // RENAME_NOREPLACE (3.15)
+void set_modification_time_of(const std::string& path, int64_t ns);    // follows links
+void try_remove_attribute(const std::string& path, const char* name);  // xattr(7); follows links
 bool can_be_polled(int fd);  // whether poll(2) may have to wait for it; false for regular files
-void link_open_file(int fd, const std::string& path);  // gives an O_TMPFILE file a name; it must be free
 // Another name for the file that a link below /proc leads to.
 void link_through(const std::string& door, const std::string& path);
-// A node of the type and permissions in `mode` (mknod(2), symlink(2) for a link to `target`).
-void make_node(const std::string& path, mode_t mode, dev_t device, const std::string& target);
 void set_mode_of(const std::string& path, uint32_t mode);
-void set_ownership_of(const std::string& path, uint32_t uid, uint32_t gid);  // of a link itself, too
 
 uint64_t get_write_hint(int fd);  // F_GET_RW_HINT (4.13); 0 where there is none
 void set_write_hint(int fd, uint64_t hint);

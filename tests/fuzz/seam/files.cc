@@ -8,6 +8,8 @@
 #include "core/sys/failure.h"
 #include "core/sys/features.h"
 #include "core/sys/file.h"
+#include "core/sys/path_walk.h"
+#include "core/sys/place.h"
 #include "tests/fuzz/seam/world.h"
 
 namespace mcr::sys {
@@ -68,8 +70,24 @@ std::optional<std::string> own_text(const std::string& path) {
   return found->second;
 }
 
+// By which path a folder was opened.
+std::string path_at(int dir, const std::string& name) {
+  if (dir == AT_FDCWD || name.starts_with("/")) return name;
+  const auto found = World::get().folders.find(dir);
+  require(found != World::get().folders.end(), "a name is looked up in what is no folder");
+  const std::string& folder = found->second;
+  return name == "." ? folder : (folder == "/" ? folder : folder + "/") + name;
+}
+
+std::string without_end(std::string path) {
+  while (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
 // A name that the engine has given, or a file that it has open and has made.
 void require_ours(const std::string& path) {
+  if (const size_t slash = path.rfind('/'); path.starts_with("/proc/self/fd/") && own_descriptor(path) < 0)
+    return require_ours(path_at(own_descriptor(path.substr(0, slash)), path.substr(slash + 1)));
   require(own_descriptor(path) >= 0 || World::get().linked.contains(path), "a file that is not ours is changed");
 }
 
@@ -89,19 +107,26 @@ UniqueFd open(const std::string& path, int flags, mode_t) {
   if ((flags & O_TMPFILE) == O_TMPFILE) return memory_file();
   require(!(flags & O_TRUNC), "a file is truncated");
   require(!(flags & O_CREAT) || (flags & O_EXCL), "a file is made or overwritten");
-  if (const auto linked = world.linked.find(path); linked != world.linked.end())
-    return reopen(linked->second.get(), flags);
+  const std::string name = without_end(path);
+  if (const auto linked = world.linked.find(name); linked != world.linked.end()) {
+    UniqueFd fd = reopen(linked->second.get(), flags);
+    if (const Node* node = world.node_of(fd.get()); node && S_ISDIR(node->mode)) world.folders[fd.get()] = name;
+    return fd;
+  }
   if (flags & O_CREAT) {
     if (world.nodes.contains(path)) throw_code(EEXIST, "open " + path);
     UniqueFd fd = memory_file();
     world.linked[path] = UniqueFd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0));
     return fd;
   }
-  return world.open_node(path, flags);
+  UniqueFd fd = world.open_node(name, flags);
+  if (S_ISDIR(world.nodes.at(name).mode)) world.folders[fd.get()] = name;
+  return fd;
 }
 
 UniqueFd open_at(int dir, const std::string& path, int flags, mode_t mode) {
-  if (dir == AT_FDCWD || path.starts_with("/")) return open(path, flags, mode);
+  if (dir == AT_FDCWD || path.starts_with("/") || World::get().folders.contains(dir))
+    return open(path_at(dir, path), flags, mode);
   auto fd = try_open_at(dir, path, flags, mode);
   if (!fd) throw_code(ENOENT, "open " + path);
   return std::move(*fd);
@@ -151,6 +176,7 @@ struct stat stat_fd(int fd) {
   if (const Node* node = World::get().node_of(fd)) {
     status.st_mode = node->mode;
     status.st_rdev = node->device;
+    status.st_uid = status.st_gid = 0;
   }
   return status;
 }
@@ -162,9 +188,7 @@ std::optional<struct stat> try_stat(const std::string& path, bool) {
   while (name.size() > 1 && name.back() == '/') name.pop_back();
   struct stat status {};
   if (const auto linked = world.linked.find(name); linked != world.linked.end()) {
-    const Node* node = world.node_of(linked->second.get());
-    status.st_mode = node ? node->mode : S_IFREG | 0600;
-    return status;
+    return stat_fd(linked->second.get());
   }
   const auto found = world.nodes.find(name);
   if (found == world.nodes.end()) return std::nullopt;
@@ -183,8 +207,29 @@ std::vector<std::string> list_directory(const std::string&) {
 std::vector<std::string> list_directory_fd(int) {
   return {};
 }
+std::optional<struct stat> try_stat_at(int dir, const std::string& name, bool follow) {
+  return try_stat(path_at(dir, name), follow);
+}
+
+// ---- place.h, path_walk.h ----
+
+std::optional<UniqueFd> probe_open_in(int dir, const std::string& path, int flags, int& code) {
+  return probe_open(path_at(dir, path), flags, code, 0);
+}
+UniqueFd open_in(int dir, const std::string& path, int flags) {
+  return open(path_at(dir, path), flags, 0);
+}
+UniqueFd open_path(const std::string& path, int flags) {
+  return open(path, flags, 0);
+}
+std::optional<UniqueFd> try_open_path(const std::string& path, int flags) {
+  int code = 0;
+  return probe_open(path, flags, code, 0);
+}
+
 // Only folders and nodes that are away again at the end, as they are among the names that the engine has given.
-void make_node(const std::string& path, mode_t mode, dev_t device, const std::string&) {
+void make_node_at(int dir, const std::string& name, mode_t mode, dev_t device, const std::string&) {
+  const std::string path = path_at(dir, name);
   check_path(path);
   World& world = World::get();
   if (world.nodes.contains(path) || world.linked.contains(path)) throw_code(EEXIST, "mknod " + path);
@@ -192,8 +237,14 @@ void make_node(const std::string& path, mode_t mode, dev_t device, const std::st
   world.remember(fd.get(), {mode, 0, device});
   world.linked[path] = std::move(fd);
 }
-void make_directory_at(int, const std::string& name, mode_t mode) {
-  make_node(name, S_IFDIR | mode, 0, {});
+bool try_make_directory_at(int dir, const std::string& name, mode_t mode) {
+  const std::string path = path_at(dir, name);
+  if (World::get().nodes.contains(path) || World::get().linked.contains(path)) return false;
+  make_node_at(dir, name, S_IFDIR | mode, 0, {});
+  return true;
+}
+void make_directory_at(int dir, const std::string& name, mode_t mode) {
+  make_node_at(dir, name, S_IFDIR | mode, 0, {});
 }
 bool try_make_directory(const std::string& path, mode_t mode) {
   make_directory_at(AT_FDCWD, path, mode);
@@ -202,19 +253,50 @@ bool try_make_directory(const std::string& path, mode_t mode) {
 void rename_at(int, const std::string& from, int, const std::string&) {
   require(World::get().linked.contains(from), "a file that is not ours is renamed");
 }
-void rename_to_free(const std::string& from, const std::string& to) {
+bool try_rename_to_free(int from_dir, const std::string& from, int to_dir, const std::string& to) {
   World& world = World::get();
-  require(world.linked.contains(from), "a file that is not ours is renamed");
-  check_path(to);
-  if (world.nodes.contains(to) || world.linked.contains(to)) throw_code(EEXIST, "rename to " + to);
-  auto moved = world.linked.extract(from);
-  moved.key() = to;
+  const std::string path = path_at(to_dir, to);
+  require(world.linked.contains(path_at(from_dir, from)), "a file that is not ours is renamed");
+  check_path(path);
+  if (world.nodes.contains(path) || world.linked.contains(path)) return false;
+  auto moved = world.linked.extract(path_at(from_dir, from));
+  moved.key() = path;
   world.linked.insert(std::move(moved));
+  for (auto& [fd, folder] : world.folders)
+    if (folder == path_at(from_dir, from)) folder = path;
+  return true;
 }
-void unlink_at(int, const std::string& name, bool) {
-  require(World::get().linked.erase(name) == 1, "a file that is not ours is removed");
+bool try_link_through(const std::string& door, int dir, const std::string& name) {
+  require_ours(door);
+  const std::string path = path_at(dir, name);
+  check_path(path);
+  World& world = World::get();
+  if (world.nodes.contains(path) || world.linked.contains(path)) return false;
+  UniqueFd& linked = world.linked[path];
+  linked = UniqueFd(::fcntl(own_descriptor(door), F_DUPFD_CLOEXEC, 0));
+  if (const Node* node = world.node_of(own_descriptor(door))) world.remember(linked.get(), *node);
+  return true;
+}
+void set_ownership_at(int dir, const std::string& name, uint32_t, uint32_t) {
+  require_ours(path_at(dir, name));
+}
+bool try_mark_at(int dir, const std::string& name, const char*, const std::string&) {
+  require_ours(path_at(dir, name));
+  return true;
+}
+bool try_mark(int, const char*, const std::string&) {
+  return true;
+}
+std::optional<std::string> mark_at(int, const std::string& name, const char*) {
+  require(name.find('\0') == std::string::npos, "a path with a zero byte inside is used");
+  return std::nullopt;
+}
+
+void unlink_at(int dir, const std::string& name, bool) {
+  require(World::get().linked.erase(path_at(dir, name)) == 1, "a file that is not ours is removed");
 }
 bool try_unlink_at(int dir, const std::string& name, bool is_directory) {
+  if (!try_stat_at(dir, name, false)) return false;
   unlink_at(dir, name, is_directory);
   return true;
 }
@@ -244,18 +326,6 @@ void set_mode(int fd, uint32_t) {
 void set_modification_time(int fd, int64_t) {
   require(!S_ISDIR(stat_fd(fd).st_mode), "the time of a folder is changed");
 }
-bool try_set_attribute(int, const char*) {
-  return true;
-}
-bool has_attribute(const std::string& path, const char*) {
-  require(path.find('\0') == std::string::npos, "a path with a zero byte inside is used");
-  return World::get().linked.contains(path);
-}
-void remove_attribute(int, const char*) {}
-bool try_set_attribute(const std::string& path, const char*) {
-  require_ours(path);
-  return true;
-}
 void try_remove_attribute(const std::string& path, const char*) {
   require_ours(path);
 }
@@ -263,9 +333,6 @@ void set_modification_time_of(const std::string& path, int64_t) {
   require_ours(path);
 }
 void set_mode_of(const std::string& path, uint32_t) {
-  require_ours(path);
-}
-void set_ownership_of(const std::string& path, uint32_t, uint32_t) {
   require_ours(path);
 }
 void set_write_hint(int, uint64_t) {}
@@ -276,14 +343,7 @@ std::optional<UniqueFd> open_handle(int, const FileHandle&, int) {
   return std::nullopt;
 }
 void link_through(const std::string& door, const std::string& path) {
-  require_ours(door);
-  link_open_file(own_descriptor(door), path);
-}
-void link_open_file(int fd, const std::string& path) {
-  check_path(path);
-  World& world = World::get();
-  if (world.nodes.contains(path) || world.linked.contains(path)) throw_code(EEXIST, "link " + path);
-  world.linked[path] = UniqueFd(::fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  require(try_link_through(door, AT_FDCWD, path), "a name is given twice");
 }
 
 const Feature& KernelFeatures::get(std::string_view name) {

@@ -33,6 +33,7 @@ void World::reset() {
   images.clear();
   nodes.clear();
   linked.clear();
+  folders.clear();
   open_nodes_.clear();
   answers.clear();
   process.reset();

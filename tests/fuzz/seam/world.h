@@ -73,6 +73,7 @@ class World {
   void forget_descriptor(int fd) { open_nodes_.erase(fd); }
   std::map<std::string, UniqueFd> linked;     // names that the engine has given
   std::map<int, const Image*> image_folders;  // as they are open
+  std::map<int, std::string> folders;         // others, by their paths
   std::optional<FakeProcess> process;
   std::map<void*, size_t> local_mappings;
   uint32_t calls = 0;
