@@ -74,7 +74,7 @@ constexpr Option kOptions[] = {
     {"timeout", 0, kValue, "SECONDS", kBoth, kBuilt, Group::common,
      "Give up after so long (dump: on the freeze, default 10; restore: on all of it, default 0); 0: never"},
     {"file-validation", 0, kValue, "filesize|buildid|none", kBoth, kBuilt, Group::common,
-     "How restore recognises that a file has changed (default: buildid, which looks at the size too)"},
+     "How restore recognises that a file has changed (default: buildid, which looks at size and owner too)"},
     {"cpu-cap", 0, kMaybe, "LIST", kBoth, kBuilt, Group::common,
      "Which features of the first CPU restore demands: fpu (registers), ins (instructions; both are the default), cpu "
      "or all (every flag), none; a dump records all of them"},
