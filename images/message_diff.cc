@@ -57,6 +57,11 @@ constexpr Reference kReferences[] = {
     {"Pipe.data", "PipeData"},
     {"Pipe.pipe", "pipe"},  // an inode number, which a new pipe gets anew: only who shares it counts
     {"PipeData.pipe", "pipe"},
+    {"SocketCommon.inode", "socket"},
+    {"UnixSocket.peer", "socket"},
+    {"UnixSocket.listener", "socket"},
+    {"PendingConnection.client", "socket"},
+    {"SocketFile.file", "FileObject"},
 };
 
 // The fields by which elements of a list, or records of a file, are told apart.

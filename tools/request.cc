@@ -85,6 +85,14 @@ DumpRequest dump_request(const CommandLine& line) {
   request.options.link_remap = settings.flag("link-remap");
   if (const auto mode = settings.value("manage-cgroups"))
     request.options.manage_cgroups = parse_cgroup_mode("manage-cgroups", *mode) != tree::CgroupMode::ignore;
+  request.options.tcp_established = settings.flag("tcp-established");
+  request.options.tcp_close = settings.flag("tcp-close");
+  request.options.skip_in_flight = settings.flag("skip-in-flight");
+  for (const std::string& inode : settings.values("ext-unix-sk")) {
+    auto& peers = request.options.outside_unix_peers;
+    if (!peers) peers.emplace();
+    if (inode != "+") peers->insert(parse_inode("ext-unix-sk", inode));
+  }
   if (const auto size = settings.value("ghost-limit")) request.options.ghost_limit = parse_size("ghost-limit", *size);
   return request;
 }
@@ -108,6 +116,7 @@ RestoreRequest restore_request(const CommandLine& line) {
   for (const std::string& given : settings.values("inherit-fd"))
     request.options.inherited.insert(parse_inherited("inherit-fd", given));
   request.options.count_timers = settings.flag("count-timers");
+  request.options.tcp_close = settings.flag("tcp-close");
   request.options.redirect_vdso = settings.flag("redirect-vdso");
   request.detached = request.options.detached = settings.flag("restore-detached");
   if (request.options.sibling && !request.detached)

@@ -96,6 +96,7 @@ class Dump {
     statistics_.set_freeze_us(microseconds(freeze_start, Clock::now()));
     collect(frozen);
     if (options_.leave_running) {
+      files_.sockets().release();
       frozen.thaw();
       statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
     }
@@ -104,7 +105,7 @@ class Dump {
     if (options_.leave_stopped)
       frozen.leave_stopped();
     else if (!options_.leave_running)
-      frozen.kill();
+      files_.sockets().silence(frozen.processes().front()->pidfd.get(), [&] { frozen.kill(); });
     if (!options_.leave_running) {
       statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
       files_.outlast_attachments();
@@ -130,6 +131,11 @@ class Dump {
     // Asked again now that nothing can change any more.
     look_at_frozen(frozen, options_, files_);
     sharers_.begin_again();
+    files_.collect_sockets([&](HostPid view) {
+      for (const auto& process : frozen.processes())
+        if (!process->zombie && process->view() == view) return process->descriptors_pidfd();
+      throw Error(Fault::internal, fmt::format("there is no process {}", view));
+    });
     DumpContext context{options_,
                         writer_,
                         files_,
@@ -207,8 +213,11 @@ image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
   const auto start = Clock::now();
   const Step step("dump"), pid_step("pid {}", options.tree);
   const sys::ChildSignal children;
-  const kinds::DumpPolicy policy{options.shell_job,  options.ghost_limit, options.validation == FileValidation::buildid,
-                                 options.link_remap, options.file_locks,  options.external};
+  const kinds::DumpPolicy policy{
+      options.shell_job,         options.ghost_limit, options.validation == FileValidation::buildid,
+      options.link_remap,        options.file_locks,  options.external,
+      options.tcp_established,   options.tcp_close,   options.skip_in_flight,
+      options.outside_unix_peers};
   MemorySharers sharers(options.tree);
   look_at_tree(options, identify_caller(), kinds::OpenFiles(policy), sharers);
   Dump operation(options, damage, kinds::OpenFiles(policy), sharers);

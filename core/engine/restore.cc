@@ -130,7 +130,8 @@ void fill_all(const std::vector<tree::ProcessImage>& images, NewProcesses& proce
 
 // The commit. As long as one thread of a process has EXITKILL our death kills that process, and the guardian the
 // others; none has run an instruction of the program yet.
-void release_all(NewProcesses& processes) {
+void release_all(NewProcesses& processes, kinds::TcpSockets& connections, int root) {
+  connections.start(root);
   std::vector<int> pidfds;
   for (auto& [pid, process] : processes) pidfds.push_back(process->pidfd());
   std::optional<sys::Guardian> guardian;
@@ -138,6 +139,7 @@ void release_all(NewProcesses& processes) {
   for (auto& [pid, process] : processes) process->commit();
   if (guardian) guardian->commit();
   for (auto& [pid, process] : processes) process->release();
+  connections.end();
 }
 
 void check_cgroups(tree::RestoredCgroups& cgroups, const RestoreOptions& options, bool own_namespaces,
@@ -191,7 +193,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   Restored result;
   const images::ImageReader reader(options.images_dir);
   kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation), options.inherited,
-                                    options.timers == Timers::real});
+                                    options.timers == Timers::real, options.tcp_close});
   const std::vector<tree::ProcessImage> images = read_processes(reader);
   std::vector<Problem> problems;
   tree::RestoredCgroups cgroups(reader, options.cgroups);
@@ -228,7 +230,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   // Before anything is let go: process 1 then ends with the program, whatever becomes of us.
   if (own_namespaces) namespaces.commit(root.pidfd());
   cgroups.keep();
-  release_all(processes);
+  release_all(processes, files.tcp_sockets(), root.pidfd());
   result.pidfd = root.take_pidfd();
   result.init_pidfd = namespaces.take_init_pidfd();
   files.remove_remap_links();

@@ -20,6 +20,8 @@ FileOwner get_owner(int fd);
 void set_owner_signal(int fd, int signal);
 void set_ownership(int fd, uint32_t uid, uint32_t gid);
 void set_mode(int fd, uint32_t mode);
+void set_path_ownership(const std::string& path, uint32_t uid, uint32_t gid);  // of the file itself
+void set_path_mode(const std::string& path, uint32_t mode);
 void set_modification_time(int fd, int64_t ns);
 void set_modification_time_of(const std::string& path, int64_t ns);  // follows links
 // Extended attributes without a value, as marks (xattr(7)). try_set: false where the file system has none.
