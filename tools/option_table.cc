@@ -112,7 +112,10 @@ constexpr Option kOptions[] = {
      "The other end of a unix socket may be outside of the tree (of this one, or of any); restore connects to it again "
      "by its name", true},
     {"tcp-established", 0, kFlag, "", kBoth, kBuilt, Group::dump,
-     "Save open TCP connections whose two ends the tree has; nothing is sent about it"},
+     "Save open TCP connections; nothing is sent about it"},
+    {"network-lock", 0, kValue, "nftables|skip", kBoth, kBuilt, Group::dump,
+     "How the packets of TCP connections with others are kept away while the program is down: nftables (default), or "
+     "skip, when something else does it"},
     {"tcp-close", 0, kFlag, "", kBoth, kBuilt, Group::dump,
      "Open TCP connections are closed after the restore (dump: save them so; restore: whatever the image has)"},
     {"skip-in-flight", 0, kFlag, "", kBoth, kBuilt, Group::dump,
@@ -165,7 +168,6 @@ constexpr Option kOptions[] = {
     {"skip-mnt", 0, kValue, "PATH", kBoth, kRefused, kLater, "mount namespaces", true},
     {"enable-fs", 0, kValue, "LIST", kBoth, kRefused, kLater, "file systems of mount namespaces", true},
     {"mntns-compat-mode", 0, kFlag, "", kBoth, kRefused, kLater, "mount namespaces"},
-    {"network-lock", 0, kValue, "METHOD", kBoth, kRefused, kLater, "locking the network", false, false, "skip"},
     {"empty-ns", 0, kValue, "net", kBoth, kRefused, kLater, "network namespaces"},
     {"veth-pair", 0, kValue, "IN=OUT", kRestore, kRefused, kLater, "network namespaces", true},
     {"join-ns", 'J', kValue, "NS:FILE", kRestore, kRefused, kLater, "restoring into other namespaces", true},

@@ -50,6 +50,14 @@ void refuse_together(const Settings& settings, std::string_view one, std::string
     usage(fmt::format("--{} and --{} exclude each other", one, other), "give one of them");
 }
 
+bool locks_network(const Settings& settings) {
+  const auto method = settings.value("network-lock");
+  if (!method || *method == "nftables") return true;
+  if (*method != "skip")
+    usage(fmt::format("--network-lock: \"{}\" is not available", *method), "give nftables, or skip");
+  return false;
+}
+
 }  // namespace
 
 std::string absolute_folder(const std::string& folder) {
@@ -88,6 +96,7 @@ DumpRequest dump_request(const CommandLine& line) {
   request.options.tcp_established = settings.flag("tcp-established");
   request.options.tcp_close = settings.flag("tcp-close");
   request.options.skip_in_flight = settings.flag("skip-in-flight");
+  request.options.lock_network = locks_network(settings);
   for (const std::string& inode : settings.values("ext-unix-sk")) {
     auto& peers = request.options.outside_unix_peers;
     if (!peers) peers.emplace();
@@ -116,6 +125,7 @@ RestoreRequest restore_request(const CommandLine& line) {
   for (const std::string& given : settings.values("inherit-fd"))
     request.options.inherited.insert(parse_inherited("inherit-fd", given));
   request.options.count_timers = settings.flag("count-timers");
+  request.options.lock_network = locks_network(settings);
   request.options.tcp_close = settings.flag("tcp-close");
   request.options.redirect_vdso = settings.flag("redirect-vdso");
   request.detached = request.options.detached = settings.flag("restore-detached");

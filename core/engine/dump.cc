@@ -73,6 +73,12 @@ kinds::IpcUse ipc_use_of(const trace::FrozenTree& tree) {
   return use;
 }
 
+// A program that is left running or stopped keeps its connections.
+std::string lock_table_of(const DumpOptions& options) {
+  if (!options.lock_network || options.leave_running || options.leave_stopped) return {};
+  return fmt::format("mini-criu-{}-{:x}", options.tree, sys::clock_ns(CLOCK_BOOTTIME) / 1'000'000);
+}
+
 // Phases after the look: the tree stands still from the constructor of `frozen` to thaw or kill.
 class Dump {
  public:
@@ -214,10 +220,10 @@ image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
   const Step step("dump"), pid_step("pid {}", options.tree);
   const sys::ChildSignal children;
   const kinds::DumpPolicy policy{
-      options.shell_job,         options.ghost_limit, options.validation == FileValidation::buildid,
-      options.link_remap,        options.file_locks,  options.external,
-      options.tcp_established,   options.tcp_close,   options.skip_in_flight,
-      options.outside_unix_peers};
+      options.shell_job,       options.ghost_limit,       options.validation == FileValidation::buildid,
+      options.link_remap,      options.file_locks,        options.external,
+      options.tcp_established, options.tcp_close,         options.skip_in_flight,
+      lock_table_of(options),  options.outside_unix_peers};
   MemorySharers sharers(options.tree);
   look_at_tree(options, identify_caller(), kinds::OpenFiles(policy), sharers);
   Dump operation(options, damage, kinds::OpenFiles(policy), sharers);

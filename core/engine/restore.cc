@@ -138,6 +138,7 @@ void release_all(NewProcesses& processes, kinds::TcpSockets& connections, int ro
   if (pidfds.size() > 1) guardian.emplace(pidfds);
   for (auto& [pid, process] : processes) process->commit();
   if (guardian) guardian->commit();
+  connections.go_on();
   for (auto& [pid, process] : processes) process->release();
   connections.end();
 }
@@ -193,7 +194,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   Restored result;
   const images::ImageReader reader(options.images_dir);
   kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation), options.inherited,
-                                    options.timers == Timers::real, options.tcp_close});
+                                    options.timers == Timers::real, options.tcp_close, options.lock_network});
   const std::vector<tree::ProcessImage> images = read_processes(reader);
   std::vector<Problem> problems;
   tree::RestoredCgroups cgroups(reader, options.cgroups);

@@ -18,7 +18,7 @@ FileView view_own(int fd) {
 }  // namespace
 
 void OpenFiles::collect_sockets(const std::function<int(HostPid)>& pidfd_of) {
-  sockets_->collect(pidfd_of, policy_.tcp_established && !policy_.tcp_close);
+  sockets_->collect(pidfd_of, policy_.tcp_established && !policy_.tcp_close, policy_.lock_table);
   for (const UniqueFd& file : sockets_->in_flight()) note_pipe_ends({view_own(file.get())});
 }
 

@@ -26,6 +26,7 @@ struct DumpPolicy {
   bool tcp_established = false;
   bool tcp_close = false;
   bool skip_in_flight = false;
+  std::string lock_table;  // of the connections whose other end is outside of the tree; empty: they are not locked
   // Unix sockets whose peer may be outside of the tree, by their inodes; none listed: all. nullopt: none.
   std::optional<std::set<uint64_t>> outside_unix_peers;
   bool allows_outside_peer(uint64_t inode) const {

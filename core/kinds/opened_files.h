@@ -27,6 +27,7 @@ struct RestorePolicy {
   std::multimap<std::string, int> inherited;  // descriptors of ours, by resource or absolute path
   bool real_timers = false;                   // --timers real
   bool tcp_close = false;
+  bool lock_network = true;
 };
 
 // Flags that mean something when a file is opened again; O_CREAT, O_EXCL, O_TRUNC are never among a file's flags.

@@ -185,6 +185,9 @@ void SocketTable::read_round(std::vector<uint64_t> inodes) {
     walks.push_back(job);
   }
   if (walks.empty() && connections.empty()) return;
+  std::map<uint64_t, int> ends;
+  for (const Job& job : connections) ends[job.inode] = job.fd;
+  lock_outside(ends);
   auto deliveries = sys::run_apart([&](const sys::Deliver& to) {
     for (const Job& job : walks) deliver(job, walk(job), to);
     std::vector<image::TcpSocket> states(connections.size());
@@ -200,13 +203,14 @@ void SocketTable::read_round(std::vector<uint64_t> inodes) {
     const std::string body = one.bytes.substr(sizeof inode);
     image::SocketMessage message;
     if (std::ranges::any_of(connections, [&](const Job& job) { return job.inode == inode; }))
-      tcp_[inode].ParseFromString(body);
+      tcp_[inode].ParseFromString(body), tcp_[inode].set_lock_table(lock_of(inode));
     else if (message.ParseFromString(body))
       add_message(inode, std::move(message), std::move(one.files));
   }
 }
 
-void SocketTable::collect(const std::function<int(HostPid)>& pidfd_of, bool with_connections) {
+void SocketTable::collect(const std::function<int(HostPid)>& pidfd_of, bool with_connections, const std::string& lock) {
+  lock_name_ = lock;
   has_collected_ = true;
   with_connections_ = with_connections;
   if (held_.empty()) return;

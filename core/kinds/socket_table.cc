@@ -157,18 +157,50 @@ int SocketTable::copy(uint64_t inode) const {
   return found == copies_.end() ? -1 : found->second.get();
 }
 
+void SocketTable::require_lockable() const {
+  if (is_lockable_) return;
+  const PacketLock probe(fmt::format("mini-criu-probe-{}", sys::own_pid()), {});
+  is_lockable_ = true;
+}
+
+std::string SocketTable::lock_of(uint64_t inode) const {
+  return locked_.contains(inode) ? lock_name_ : std::string();
+}
+
+// Before they are read: what is acknowledged after that would be in no image, and the other end would not send it
+// again.
+void SocketTable::lock_outside(const std::map<uint64_t, int>& connections) {
+  if (lock_name_.empty()) return;
+  std::vector<ConnectionEnds> outside;
+  for (const auto& [inode, fd] : connections) {
+    const procfs::InetSocket* known = find_inet(inode);
+    const auto remote = sys::peer_name(fd);
+    if (!remote || (known && tcp_peer(*known) != 0)) continue;
+    outside.push_back(locked_[inode] = {sys::socket_name(fd), *remote});
+  }
+  if (!outside.empty()) locks_.emplace_back(fmt::format("{}-dump{}", lock_name_, locks_.size()), outside);
+}
+
 // In repair mode only when the tree has ended: should we be killed before, it does not live with such sockets. Should
-// we be killed after that, the keeper does it.
+// we be killed after that, the keeper does it. The lock that stays is there before the end, and the keeper removes it
+// should the program live.
 void SocketTable::silence(int pidfd, const std::function<void()>& kill) {
   std::vector<int> connections;
   for (const auto& [inode, state] : tcp_)
     if (copy(inode) >= 0) connections.push_back(copy(inode));
+  std::vector<ConnectionEnds> locked;
+  for (const auto& [inode, ends] : locked_) locked.push_back(ends);
   std::optional<sys::SocketKeeper> keeper;
-  if (!connections.empty()) keeper.emplace(connections, pidfd);
+  sys::KeptNetwork network;
+  if (!locked.empty()) network = {locks_.front().socket(), {}, {unlock_batch(lock_name_)}, {}};
+  if (!connections.empty()) keeper.emplace(connections, pidfd, network);
+  if (!locked.empty()) add_lock(lock_name_, locked);
   kill();
   for (const int fd : connections)
     if (!silence_tcp_connection(fd)) log::warning("kinds", "a TCP connection could not be closed silently");
   if (keeper) keeper->release();
+  keeper.reset();
+  if (!locked.empty()) log::message("kinds", "Until it is restored, {}", describe_lock(lock_name_));
   release();
 }
 
@@ -176,6 +208,8 @@ void SocketTable::release() {
   copies_.clear();
   in_flight_.clear();
   examined_ = 0;
+  locks_.clear();
+  locked_.clear();
 }
 
 }  // namespace mcr::kinds

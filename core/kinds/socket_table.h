@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/kinds/kind.h"
+#include "core/kinds/packet_lock.h"
 #include "core/procfs/socket_diag.h"
 #include "core/sys/socket.h"
 #include "images/proto/sockets.pb.h"
@@ -45,8 +46,9 @@ class SocketTable {
 
   // Frozen. Reads all queues; nothing is consumed, and nothing stays changed, even if the engine is killed meanwhile.
   // `pidfd_of`: of the process, by what FileView::pid says.
-  // with_connections: those of TCP too.
-  void collect(const std::function<int(HostPid)>& pidfd_of, bool with_connections);
+  // with_connections: those of TCP too. lock: the name of a table that keeps the packets of those away whose other end
+  // is outside of the tree, from now until release(); after silence() for good. Empty: none.
+  void collect(const std::function<int(HostPid)>& pidfd_of, bool with_connections, const std::string& lock);
   bool has_collected() const { return has_collected_; }
   bool may_hold_more() const { return !has_collected_ && !held_.empty(); }
   const std::vector<WaitingMessage>& queue(uint64_t inode) const;
@@ -58,6 +60,8 @@ class SocketTable {
   void release();
   // While `kill` ends the tree: its TCP connections end without a word to the other ends.
   void silence(int pidfd, const std::function<void()>& kill);
+  // Throws Fault::refused where packets cannot be kept away. Before the freeze; changes nothing.
+  void require_lockable() const;
 
  private:
   struct Holder {
@@ -78,6 +82,8 @@ class SocketTable {
   void add_message(uint64_t inode, mcr::image::SocketMessage message, std::vector<UniqueFd> files);
   void read_round(std::vector<uint64_t> inodes);
   std::vector<uint64_t> take_new_sockets();
+  void lock_outside(const std::map<uint64_t, int>& connections);
+  std::string lock_of(uint64_t inode) const;
 
   std::map<uint64_t, Holder> held_;
   mutable std::unique_ptr<Diag> diag_;
@@ -87,6 +93,10 @@ class SocketTable {
   std::map<uint64_t, std::vector<WaitingMessage>> queues_;
   std::map<uint64_t, mcr::image::TcpSocket> tcp_;
   std::vector<UniqueFd> in_flight_;
+  std::string lock_name_;
+  std::vector<PacketLock> locks_;
+  std::map<uint64_t, ConnectionEnds> locked_;
+  mutable bool is_lockable_ = false;
 };
 
 // "socket:[4711]" -> 4711.

@@ -5,9 +5,12 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "core/base/error.h"
+#include "core/kinds/tcp_segment.h"
 #include "core/sys/failure.h"
 #include "core/sys/socket.h"
 
@@ -18,6 +21,7 @@ constexpr int kOn = 1, kOff = 0, kOffWithoutProbe = -1;  // TCP_REPAIR_*, the la
 constexpr int kNoQueue = 0, kReceiveQueue = 1, kSendQueue = 2;
 constexpr int kMaxSegment = 2, kWindowScale = 3, kSackPermitted = 4, kTimestamps = 8;  // TCPOPT_*
 constexpr int kPeekOffset = 42;                                                        // SO_PEEK_OFF
+constexpr int kMicroseconds = 64;                                                      // TCPI_OPT_USEC_TS, 6.7
 constexpr size_t kChunk = 32 << 10;
 
 void set_tcp(int fd, int name, int value) {
@@ -114,6 +118,8 @@ void read_tcp_sender(int fd, image::TcpSocket& state) {
   state.set_send_scale(info.tcpi_snd_wscale), state.set_receive_scale(info.tcpi_rcv_wscale);
   state.set_mss(static_cast<uint32_t>(sys::get_int_option(fd, IPPROTO_TCP, TCP_MAXSEG)));
   state.set_timestamp(static_cast<uint32_t>(sys::get_int_option(fd, IPPROTO_TCP, TCP_TIMESTAMP)));
+  // Since 6.7 the lowest bit means microseconds.
+  if (!(info.tcpi_options & kMicroseconds)) state.set_timestamp(state.timestamp() & ~1U);
   set_tcp(fd, TCP_REPAIR_QUEUE, kSendQueue);
   const uint32_t fin = state.sent_fin() ? 1 : 0;
   std::string data = peek(fd, sys::bytes_unsent(fd));
@@ -169,6 +175,23 @@ void start_tcp_connection(int fd, const image::TcpSocket& state) {
   set_tcp(fd, TCP_REPAIR, kOff);
   const std::string_view send = state.send().data();
   put_data(fd, send.substr(send.size() - state.never_sent()));
+}
+
+void receive_tcp_end(int fd, const image::TcpSocket& state) {
+  constexpr int kPatience = 2'000;  // ms; the loopback delivers at once, but under load perhaps later
+  TcpSegment segment{state.remote(), state.local(), state.receive().sequence(), state.send().sequence(), 0};
+  segment.sequence += static_cast<uint32_t>(state.receive().data().size());
+  if (tcp_repair_window window{}; state.window().size() == sizeof window) {
+    std::memcpy(&window, state.window().data(), sizeof window);
+    segment.window = static_cast<uint16_t>(std::min(window.snd_wnd >> state.send_scale(), 0xffffU));
+  }
+  send_tcp_end(segment);
+  const auto has_ended = [&] {
+    const int now = tcp_state_of(fd);
+    return now != tcp::kEstablished && now != tcp::kFinWait1 && now != tcp::kFinWait2;
+  };
+  for (int i = 0; i < kPatience && !has_ended(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  if (!has_ended()) throw Error(Fault::system, "the end that the other side had sent could not be put back");
 }
 
 bool silence_tcp_connection(int fd) {

@@ -27,6 +27,9 @@ void read_tcp_receiver(int fd, mcr::image::TcpSocket& state);
 void make_tcp_connection(int fd, const mcr::image::TcpSocket& state);
 // Leaves repair mode, and sends what was never sent.
 void start_tcp_connection(int fd, const mcr::image::TcpSocket& state);
+// The other end, which is elsewhere and does not send it again, had closed its half: a segment says so once more, sent
+// over the loopback in its name. Out of repair mode.
+void receive_tcp_end(int fd, const mcr::image::TcpSocket& state);
 // Into repair mode: closed then, it says nothing to the other end. False: it cannot be.
 bool silence_tcp_connection(int fd);
 

@@ -1,4 +1,4 @@
-// TCP over IPv4 and IPv6: listeners, and connections whose two ends the tree has.
+// TCP over IPv4 and IPv6: listeners and connections.
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -78,9 +78,8 @@ class TcpSocketKind : public Kind {
     if (!policy.tcp_established)
       refuse(fmt::format("it is an open connection, {}", describe_ends(*socket)),
              "give --tcp-established to save it, or --tcp-close to have it closed by the restore");
-    if (table.sockets().tcp_peer(*socket) == 0)
-      refuse(fmt::format("the other end of the connection {} is outside of the tree", describe_ends(*socket)),
-             "dump both together, or give --tcp-close to have it closed by the restore");
+    if (!policy.lock_table.empty() && !table.sockets().has_collected() && table.sockets().tcp_peer(*socket) == 0)
+      table.sockets().require_lockable();
   }
 
   void dump(const FileView& file, OpenFiles& table, image::FileObject& object) const override {

@@ -8,7 +8,9 @@
 
 #include <cstring>
 
+#include "core/base/log.h"
 #include "core/kinds/opened_files.h"
+#include "core/kinds/packet_lock.h"
 #include "core/kinds/socket_options.h"
 #include "core/kinds/tcp_repair.h"
 #include "core/procfs/socket_diag.h"
@@ -42,6 +44,16 @@ std::string describe_address(const std::string& address) {
   return fmt::format("[{}]:{}", text, ntohs(in.sin6_port));
 }
 
+std::string plain_end(const std::string& address) {
+  if (!is_inet_address(address)) return address;
+  const std::string port = address.substr(2, 2);
+  if (address.size() == sizeof(sockaddr_in)) return address.substr(4, 4) + port;
+  const std::string bytes = address.substr(8, 16);
+  in6_addr six{};
+  std::memcpy(&six, bytes.data(), sizeof six);
+  return (IN6_IS_ADDR_V4MAPPED(&six) ? bytes.substr(12) : bytes) + port;
+}
+
 UniqueFd TcpSockets::take(uint32_t id, OpenedFiles& table) {
   if (!is_made_) {
     is_made_ = true;
@@ -65,8 +77,27 @@ void TcpSockets::load(const OpenedFiles& table) {
     Socket& socket = sockets_[id];
     socket.flags = object.flags();
     socket.is_connection = is_connected_state(message.state()) && !message.closed() && !table.policy().tcp_close;
+    if (!message.lock_table().empty() && table.policy().lock_network) lock_tables_.insert(message.lock_table());
     socket.message = std::move(message);
   }
+  note_outside_ends();
+  std::erase_if(lock_tables_, [](const std::string& lock) {
+    if (has_lock(lock)) return false;
+    log::warning("kinds",
+                 "The packets of TCP connections are no longer kept away (table inet {} is gone): the other ends may "
+                 "have been told that there is nobody",
+                 lock);
+    return true;
+  });
+}
+
+void TcpSockets::note_outside_ends() {
+  std::set<std::pair<std::string, std::string>> ends;
+  for (const auto& [id, socket] : sockets_)
+    if (socket.is_connection) ends.emplace(plain_end(socket.message.local()), plain_end(socket.message.remote()));
+  for (auto& [id, socket] : sockets_)
+    socket.is_outside =
+        socket.is_connection && !ends.contains({plain_end(socket.message.remote()), plain_end(socket.message.local())});
 }
 
 void TcpSockets::make(Socket& socket) {
@@ -94,20 +125,43 @@ void TcpSockets::finish(Socket& socket) {
   sys::set_status_flags(socket.fd.get(), static_cast<int>(socket.flags));
 }
 
+// Inside the tree each end sends its end again. Which of two ends came first makes the state (TCP_LAST_ACK, CLOSING).
+void TcpSockets::end_halves(Socket& socket) {
+  const image::TcpSocket& m = socket.message;
+  const bool arrives = socket.is_outside && m.received_fin();
+  if (arrives && m.state() != tcp::kClosing) receive_tcp_end(socket.fd.get(), m);
+  if (m.sent_fin()) (void)sys::try_shutdown(socket.fd.get(), SHUT_WR);
+  if (arrives && m.state() == tcp::kClosing) receive_tcp_end(socket.fd.get(), m);
+}
+
 void TcpSockets::start(int pidfd) {
   std::vector<int> connections;
-  for (auto& [id, socket] : sockets_)
+  sys::KeptNetwork network;
+  for (auto& [id, socket] : sockets_) {
     if (socket.is_connection) connections.push_back(socket.fd.get());
-  if (connections.empty()) return;
-  keeper_.emplace(connections, pidfd);
+    if (socket.is_outside) network.woken.push_back(socket.fd.get());
+  }
+  for (const std::string& lock : lock_tables_) network.when_alive.push_back(unlock_batch(lock));
+  if (!lock_tables_.empty()) filter_ = sys::open_netlink(NETLINK_NETFILTER);
+  network.socket = filter_.get();
+  if (connections.empty() && lock_tables_.empty()) return;
+  keeper_.emplace(connections, pidfd, network);
   for (auto& [id, socket] : sockets_)
     if (socket.is_connection) start_tcp_connection(socket.fd.get(), socket.message);
   for (auto& [id, socket] : sockets_) {
     if (!socket.is_connection) continue;
     const Step step("tcp socket, object {}", id);
-    if (socket.message.sent_fin()) (void)sys::try_shutdown(socket.fd.get(), SHUT_WR);
+    end_halves(socket);
     finish(socket);
   }
+}
+
+void TcpSockets::go_on() {
+  if (!keeper_) return;
+  keeper_->tell_alive();
+  for (const std::string& lock : lock_tables_) (void)remove_lock(lock);
+  for (const auto& [id, socket] : sockets_)
+    if (socket.is_outside) sys::wake_connection(socket.fd.get());
 }
 
 void TcpSockets::end() {
@@ -132,6 +186,7 @@ void check_tcp_record(const std::string& record, const image::TcpSocket& socket)
   if (socket.send_scale() > 14 || socket.receive_scale() > 14) bad("a window scale cannot be so");
   if (!socket.window().empty() && socket.window().size() != sizeof(tcp_repair_window)) bad("window cannot be so");
   if (socket.backlog() < 0) bad("backlog cannot be so");
+  if (!socket.lock_table().empty() && !is_lock_name(socket.lock_table())) bad("lock_table cannot be so");
 }
 
 void check_tcp_socket(const image::TcpSocket& socket, const OpenedFiles& table, std::vector<Problem>& problems) {

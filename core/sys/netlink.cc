@@ -74,6 +74,16 @@ std::vector<NetlinkMessage> netlink_dump(int protocol, uint16_t type, std::strin
   return found;
 }
 
+int netlink_get(int socket, std::string_view message) {
+  check(::send(socket, message.data(), message.size(), 0), "send(netlink)");
+  int code = 0;
+  each_message(receive(socket), [&](const nlmsghdr& head, std::string_view bytes) {
+    if (head.nlmsg_type == NLMSG_ERROR) code = error_of(bytes);
+    return false;
+  });
+  return code;
+}
+
 int send_netfilter_batch(int socket, std::string_view batch, size_t acknowledged) {
   check(::send(socket, batch.data(), batch.size(), 0), "send(netfilter)");
   int first = 0;
