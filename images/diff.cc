@@ -13,6 +13,7 @@
 #include "images/proto/core.pb.h"
 #include "images/proto/files.pb.h"
 #include "images/proto/mm.pb.h"
+#include "images/proto/sockets.pb.h"
 #include "images/proto/stats.pb.h"
 #include "images/store.h"
 
@@ -146,6 +147,13 @@ void ImageDiff::begin() {
         const auto& statistics = static_cast<const image::DumpStatistics&>(*record);
         dump_us = statistics.freeze_us() + statistics.state_us() + statistics.memory_us();
       }
+  for (const auto& [side, connections] :
+       {std::pair{&a_, &context_.connections.a}, std::pair{&b_, &context_.connections.b}})
+    for (const auto& [name, records] : side->files)
+      for (const auto& record : records)
+        if (image::TcpSocket socket; record->GetDescriptor() == image::FileObject::descriptor() &&
+                                     static_cast<const image::FileObject&>(*record).body().UnpackTo(&socket))
+          connections->add(socket);
   context_.elapsed_ns = elapsed_between(a_.reader.inventory(), b_.reader.inventory(), dump_us * 1000);
 }
 

@@ -154,6 +154,22 @@ bool has_ended(const FieldChange& change, const DiffContext& context) {
   return context.timed_out && (change.field != "ThreadCore.registers" || change.path.ends_with(".rax"));
 }
 
+bool is_connection_clock(const FieldChange& change, const DiffContext& context) {
+  return is_later_timestamp(change, context.elapsed_ns);
+}
+bool has_arrived(const FieldChange& change, const DiffContext& context) {
+  return is_same_stream(change, context.connections);
+}
+bool was_sent(const FieldChange& change, const DiffContext&) {
+  return is_sent(change);
+}
+bool is_told_window(const FieldChange& change, const DiffContext&) {
+  return is_possible_window(change);
+}
+bool has_ended_connection(const FieldChange& change, const DiffContext& context) {
+  return is_arrived_end(change, context.connections);
+}
+
 struct Rule {
   std::string_view field;  // "Message.field"; "*" stands for any message or any field
   bool (*holds)(const FieldChange&, const DiffContext&);
@@ -169,6 +185,12 @@ constexpr Rule kRules[] = {
     {"TimerFile.clock_ns", is_later, "the clock when it was read"},
     {"TimerFile.ticks", are_more_ticks, "the timer has expired while the program stood still"},
     {"DumpStatistics.*", always, "what the dump itself took and counted"},
+    {"TcpSocket.timestamp", is_connection_clock, "the clock of the connection runs on"},
+    {"TcpQueue.*", has_arrived, "what was under way between the two ends arrives and is acknowledged"},
+    {"TcpSocket.never_sent", was_sent, "what was under way between the two ends arrives and is acknowledged"},
+    {"TcpSocket.window", is_told_window, "the two ends have told each other how much room they have"},
+    {"TcpSocket.state", has_ended_connection, "an end that was under way arrives and is acknowledged"},
+    {"TcpSocket.received_fin", has_ended_connection, "an end that was under way arrives and is acknowledged"},
     {"SysvSegment.attach_time", is_later, "the restored program has attached it anew"},
     {"ProcessCore.ppid", is_parent_outside, "the parent is no part of the image; a restored program has another"},
     {"ProcessCore.stopped", is_stopped_by_restore, "restore --leave-stopped has stopped it"},

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "images/connection_diff.h"
 #include "images/message_diff.h"
 #include "images/proto/core.pb.h"
 #include "images/proto/inventory.pb.h"
@@ -22,6 +23,7 @@ struct DiffContext {
   std::set<int32_t> pids;          // of the images
   uint64_t elapsed_ns = 0;         // at most so long lay between the two
   bool timed_out = false;          // the thread that is compared: see has_timed_out
+  BothConnections connections;     // of the images
   std::vector<ArmedTimer> timers;  // of the process that is compared, as the first image has them
 };
 

@@ -9,6 +9,7 @@
 #include <iterator>
 #include <map>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "core/arch/xstate.h"
@@ -32,8 +33,9 @@ constexpr char kAbsent[] = "absent";
 // How an image is written, not what it holds: where bytes lie, numbers that only connect records, counts of records,
 // checksums. What they lead to is compared instead.
 constexpr std::string_view kStructure[] = {
-    "FileObject.id", "Ghost.id",        "PipeData.id",          "SharedMemory.id",     "Ghost.content_file",
-    "Ghost.extents", "Inventory.files", "MemoryMap.pages_file", "MemoryMap.vma_count", "MemoryMap.run_count",
+    "FileObject.id",        "Ghost.id",        "PipeData.id",          "SharedMemory.id",     "Ghost.content_file",
+    "Ghost.extents",        "Inventory.files", "MemoryMap.pages_file", "MemoryMap.vma_count", "MemoryMap.run_count",
+    "TcpSocket.lock_table",
 };
 
 // Numbers by which one record refers to another. A new one is listed here; unlisted, it is compared as a number.
@@ -57,6 +59,11 @@ constexpr Reference kReferences[] = {
     {"Pipe.data", "PipeData"},
     {"Pipe.pipe", "pipe"},  // an inode number, which a new pipe gets anew: only who shares it counts
     {"PipeData.pipe", "pipe"},
+    {"SocketCommon.inode", "socket"},
+    {"UnixSocket.peer", "socket"},
+    {"UnixSocket.listener", "socket"},
+    {"PendingConnection.client", "socket"},
+    {"SocketFile.file", "FileObject"},
 };
 
 // The fields by which elements of a list, or records of a file, are told apart.
@@ -155,6 +162,7 @@ class Comparison {
   void report_parts(const FieldChange& change, const std::vector<PartChange>& parts);
 
   MessageDiffSink& sink_;
+  const Message *outer_a_ = nullptr, *outer_b_ = nullptr;
   int packed_ = 0;
 };
 
@@ -179,13 +187,16 @@ void Comparison::compare(const Message& a, const Message& b, const std::string& 
     change.path = path + "." + f.name();
     change.field = short_name(type) + "." + f.name();
     change.a = &a, change.b = &b;
+    change.outer_a = outer_a_, change.outer_b = outer_b_;
     if (!is_structure(change.field)) compare_field(a, b, f, std::move(change));
   }
   // Of a newer program, if at all: known to be different is all that can be said.
   std::string before, after;
   a.GetReflection()->GetUnknownFields(a).SerializeToString(&before);
   b.GetReflection()->GetUnknownFields(b).SerializeToString(&after);
-  FieldChange change{path + " (fields that this program does not know)", short_name(type), {}, {}, &a, &b};
+  FieldChange change;
+  change.path = path + " (fields that this program does not know)", change.field = short_name(type);
+  change.a = &a, change.b = &b;
   if (before != after) report_parts(change, {compare_bytes(before, after)});
 }
 
@@ -203,7 +214,9 @@ void Comparison::compare_field(const Message& a, const Message& b, const FieldDe
   if (f.message_type() == google::protobuf::Any::descriptor())
     return compare_packed(static_cast<const google::protobuf::Any&>(ra.GetMessage(a, &f)),
                           static_cast<const google::protobuf::Any&>(rb.GetMessage(b, &f)), std::move(change));
+  const Message *outer_a = std::exchange(outer_a_, &a), *outer_b = std::exchange(outer_b_, &b);
   compare(ra.GetMessage(a, &f), rb.GetMessage(b, &f), change.path);  // one that is not set has the default values
+  outer_a_ = outer_a, outer_b_ = outer_b;
 }
 
 void Comparison::compare_numbers(const Message& a, const Message& b, const FieldDescriptor& f, int i,

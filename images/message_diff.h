@@ -16,8 +16,10 @@ struct FieldChange {
   std::string field;          // "PosixTimer.value_ns": the message that holds it, and its name
   std::string before, after;  // as text; "absent" for what is not there
   const google::protobuf::Message *a = nullptr, *b = nullptr;  // the messages that hold it
-  const google::protobuf::Message* element = nullptr;          // of a list, that is there on one side only
-  std::string_view a_bytes = {}, b_bytes = {};                 // of a bytes field, where a rule needs them
+  // Those that hold these, unless they are records or packed in an Any themselves.
+  const google::protobuf::Message *outer_a = nullptr, *outer_b = nullptr;
+  const google::protobuf::Message* element = nullptr;  // of a list, that is there on one side only
+  std::string_view a_bytes = {}, b_bytes = {};         // of a bytes field, where a rule needs them
 };
 
 class MessageDiffSink {

@@ -50,6 +50,14 @@ void refuse_together(const Settings& settings, std::string_view one, std::string
     usage(fmt::format("--{} and --{} exclude each other", one, other), "give one of them");
 }
 
+bool locks_network(const Settings& settings) {
+  const auto method = settings.value("network-lock");
+  if (!method || *method == "nftables") return true;
+  if (*method != "skip")
+    usage(fmt::format("--network-lock: \"{}\" is not available", *method), "give nftables, or skip");
+  return false;
+}
+
 }  // namespace
 
 std::string absolute_folder(const std::string& folder) {
@@ -85,6 +93,15 @@ DumpRequest dump_request(const CommandLine& line) {
   request.options.link_remap = settings.flag("link-remap");
   if (const auto mode = settings.value("manage-cgroups"))
     request.options.manage_cgroups = parse_cgroup_mode("manage-cgroups", *mode) != tree::CgroupMode::ignore;
+  request.options.tcp_established = settings.flag("tcp-established");
+  request.options.tcp_close = settings.flag("tcp-close");
+  request.options.skip_in_flight = settings.flag("skip-in-flight");
+  request.options.lock_network = locks_network(settings);
+  for (const std::string& inode : settings.values("ext-unix-sk")) {
+    auto& peers = request.options.outside_unix_peers;
+    if (!peers) peers.emplace();
+    if (inode != "+") peers->insert(parse_inode("ext-unix-sk", inode));
+  }
   if (const auto size = settings.value("ghost-limit")) request.options.ghost_limit = parse_size("ghost-limit", *size);
   return request;
 }
@@ -108,6 +125,8 @@ RestoreRequest restore_request(const CommandLine& line) {
   for (const std::string& given : settings.values("inherit-fd"))
     request.options.inherited.insert(parse_inherited("inherit-fd", given));
   request.options.count_timers = settings.flag("count-timers");
+  request.options.lock_network = locks_network(settings);
+  request.options.tcp_close = settings.flag("tcp-close");
   request.options.redirect_vdso = settings.flag("redirect-vdso");
   request.detached = request.options.detached = settings.flag("restore-detached");
   if (request.options.sibling && !request.detached)

@@ -48,6 +48,13 @@ pid_t parse_pid(std::string_view option, std::string_view text) {
   return static_cast<pid_t>(*number);
 }
 
+uint64_t parse_inode(std::string_view option, std::string_view text) {
+  const auto number = whole_number(text);
+  if (!number || *number == 0)
+    usage(fmt::format("--{}: \"{}\" is no inode number", option, text), "give the number in socket:[...] of /proc");
+  return *number;
+}
+
 int parse_descriptor(std::string_view option, std::string_view text) {
   const auto number = whole_number(text);
   if (!number || *number > std::numeric_limits<int>::max())

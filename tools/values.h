@@ -16,6 +16,7 @@ namespace mcr::cli {
 
 pid_t parse_pid(std::string_view option, std::string_view text);
 int parse_descriptor(std::string_view option, std::string_view text);
+uint64_t parse_inode(std::string_view option, std::string_view text);
 std::chrono::milliseconds parse_seconds(std::string_view option, std::string_view text);
 uint64_t parse_size(std::string_view option, std::string_view text);  // bytes; "64K", "1M", "2G"
 engine::FileValidation parse_validation(std::string_view option, std::string_view text);

@@ -74,6 +74,12 @@ kinds::IpcUse ipc_use_of(const trace::FrozenTree& tree) {
   return use;
 }
 
+// A program that is left running or stopped keeps its connections.
+std::string lock_table_of(const DumpOptions& options) {
+  if (!options.lock_network || options.leave_running || options.leave_stopped) return {};
+  return fmt::format("mini-criu-{}-{:x}", options.tree, sys::clock_ns(CLOCK_BOOTTIME) / 1'000'000);
+}
+
 // Phases after the look: the tree stands still from the constructor of `frozen` to thaw or kill.
 class Dump {
  public:
@@ -99,6 +105,7 @@ class Dump {
     statistics_.set_freeze_us(microseconds(freeze_start, Clock::now()));
     collect(frozen);
     if (options_.leave_running) {
+      files_.sockets().release();
       frozen.thaw();
       statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
     }
@@ -107,7 +114,7 @@ class Dump {
     if (options_.leave_stopped)
       frozen.leave_stopped();
     else if (!options_.leave_running)
-      frozen.kill();
+      files_.sockets().silence(frozen.processes().front()->pidfd.get(), [&] { frozen.kill(); });
     if (!options_.leave_running) {
       statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
       files_.outlast_attachments();
@@ -133,6 +140,11 @@ class Dump {
     // Asked again now that nothing can change any more.
     look_at_frozen(frozen, options_, files_, known_);
     sharers_.begin_again();
+    files_.collect_sockets([&](HostPid view) {
+      for (const auto& process : frozen.processes())
+        if (!process->zombie && process->view() == view) return process->descriptors_pidfd();
+      throw Error(Fault::internal, fmt::format("there is no process {}", view));
+    });
     DumpContext context{options_,
                         writer_,
                         files_,
@@ -226,8 +238,11 @@ image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
   const auto start = Clock::now();
   const Step step("dump"), pid_step("pid {}", options.tree);
   const sys::ChildSignal children;
-  const kinds::DumpPolicy policy{options.shell_job,  options.ghost_limit, options.validation == FileValidation::buildid,
-                                 options.link_remap, options.file_locks,  options.external};
+  const kinds::DumpPolicy policy{
+      options.shell_job,       options.ghost_limit,       options.validation == FileValidation::buildid,
+      options.link_remap,      options.file_locks,        options.external,
+      options.tcp_established, options.tcp_close,         options.skip_in_flight,
+      lock_table_of(options),  options.outside_unix_peers};
   MemorySharers sharers(options.tree);
   kinds::Outsiders outsiders;
   auto known = look_at_tree(options, identify_caller(), kinds::OpenFiles(policy, outsiders), sharers);

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -37,6 +38,12 @@ struct DumpOptions {
   bool manage_cgroups = false;
   bool file_locks = false;         // keep locks and leases
   std::set<std::string> external;  // open files that stay outside, as kinds::canonical_resource() calls them
+  bool tcp_established = false;    // save TCP connections
+  bool tcp_close = false;          // they are closed by the restore
+  bool lock_network = true;        // --network-lock: the packets of connections with others, while the program is down
+  bool skip_in_flight = false;     // connections that are being opened, or wait to be accepted, are lost
+  // Unix sockets whose other end may be outside of the tree, by their inodes; none listed: all. nullopt: none.
+  std::optional<std::set<uint64_t>> outside_unix_peers;
   Hook hook;
 };
 
@@ -52,6 +59,8 @@ struct RestoreOptions {
   tree::CgroupPolicy cgroups;
   std::multimap<std::string, int> inherited;  // our descriptors for them, or for files by their absolute path
   bool count_timers = false;   // give timers their ids by counting, even where the kernel can be asked for them
+  bool tcp_close = false;      // TCP connections of the image are closed
+  bool lock_network = true;    // --network-lock: what the dump has put in the way of packets is removed
   bool redirect_vdso = false;  // take the path for a changed vdso even where it did not change
   std::chrono::milliseconds timeout{0};
   Hook hook;

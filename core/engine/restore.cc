@@ -132,14 +132,17 @@ void fill_all(const std::vector<tree::ProcessImage>& images, NewProcesses& proce
 
 // The commit. As long as one thread of a process has EXITKILL our death kills that process, and the guardian the
 // others; none has run an instruction of the program yet.
-void release_all(NewProcesses& processes) {
+void release_all(NewProcesses& processes, kinds::TcpSockets& connections, int root) {
+  connections.start(root);
   std::vector<int> pidfds;
   for (auto& [pid, process] : processes) pidfds.push_back(process->pidfd());
   std::optional<sys::Guardian> guardian;
   if (pidfds.size() > 1) guardian.emplace(pidfds);
   for (auto& [pid, process] : processes) process->commit();
   if (guardian) guardian->commit();
+  connections.go_on();
   for (auto& [pid, process] : processes) process->release();
+  connections.end();
 }
 
 bool needs_own_namespaces(const Caller& caller) {
@@ -200,7 +203,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   Restored result;
   const images::ImageReader reader(options.images_dir);
   kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation), options.inherited,
-                                    options.timers == Timers::real});
+                                    options.timers == Timers::real, options.tcp_close, options.lock_network});
   const std::vector<tree::ProcessImage> images = read_processes(reader);
   std::vector<Problem> problems;
   tree::RestoredCgroups cgroups(reader, options.cgroups);
@@ -238,7 +241,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   // Before anything is let go: process 1 then ends with the program, whatever becomes of us.
   if (own_namespaces) namespaces.commit(root.pidfd());
   cgroups.keep();
-  release_all(processes);
+  release_all(processes, files.tcp_sockets(), root.pidfd());
   files.keep();
   ipc.keep();
   result.pidfd = root.take_pidfd();

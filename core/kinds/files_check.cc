@@ -10,6 +10,9 @@
 #include "core/base/error.h"
 #include "core/kinds/file_locks.h"
 #include "core/kinds/kind.h"
+#include "core/kinds/socket_options.h"
+#include "core/kinds/tcp_sockets.h"
+#include "core/kinds/unix_sockets.h"
 #include "core/sys/file.h"
 #include "images/page_extents.h"
 
@@ -90,6 +93,18 @@ void check_object(const image::FileObject& object) {
   image::Pipe pipe;
   if (object.body().UnpackTo(&file))
     check_regular_file(record, file, (object.flags() & O_PATH) != 0 && object.kind() == "path_only");
+  image::UnixSocket unix_socket;
+  if (object.body().UnpackTo(&unix_socket)) check_unix_record(record, unix_socket);
+  image::TcpSocket tcp_socket;
+  if (object.body().UnpackTo(&tcp_socket)) check_tcp_record(record, tcp_socket);
+  image::UdpSocket udp_socket;
+  if (object.body().UnpackTo(&udp_socket)) check_socket_record(record, udp_socket.common());
+  image::NetlinkSocket netlink_socket;
+  if (object.body().UnpackTo(&netlink_socket)) check_socket_record(record, netlink_socket.common());
+  image::PacketSocket packet_socket;
+  if (object.body().UnpackTo(&packet_socket)) check_socket_record(record, packet_socket.common());
+  image::RawSocket raw_socket;
+  if (object.body().UnpackTo(&raw_socket)) check_socket_record(record, raw_socket.common());
   if (object.body().UnpackTo(&device)) check_path(record, device.path());
   image::ExternalFile external;
   if (object.body().UnpackTo(&external) && external.resource().size() > kLongestResource)

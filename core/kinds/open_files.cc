@@ -100,6 +100,7 @@ std::vector<FileView> view_all(HostPid pid, std::span<const int> fds) {
 
 void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
   outsiders_.begin_again();
+  sockets_->begin();
   for (const HostPid pid : tree) {
     note_process(pid);
     std::vector<FileView>& views = views_[pid];
@@ -119,6 +120,7 @@ void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
     note_pipe_ends(views);
     for (const FileView& file : views)
       if (has_write_lease(file)) leased_.insert({file.status.st_dev, file.status.st_ino});
+    for (const FileView& file : views_[pid]) sockets_->note(file);
   }
 }
 
@@ -189,7 +191,7 @@ void OpenFiles::require_kept(const FileView& file) const {
 
 void OpenFiles::look_at_descriptors(HostPid pid) const {
   for (const FileView& file : views_.at(pid)) {
-    if (!knows_all_ends_ && S_ISFIFO(file.status.st_mode)) continue;
+    if (!knows_all_ends_ && (S_ISFIFO(file.status.st_mode) || is_socket(file))) continue;
     const Step step("{}", describe(file));
     look_at(file);
   }
@@ -216,6 +218,7 @@ std::vector<image::Descriptor> OpenFiles::enter_descriptors(HostPid pid, int pid
     descriptor.set_fd(file.fd);
     descriptor.set_close_on_exec((file.info.flags & O_CLOEXEC) != 0);
     descriptor.set_file(ids_[{pid, file.fd}] = find_or_enter(file));
+    first_views_.try_emplace(descriptor.file(), &file);
     if (entered.insert(descriptor.file()).second)
       for (auto& lock : locks_of(file, true)) *descriptor.add_locks() = std::move(lock);
     file.copy = -1;
@@ -240,9 +243,9 @@ uint32_t OpenFiles::find_or_enter(FileView& file) {
   constexpr int kEqual = 0, kLess = 1;
   const auto place = std::ranges::partition_point(candidates, [&](const Known& k) { return compare(k) == kLess; });
   if (place != candidates.end() && compare(*place) == kEqual) return place->id;
-  const uint32_t id = enter(file);
-  candidates.insert(place, {file.pid, file.fd, id});
-  first_views_[id] = &file;
+  const uint32_t id = ++last_id_;
+  candidates.insert(place, {file.pid, file.fd, id});  // first: it may travel in a message of its own queue
+  enter(file, id);
   return id;
 }
 
@@ -252,8 +255,10 @@ uint32_t OpenFiles::id_of(HostPid pid, int fd) const {
 }
 
 void OpenFiles::connect() {
-  for (const auto& [id, file] : first_views_) {
-    image::FileObject& object = objects_.at(id - 1);
+  for (image::FileObject& object : objects_) {
+    const auto view = first_views_.find(object.id());
+    if (view == first_views_.end()) continue;
+    const FileView* file = view->second;
     const Step step("process {}", file->pid), file_step("{}", describe(*file));
     kind_named(object.kind())->connect(*file, *this, object);
   }
@@ -277,10 +282,10 @@ void OpenFiles::require_own_signals(const FileView& file, const sys::FileOwner& 
               "let the program take that back, or dump both together");
 }
 
-uint32_t OpenFiles::enter(FileView& file) {
+void OpenFiles::enter(FileView& file, uint32_t id) {
   const Kind& kind = look_at(file);
   image::FileObject object;
-  object.set_id(static_cast<uint32_t>(objects_.size() + 1));
+  object.set_id(id);
   object.set_kind(kind.name());
   object.set_flags(file.info.flags & ~static_cast<uint32_t>(O_CLOEXEC));
   object.set_offset(file.info.position);
@@ -300,7 +305,6 @@ uint32_t OpenFiles::enter(FileView& file) {
   kind.dump(file, *this, object);
   log::debug("kinds", "object {} is {} {}", object.id(), kind.name(), file.link);
   objects_.push_back(std::move(object));
-  return objects_.back().id();
 }
 
 uint32_t OpenFiles::enter_path(HostPid pid, const std::string& door, uint32_t flags, images::ImageWriter& writer) {
@@ -311,7 +315,9 @@ uint32_t OpenFiles::enter_path(HostPid pid, const std::string& door, uint32_t fl
   const Step step("{}", describe(*file));
   auto [entry, is_new] = paths_.try_emplace({file->status.st_dev, file->status.st_ino, flags}, 0);
   if (!is_new) return entry->second;
-  return entry->second = enter(*file);
+  entry->second = ++last_id_;
+  enter(*file, entry->second);
+  return entry->second;
 }
 
 void OpenFiles::write(images::ImageWriter& writer) {

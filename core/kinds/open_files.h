@@ -9,6 +9,7 @@
 #include "core/kinds/ghosts.h"
 #include "core/kinds/kind.h"
 #include "core/kinds/outsiders.h"
+#include "core/kinds/socket_table.h"
 #include "core/procfs/maps.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
@@ -23,6 +24,15 @@ struct DumpPolicy {
   bool link_remap = false;
   bool file_locks = false;
   std::set<std::string> external;  // canonical_resource()
+  bool tcp_established = false;
+  bool tcp_close = false;
+  bool skip_in_flight = false;
+  std::string lock_table;  // of the connections whose other end is outside of the tree; empty: they are not locked
+  // Unix sockets whose peer may be outside of the tree, by their inodes; none listed: all. nullopt: none.
+  std::optional<std::set<uint64_t>> outside_unix_peers;
+  bool allows_outside_peer(uint64_t inode) const {
+    return outside_unix_peers && (outside_unix_peers->empty() || outside_unix_peers->contains(inode));
+  }
 };
 
 enum PipeEnds : unsigned { kReader = 1, kWriter = 2, kPackets = 4 };
@@ -87,6 +97,12 @@ class OpenFiles {
   void connect();  // all descriptors of all processes are entered; before anything runs
   const std::map<HostPid, std::vector<FileView>>& views() const { return views_; }  // by process
   uint32_t id_of(HostPid pid, int fd) const;                                        // 0: it is not entered
+  // Sockets. Frozen, before anything is entered: what waits in their queues.
+  void collect_sockets(const std::function<int(HostPid)>& pidfd_of);
+  SocketTable& sockets() { return *sockets_; }
+  const SocketTable& sockets() const { return *sockets_; }
+  const std::set<HostPid>& tree() const { return tree_; }
+  void dump_queue(uint64_t inode, google::protobuf::RepeatedPtrField<mcr::image::SocketMessage>& queue);
 
   void write(images::ImageWriter& writer);  // files.img
   const std::vector<mcr::image::FileObject>& objects() const { return objects_; }
@@ -103,12 +119,13 @@ class OpenFiles {
   const Kind& look_at(const FileView& file) const;
   bool is_external(const FileView& file) const;
   uint32_t find_or_enter(FileView& file);
-  uint32_t enter(FileView& file);
+  void enter(FileView& file, uint32_t id);
   void require_own_signals(const FileView& file, const sys::FileOwner& owner) const;
 
   DumpPolicy policy_;
   Outsiders& outsiders_;
   images::ImageWriter* writer_ = nullptr;
+  uint32_t last_id_ = 0;
   std::vector<mcr::image::FileObject> objects_;
   Ghosts ghosts_;
   RemapLinks remaps_;
@@ -131,6 +148,8 @@ class OpenFiles {
   std::set<HostPid> members_;                                          // processes, those that have ended too
   std::map<std::pair<HostPid, int>, uint32_t> ids_;
   std::map<uint32_t, const FileView*> first_views_;  // of each object that is a descriptor
+  std::shared_ptr<SocketTable> sockets_ = std::make_shared<SocketTable>();
+  uint32_t enter_in_flight(int fd);
 };
 
 // Looks without opening anything.

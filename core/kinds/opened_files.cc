@@ -231,6 +231,7 @@ void OpenedFiles::close_all() {
   opened_.clear();
   late_.clear();
   inherited_.close_all();
+  unix_sockets_.close_all();
   pipes_.clear();
   deleted_.close_all();
 }

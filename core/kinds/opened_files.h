@@ -13,6 +13,8 @@
 #include "core/kinds/ghost_content.h"
 #include "core/kinds/kind.h"
 #include "core/kinds/sysv_segment.h"
+#include "core/kinds/tcp_sockets.h"
+#include "core/kinds/unix_sockets.h"
 #include "images/store.h"
 
 namespace mcr::kinds {
@@ -24,6 +26,8 @@ struct RestorePolicy {
   Validation validation = Validation::buildid;
   std::multimap<std::string, int> inherited;  // descriptors of ours, by resource or absolute path
   bool real_timers = false;                   // --timers real
+  bool tcp_close = false;
+  bool lock_network = true;
 };
 
 // Flags that mean something when a file is opened again; O_CREAT, O_EXCL, O_TRUNC are never among a file's flags.
@@ -71,6 +75,10 @@ class OpenedFiles {
   // What a kind has made and nobody else would remove. The program runs: it stays.
   void undo_unless_kept(std::function<void()> undo) { to_undo_.push_back(std::move(undo)); }
   void keep() { to_undo_.clear(), segments_.keep(); }
+
+  const std::map<uint32_t, mcr::image::FileObject>& objects() const { return objects_; }
+  UnixSockets& unix_sockets() { return unix_sockets_; }
+  TcpSockets& tcp_sockets() { return tcp_sockets_; }
 
   Segments& segments() { return segments_; }
   const Segments& segments() const { return segments_; }
@@ -122,6 +130,8 @@ class OpenedFiles {
   std::vector<Watch> watches_;
   std::map<int32_t, HostPid> host_pids_;
   std::vector<std::function<void()>> to_undo_;
+  UnixSockets unix_sockets_;
+  TcpSockets tcp_sockets_;
 };
 
 }  // namespace mcr::kinds

@@ -3,15 +3,18 @@
 #include "core/kinds/kind.h"
 #include "core/kinds/kinds.h"
 #include "core/sys/memory_object.h"
+#include "core/sys/socket.h"
 
 namespace mcr::kinds {
 
 // The first that claims a file has it.
 const std::vector<const Kind*>& all_kinds() {
   static const std::vector<const Kind*> kinds{
-      process_file_kind(), path_only_kind(),   terminal_kind(),      character_device_kind(), pipe_kind(),
-      memfd_kind(),        posix_queue_kind(), event_counter_kind(), timer_file_kind(),       signal_file_kind(),
-      epoll_kind(),        pid_file_kind(),    inotify_kind(),       regular_file_kind(),     external_kind()};
+      process_file_kind(), path_only_kind(),   terminal_kind(),       character_device_kind(), pipe_kind(),
+      memfd_kind(),        posix_queue_kind(), event_counter_kind(),  timer_file_kind(),       signal_file_kind(),
+      epoll_kind(),        pid_file_kind(),    inotify_kind(),        regular_file_kind(),     unix_socket_kind(),
+      tcp_socket_kind(),   udp_socket_kind(),  netlink_socket_kind(), packet_socket_kind(),    raw_socket_kind(),
+      external_kind()};
   return kinds;
 }
 
@@ -29,7 +32,8 @@ const Kind* kind_named(const std::string& name) {
 
 std::string describe_unclaimed(const FileView& file) {
   if (file.info.flags & O_PATH) return fmt::format("an O_PATH descriptor of {}", file.link);
-  if (S_ISSOCK(file.status.st_mode)) return "a socket";
+  if (S_ISSOCK(file.status.st_mode))
+    return fmt::format("a socket of {}", sys::protocol_name(file.door).value_or("an unknown family"));
   if (S_ISCHR(file.status.st_mode))
     return fmt::format("the device {} ({}:{})", file.link, file.status.st_rdev >> 8, file.status.st_rdev & 0xff);
   if (S_ISBLK(file.status.st_mode)) return fmt::format("the block device {}", file.link);

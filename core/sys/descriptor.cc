@@ -39,6 +39,12 @@ void set_ownership(int fd, uint32_t uid, uint32_t gid) {
 void set_mode(int fd, uint32_t mode) {
   check(::fchmod(fd, mode), "fchmod");
 }
+void set_path_ownership(const std::string& path, uint32_t uid, uint32_t gid) {
+  check(::lchown(path.c_str(), uid, gid), "chown " + path);
+}
+void set_path_mode(const std::string& path, uint32_t mode) {
+  check(::chmod(path.c_str(), mode), "chmod " + path);
+}
 void set_modification_time(int fd, int64_t ns) {
   const timespec times[2] = {{0, UTIME_OMIT}, {ns / 1'000'000'000, ns % 1'000'000'000}};
   check(::futimens(fd, times), "futimens");

@@ -24,6 +24,8 @@ std::optional<int> try_compare_files(HostPid a, int fd_a, HostPid b, int fd_b);
 void set_owner_signal(int fd, int signal);
 void set_ownership(int fd, uint32_t uid, uint32_t gid);
 void set_mode(int fd, uint32_t mode);
+void set_path_ownership(const std::string& path, uint32_t uid, uint32_t gid);  // of the file itself
+void set_path_mode(const std::string& path, uint32_t mode);
 void set_modification_time(int fd, int64_t ns);
 void set_modification_time_of(const std::string& path, int64_t ns);    // follows links
 void try_remove_attribute(const std::string& path, const char* name);  // xattr(7); follows links

@@ -12,6 +12,7 @@
 #include "core/procfs/event_files.h"
 #include "core/procfs/maps.h"
 #include "core/procfs/numa_policy.h"
+#include "core/procfs/socket_diag.h"
 #include "core/procfs/status.h"
 #include "core/procfs/timer_list.h"
 
@@ -46,7 +47,7 @@ void parse(uint8_t choice, std::string_view text) {
   if (choice == 0xff) return require(procfs::parse_cgroups(text).size() <= text.size());
   if (choice == 0xfe) return static_cast<void>(procfs::find_cgroup_mount(text, "memory"));
   if (choice == 0xfd) return require(procfs::parse_numa_policy(text).value_or(procfs::NumaPolicy()).nodes.size() <= 16);
-  switch (choice % 10) {
+  switch (choice % 11) {
     case 0:
       return check_mappings(procfs::parse_maps(text));
     case 1:
@@ -66,6 +67,12 @@ void parse(uint8_t choice, std::string_view text) {
     case 8:
       static_cast<void>(procfs::parse_exec_start_ns(text));
       return require(procfs::parse_locks(text).size() <= text.size());
+    case 10: {
+      if (const auto socket = procfs::parse_unix_diag(text)) require(socket->pending.size() <= text.size());
+      if (const auto socket = procfs::parse_inet_diag(text, 6)) require(socket->local.size() == socket->remote.size());
+      if (const auto socket = procfs::parse_netlink_diag(text)) require(socket->groups.size() <= text.size());
+      return;
+    }
     case 9: {
       const procfs::TimerList list = procfs::parse_timer_list(text);
       return require(procfs::added_timers(list, list).empty());

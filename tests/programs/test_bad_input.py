@@ -52,7 +52,7 @@ def usage(directory):
     expect_refusal(harness.engine("dump", "-t", "1", "-D", images, "--no-such-option"), "no-such-option", code=2)
     expect_refusal(harness.engine("dump", "-t", "word", "-D", images), "word", code=2)
     expect_refusal(harness.engine("dump", "-t", "-5", "-D", images), "", code=2)
-    expect_refusal(harness.engine("dump", "-t", "1", "-D", images, "--tcp-established"), "tcp-established", code=2)
+    expect_refusal(harness.engine("dump", "-t", "1", "-D", images, "--stream"), "stream", code=2)
     harness.expect(not os.path.exists(images), "the image folder was made all the same")
 
 

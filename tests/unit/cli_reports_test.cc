@@ -78,14 +78,13 @@ TEST(Report, ExitCodesTellHarm) {
 TEST(Run, AWrongCommandLineEndsWithTwo) {
   testing::internal::CaptureStderr();
   testing::internal::CaptureStdout();
-  EXPECT_EQ(run({"dump", "--tcp-established", "-t", "5", "--no-default-config"}), 2);
+  EXPECT_EQ(run({"dump", "--stream", "-t", "5", "--no-default-config"}), 2);
   EXPECT_EQ(run({"dump", "--no-default-config"}), 2);
   EXPECT_EQ(run({"swrk", "3"}), 2);
   EXPECT_EQ(run({"check", "-t", "5", "--no-default-config"}), 2);
   EXPECT_EQ(run({}), 2);
   const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find("mini-criu: --tcp-established is not built yet: open TCP connections"), std::string::npos)
-      << said;
+  EXPECT_NE(said.find("mini-criu: --stream is not built yet: images as one stream"), std::string::npos) << said;
   EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
 }
 

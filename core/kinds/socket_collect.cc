@@ -1,0 +1,226 @@
+// What waits in the queues of sockets. SO_PEEK_OFF and TCP_REPAIR, by which they are read, are state of the sockets:
+// so the reading is done by a process apart, which puts them back even when the engine is killed meanwhile.
+#include <netinet/in.h>
+#include <poll.h>
+
+#include <cstring>
+
+#include "core/kinds/socket_table.h"
+#include "core/kinds/tcp_repair.h"
+#include "core/sys/apart.h"
+#include "core/sys/file.h"
+#include "core/sys/process.h"
+
+namespace mcr::kinds {
+namespace {
+
+constexpr int kPeekOffset = 42, kPassCredentials = 16, kPassSecurity = 34, kPassPidfd = 76;  // SO_*
+constexpr size_t kRoom = 1 << 20, kMostRoom = 256 << 20;
+constexpr int kListening = 10;
+
+struct Job {
+  uint64_t inode = 0;
+  int fd = -1;
+  sys::SocketType type;
+};
+
+class PeekOffset {
+ public:
+  explicit PeekOffset(int fd) : fd_(fd), old_(sys::get_int_option(fd, SOL_SOCKET, kPeekOffset)) {}
+  ~PeekOffset() { (void)sys::try_set_option(fd_, SOL_SOCKET, kPeekOffset, {reinterpret_cast<char*>(&old_), 4}); }
+  PeekOffset(const PeekOffset&) = delete;
+  PeekOffset& operator=(const PeekOffset&) = delete;
+  void set(int value) { sys::set_int_option(fd_, SOL_SOCKET, kPeekOffset, value); }
+
+ private:
+  int fd_, old_;
+};
+
+bool is_at_end(const Job& job) {
+  return (sys::poll_now(job.fd, POLLIN | POLLRDHUP) & (POLLRDHUP | POLLHUP)) != 0;
+}
+
+// The message that begins behind `offset` bytes; room grows until it fits.
+std::optional<sys::SocketMessage> peek_at(PeekOffset& position, const Job& job, uint64_t offset, size_t& room) {
+  for (;;) {
+    position.set(static_cast<int>(offset));
+    auto message = sys::try_peek(job.fd, room);
+    if (!message || !message->truncated || job.type.type == SOCK_STREAM) return message;
+    if ((room *= 4) > kMostRoom) throw Error(Fault::refused, "a message in its queue is too long");
+  }
+}
+
+// A datagram without bytes is passed over by every look but the first (net/core/datagram.c): one that leads the queue
+// is seen by a look without an offset.
+bool leads_empty(PeekOffset& position, const Job& job, const std::optional<sys::SocketMessage>& first) {
+  if (job.type.type != SOCK_DGRAM || !first || first->data.empty()) return false;
+  position.set(-1);
+  const auto head = sys::try_peek(job.fd, kRoom);
+  return head && head->data.empty();
+}
+
+std::vector<sys::SocketMessage> walk(const Job& job) {
+  PeekOffset position(job.fd);
+  std::vector<sys::SocketMessage> all;
+  size_t room = kRoom;
+  uint64_t offset = 0;
+  for (;;) {
+    auto message = peek_at(position, job, offset, room);
+    if (!message) return all;
+    if (message->data.empty() && (job.type.type == SOCK_STREAM || is_at_end(job))) return all;
+    if (all.empty() && leads_empty(position, job, message)) {
+      all.emplace_back();
+      all.back().address = message->address;
+    }
+    offset += message->data.size();
+    all.push_back(std::move(*message));
+  }
+}
+
+image::SocketMessage message_of(const sys::SocketMessage& from) {
+  image::SocketMessage message;
+  message.set_data(from.data);
+  message.set_address(from.address);
+  message.set_end_of_record(from.end_of_record);
+  if (from.credentials) {
+    message.set_has_credentials(true);
+    message.set_pid(from.credentials->pid);
+    message.set_uid(from.credentials->uid), message.set_gid(from.credentials->gid);
+  }
+  return message;
+}
+
+std::string frame(uint64_t inode, const google::protobuf::Message& message) {
+  std::string bytes(reinterpret_cast<const char*>(&inode), sizeof inode);
+  message.AppendToString(&bytes);
+  return bytes;
+}
+
+void deliver(const Job& job, const std::vector<sys::SocketMessage>& messages, const sys::Deliver& to) {
+  for (const sys::SocketMessage& one : messages) {
+    std::vector<int> files;
+    for (const UniqueFd& file : one.files) files.push_back(file.get());
+    to(frame(job.inode, message_of(one)), files);
+  }
+}
+
+bool is_set(int fd, int option) {
+  const auto value = sys::try_get_option(fd, SOL_SOCKET, option);
+  return value && value->find_first_not_of('\0') != std::string::npos;
+}
+
+// Bytes of a stream without anything between them can be looked at in one piece.
+std::optional<sys::SocketMessage> read_at_once(const Job& job) {
+  for (const int option : {kPassCredentials, kPassSecurity, kPassPidfd})
+    if (is_set(job.fd, option)) return std::nullopt;
+  if (sys::get_int_option(job.fd, SOL_SOCKET, kPeekOffset) != -1) return std::nullopt;
+  const auto bytes = static_cast<size_t>(sys::bytes_to_read(job.fd));
+  auto message = sys::try_peek(job.fd, bytes);
+  if (!message || message->data.size() != bytes || !message->files.empty()) return std::nullopt;
+  return message;
+}
+
+bool has_waiting(const Job& job) {
+  if (job.type.domain == AF_UNIX && job.type.type == SOCK_STREAM) return sys::bytes_to_read(job.fd) > 0;
+  const short state = sys::poll_now(job.fd, POLLIN);
+  if (state & POLLERR) {
+    if (job.type.type == SOCK_SEQPACKET) return (state & POLLIN) != 0;
+    throw Error(Fault::refused, fmt::format("socket {} has an error for its owner to read (SO_ERROR)", job.inode),
+                "let the program read or write it once, and dump again");
+  }
+  return (state & POLLIN) != 0;
+}
+
+bool has_queue(const Job& job) {
+  if (job.type.domain == AF_UNIX) return true;
+  return (job.type.domain == AF_INET || job.type.domain == AF_INET6) && job.type.type == SOCK_DGRAM &&
+         (job.type.protocol == IPPROTO_UDP || job.type.protocol == IPPROTO_UDPLITE);
+}
+
+bool is_tcp(const Job& job) {
+  return (job.type.domain == AF_INET || job.type.domain == AF_INET6) && job.type.protocol == IPPROTO_TCP;
+}
+
+}  // namespace
+
+void SocketTable::add_message(uint64_t inode, image::SocketMessage message, std::vector<UniqueFd> files) {
+  WaitingMessage& waiting = queues_[inode].emplace_back();
+  waiting.message = std::move(message);
+  for (UniqueFd& file : files) {
+    waiting.files.push_back(file.get());
+    in_flight_.push_back(std::move(file));
+  }
+}
+
+// Sockets that came with a message, and that no process has.
+std::vector<uint64_t> SocketTable::take_new_sockets() {
+  std::vector<uint64_t> found;
+  for (; examined_ < in_flight_.size(); ++examined_) {
+    const int fd = in_flight_[examined_].get();
+    const struct stat status = sys::stat_fd(fd);
+    if (!S_ISSOCK(status.st_mode) || !sys::protocol_name(fmt::format("/proc/self/fd/{}", fd))) continue;
+    if (!held_.try_emplace(status.st_ino, Holder{sys::own_pid(), fd}).second) continue;
+    copies_[status.st_ino] = sys::duplicate(fd);
+    found.push_back(status.st_ino);
+  }
+  return found;
+}
+
+void SocketTable::read_round(std::vector<uint64_t> inodes) {
+  std::vector<Job> walks, connections;
+  for (const uint64_t inode : inodes) {
+    const Job job{inode, copies_.at(inode).get(), sys::type_of_socket(copies_.at(inode).get())};
+    const Step step("socket {}", inode);
+    if (is_tcp(job)) {
+      if (with_connections_ && needs_repair(job.fd)) connections.push_back(job);
+      continue;
+    }
+    const procfs::UnixSocket* known = job.type.domain == AF_UNIX ? find_unix(inode) : nullptr;
+    if (!has_queue(job) || (known && known->state == kListening) || !has_waiting(job)) continue;
+    if (job.type.domain == AF_UNIX && job.type.type == SOCK_STREAM)
+      if (const auto message = read_at_once(job)) {
+        add_message(inode, message_of(*message), {});
+        continue;
+      }
+    walks.push_back(job);
+  }
+  if (walks.empty() && connections.empty()) return;
+  std::map<uint64_t, int> ends;
+  for (const Job& job : connections) ends[job.inode] = job.fd;
+  lock_outside(ends);
+  auto deliveries = sys::run_apart([&](const sys::Deliver& to) {
+    for (const Job& job : walks) deliver(job, walk(job), to);
+    std::vector<image::TcpSocket> states(connections.size());
+    // What is acknowledged may be missing from a queue that is read later: senders first.
+    for (size_t i = 0; i < states.size(); ++i) read_tcp_sender(connections[i].fd, states[i]);
+    for (size_t i = 0; i < states.size(); ++i) read_tcp_receiver(connections[i].fd, states[i]);
+    for (size_t i = 0; i < states.size(); ++i) to(frame(connections[i].inode, states[i]), {});
+  });
+  for (sys::Delivery& one : deliveries) {
+    uint64_t inode = 0;
+    if (one.bytes.size() < sizeof inode) throw Error(Fault::internal, "the process apart sent half a message");
+    std::memcpy(&inode, one.bytes.data(), sizeof inode);
+    const std::string body = one.bytes.substr(sizeof inode);
+    image::SocketMessage message;
+    if (std::ranges::any_of(connections, [&](const Job& job) { return job.inode == inode; }))
+      tcp_[inode].ParseFromString(body), tcp_[inode].set_lock_table(lock_of(inode));
+    else if (message.ParseFromString(body))
+      add_message(inode, std::move(message), std::move(one.files));
+  }
+}
+
+void SocketTable::collect(const std::function<int(HostPid)>& pidfd_of, bool with_connections, const std::string& lock) {
+  lock_name_ = lock;
+  has_collected_ = true;
+  with_connections_ = with_connections;
+  if (held_.empty()) return;
+  diag_.reset();  // as it is now that nothing of the tree moves
+  std::vector<uint64_t> inodes;
+  for (const auto& [inode, holder] : held_) {
+    copies_[inode] = sys::get_fd(pidfd_of(holder.pid), holder.fd);
+    inodes.push_back(inode);
+  }
+  for (; !inodes.empty(); inodes = take_new_sockets()) read_round(std::move(inodes));
+}
+
+}  // namespace mcr::kinds

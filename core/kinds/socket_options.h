@@ -1,0 +1,30 @@
+// Options that a socket has, whatever its family: read at the dump, set at the restore where a new socket differs.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <string>
+
+#include "core/base/error.h"
+#include "images/proto/sockets.pb.h"
+
+namespace mcr::kinds {
+
+// fd: the socket itself. Throws Fault::refused for an eBPF filter.
+void dump_socket(int fd, const struct stat& status, mcr::image::SocketCommon& common);
+
+// Refuses a record that no socket can have; Fault::image.
+void check_socket_record(const std::string& record, const mcr::image::SocketCommon& common);
+
+enum class OptionTime {
+  early,  // before it is bound or connected
+  late,   // when it has all that waits in it
+};
+void set_socket_options(int fd, const mcr::image::SocketCommon& common, OptionTime time);
+// Room for what is put back into its queues; the late options give it its own sizes again.
+void grow_socket_buffers(int fd);
+// Its own room again for what it receives, before anything more can come.
+void shrink_receive_buffer(int fd, const mcr::image::SocketCommon& common);
+int int_option_of(const mcr::image::SocketCommon& common, int level, int name, int otherwise);
+
+}  // namespace mcr::kinds

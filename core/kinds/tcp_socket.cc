@@ -1,0 +1,127 @@
+// TCP over IPv4 and IPv6: listeners and connections.
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "core/kinds/kinds.h"
+#include "core/kinds/open_files.h"
+#include "core/kinds/opened_files.h"
+#include "core/kinds/socket_options.h"
+#include "core/kinds/tcp_repair.h"
+#include "core/kinds/tcp_sockets.h"
+#include "core/sys/socket.h"
+
+namespace mcr::kinds {
+namespace {
+
+constexpr int kWindowClamp = 10, kQuickAck = 12, kSegment = 2, kProtocolName = 31;  // TCP_*; 31: TCP_ULP
+
+[[noreturn]] void refuse(const std::string& reason, const std::string& remedy) {
+  throw Error(Fault::refused, reason, remedy);
+}
+
+std::string describe_ends(const procfs::InetSocket& socket) {
+  const auto shown = [&](const std::string& bytes, uint16_t port) {
+    std::string address(bytes.size() == 4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6), '\0');
+    auto* any = reinterpret_cast<sockaddr*>(address.data());
+    any->sa_family = bytes.size() == 4 ? AF_INET : AF_INET6;
+    reinterpret_cast<sockaddr_in*>(any)->sin_port = htons(port);
+    bytes.copy(address.data() + (bytes.size() == 4 ? 4 : 8), bytes.size());
+    return describe_address(address);
+  };
+  return fmt::format("{} to {}", shown(socket.local, socket.local_port), shown(socket.remote, socket.remote_port));
+}
+
+uint16_t port_of(const std::string& address) {
+  return static_cast<uint16_t>(static_cast<unsigned char>(address[2]) << 8 | static_cast<unsigned char>(address[3]));
+}
+
+// Of a connection these tell what the two ends have agreed on, or what lasts a moment.
+void drop_agreed_options(image::SocketCommon& common) {
+  auto& options = *common.mutable_options();
+  for (int i = options.size(); i-- > 0;)
+    if ((options[i].level() == IPPROTO_TCP &&
+         (options[i].name() == kWindowClamp || options[i].name() == kQuickAck || options[i].name() == kSegment)) ||
+        (options[i].level() == IPPROTO_IPV6 && options[i].name() == IPV6_V6ONLY))
+      options.DeleteSubrange(i, 1);
+}
+
+class TcpSocketKind : public Kind {
+ public:
+  const char* name() const override { return "tcp_socket"; }
+
+  bool claims(const FileView& file) const override {
+    if (!is_socket(file)) return false;
+    const auto protocol = sys::protocol_name(file.door);
+    return protocol == "TCP" || protocol == "TCPv6";
+  }
+
+  void look(const FileView& file, const OpenFiles& table) const override {
+    const DumpPolicy& policy = table.policy();
+    const procfs::InetSocket* socket = table.sockets().find_inet(file.status.st_ino);
+    if (!socket || socket->state == tcp::kClose) return;
+    if (socket->state == tcp::kListen) {
+      if (socket->receive_queue != 0 && !policy.skip_in_flight)
+        refuse(fmt::format("{} connection{} at {} wait{} to be accepted", socket->receive_queue,
+                           socket->receive_queue == 1 ? "" : "s", socket->local_port,
+                           socket->receive_queue == 1 ? "s" : ""),
+               "dump again when the program has accepted, or give --skip-in-flight to lose them");
+      return;
+    }
+    if (!is_connected_state(socket->state)) {
+      if (!policy.skip_in_flight)
+        refuse(fmt::format("the connection {} is being opened", describe_ends(*socket)),
+               "dump again when it is open, or give --skip-in-flight to save it closed");
+      return;
+    }
+    if (policy.tcp_close) return;
+    if (!policy.tcp_established)
+      refuse(fmt::format("it is an open connection, {}", describe_ends(*socket)),
+             "give --tcp-established to save it, or --tcp-close to have it closed by the restore");
+    if (!policy.lock_table.empty() && !table.sockets().has_collected() && table.sockets().tcp_peer(*socket) == 0)
+      table.sockets().require_lockable();
+  }
+
+  void dump(const FileView& file, OpenFiles& table, image::FileObject& object) const override {
+    image::TcpSocket message;
+    const procfs::InetSocket* socket = table.sockets().find_inet(file.status.st_ino);
+    const int state = tcp_state_of(file.copy);
+    if (const image::TcpSocket* read = table.sockets().tcp_state(file.status.st_ino)) message = *read;
+    if (const auto layer = sys::try_get_option(file.copy, IPPROTO_TCP, kProtocolName); layer && !layer->empty())
+      refuse(fmt::format("it is handled by {} (TCP_ULP)", layer->c_str()), "its keys cannot be read");
+    dump_socket(file.copy, file.status, *message.mutable_common());
+    if (message.state() == 0) message.set_state(state);
+    message.set_local(sys::socket_name(file.copy));
+    message.set_bound(port_of(message.local()) != 0);
+    if (const auto remote = sys::peer_name(file.copy)) message.set_remote(*remote);
+    if (is_connected_state(message.state())) {
+      drop_agreed_options(*message.mutable_common());
+      message.set_closed(table.policy().tcp_close);
+    }
+    if (!is_connected_state(message.state()) && message.state() != tcp::kListen) {
+      message.set_state(tcp::kClose);  // one that was being opened
+      if (message.common().domain() == AF_INET && !message.remote().empty()) message.set_bound(false);
+    }
+    if (state == tcp::kListen && socket) message.set_backlog(static_cast<int>(socket->send_queue));
+    object.mutable_body()->PackFrom(message);
+  }
+
+  void check(const image::FileObject& object, const OpenedFiles& table, std::vector<Problem>& problems) const override {
+    image::TcpSocket message;
+    if (!object.body().UnpackTo(&message)) return problems.push_back({"tcp socket", "its record is unreadable", {}});
+    check_tcp_socket(message, table, problems);
+  }
+
+  UniqueFd restore(const image::FileObject& object, OpenedFiles& table) const override {
+    return table.tcp_sockets().take(object.id(), table);
+  }
+};
+
+}  // namespace
+
+const Kind* tcp_socket_kind() {
+  static const TcpSocketKind kind;
+  return &kind;
+}
+
+}  // namespace mcr::kinds

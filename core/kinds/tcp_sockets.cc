@@ -1,0 +1,217 @@
+#include "core/kinds/tcp_sockets.h"
+
+#include <arpa/inet.h>
+#include <linux/netlink.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cstring>
+
+#include "core/base/log.h"
+#include "core/kinds/opened_files.h"
+#include "core/kinds/packet_lock.h"
+#include "core/kinds/socket_options.h"
+#include "core/kinds/tcp_repair.h"
+#include "core/procfs/socket_diag.h"
+#include "core/sys/failure.h"
+#include "core/sys/file.h"
+#include "core/sys/netlink.h"
+#include "core/sys/socket.h"
+
+namespace mcr::kinds {
+
+bool is_inet_address(const std::string& address) {
+  sa_family_t family = 0;
+  if (address.size() < sizeof family) return false;
+  std::memcpy(&family, address.data(), sizeof family);
+  return (family == AF_INET && address.size() == sizeof(sockaddr_in)) ||
+         (family == AF_INET6 && address.size() == sizeof(sockaddr_in6));
+}
+
+std::string describe_address(const std::string& address) {
+  if (!is_inet_address(address)) return "?";
+  char text[INET6_ADDRSTRLEN] = "?";
+  if (address.size() == sizeof(sockaddr_in)) {
+    sockaddr_in in{};
+    std::memcpy(&in, address.data(), sizeof in);
+    ::inet_ntop(AF_INET, &in.sin_addr, text, sizeof text);
+    return fmt::format("{}:{}", text, ntohs(in.sin_port));
+  }
+  sockaddr_in6 in{};
+  std::memcpy(&in, address.data(), sizeof in);
+  ::inet_ntop(AF_INET6, &in.sin6_addr, text, sizeof text);
+  return fmt::format("[{}]:{}", text, ntohs(in.sin6_port));
+}
+
+std::string plain_end(const std::string& address) {
+  if (!is_inet_address(address)) return address;
+  const std::string port = address.substr(2, 2);
+  if (address.size() == sizeof(sockaddr_in)) return address.substr(4, 4) + port;
+  const std::string bytes = address.substr(8, 16);
+  in6_addr six{};
+  std::memcpy(&six, bytes.data(), sizeof six);
+  return (IN6_IS_ADDR_V4MAPPED(&six) ? bytes.substr(12) : bytes) + port;
+}
+
+UniqueFd TcpSockets::take(uint32_t id, OpenedFiles& table) {
+  if (!is_made_) {
+    is_made_ = true;
+    load(table);
+    // Listeners first: a connection is bound beside them whatever they allow, in repair mode.
+    for (const bool connections : {false, true})
+      for (auto& [number, socket] : sockets_) {
+        const Step step("tcp socket, object {}", number);
+        if (socket.is_connection == connections) make(socket);
+      }
+  }
+  const auto found = sockets_.find(id);
+  if (found == sockets_.end()) throw Error(Fault::image, "its record is unreadable");
+  return sys::duplicate(found->second.fd.get());
+}
+
+void TcpSockets::load(const OpenedFiles& table) {
+  for (const auto& [id, object] : table.objects()) {
+    image::TcpSocket message;
+    if (!object.body().Is<image::TcpSocket>() || !object.body().UnpackTo(&message)) continue;
+    Socket& socket = sockets_[id];
+    socket.flags = object.flags();
+    socket.is_connection = is_connected_state(message.state()) && !message.closed() && !table.policy().tcp_close;
+    if (!message.lock_table().empty() && table.policy().lock_network) lock_tables_.insert(message.lock_table());
+    socket.message = std::move(message);
+  }
+  note_outside_ends();
+  std::erase_if(lock_tables_, [](const std::string& lock) {
+    if (has_lock(lock)) return false;
+    log::warning("kinds",
+                 "The packets of TCP connections are no longer kept away (table inet {} is gone): the other ends may "
+                 "have been told that there is nobody",
+                 lock);
+    return true;
+  });
+}
+
+void TcpSockets::note_outside_ends() {
+  std::set<std::pair<std::string, std::string>> ends;
+  for (const auto& [id, socket] : sockets_)
+    if (socket.is_connection) ends.emplace(plain_end(socket.message.local()), plain_end(socket.message.remote()));
+  for (auto& [id, socket] : sockets_)
+    socket.is_outside =
+        socket.is_connection && !ends.contains({plain_end(socket.message.remote()), plain_end(socket.message.local())});
+}
+
+void TcpSockets::make(Socket& socket) {
+  const image::TcpSocket& m = socket.message;
+  socket.fd = sys::make_socket({m.common().domain(), SOCK_STREAM, IPPROTO_TCP});
+  const int fd = socket.fd.get();
+  set_socket_options(fd, m.common(), OptionTime::early);
+  sys::set_int_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);  // what has just been closed may still be remembered there
+  if (socket.is_connection) {
+    const Step step("{} to {}", describe_address(m.local()), describe_address(m.remote()));
+    grow_socket_buffers(fd);
+    make_tcp_connection(fd, m);
+    return shrink_receive_buffer(fd, m.common());
+  }
+  if (m.bound() && !is_connected_state(m.state())) {
+    const Step step("{}", describe_address(m.local()));
+    sys::bind_socket(fd, m.local());
+  }
+  if (m.state() == tcp::kListen) sys::listen_on(fd, m.backlog());
+  finish(socket);
+}
+
+void TcpSockets::finish(Socket& socket) {
+  set_socket_options(socket.fd.get(), socket.message.common(), OptionTime::late);
+  sys::set_status_flags(socket.fd.get(), static_cast<int>(socket.flags));
+}
+
+// Inside the tree each end sends its end again. Which of two ends came first makes the state (TCP_LAST_ACK, CLOSING).
+void TcpSockets::end_halves(Socket& socket) {
+  const image::TcpSocket& m = socket.message;
+  const bool arrives = socket.is_outside && m.received_fin();
+  if (arrives && m.state() != tcp::kClosing) receive_tcp_end(socket.fd.get(), m);
+  if (m.sent_fin()) (void)sys::try_shutdown(socket.fd.get(), SHUT_WR);
+  if (arrives && m.state() == tcp::kClosing) receive_tcp_end(socket.fd.get(), m);
+}
+
+void TcpSockets::start(int pidfd) {
+  std::vector<int> connections;
+  sys::KeptNetwork network;
+  for (auto& [id, socket] : sockets_) {
+    if (socket.is_connection) connections.push_back(socket.fd.get());
+    if (socket.is_outside) network.woken.push_back(socket.fd.get());
+  }
+  for (const std::string& lock : lock_tables_) network.when_alive.push_back(unlock_batch(lock));
+  if (!lock_tables_.empty()) filter_ = sys::open_netlink(NETLINK_NETFILTER);
+  network.socket = filter_.get();
+  if (connections.empty() && lock_tables_.empty()) return;
+  keeper_.emplace(connections, pidfd, network);
+  for (auto& [id, socket] : sockets_)
+    if (socket.is_connection) start_tcp_connection(socket.fd.get(), socket.message);
+  for (auto& [id, socket] : sockets_) {
+    if (!socket.is_connection) continue;
+    const Step step("tcp socket, object {}", id);
+    end_halves(socket);
+    finish(socket);
+  }
+}
+
+void TcpSockets::go_on() {
+  if (!keeper_) return;
+  keeper_->tell_alive();
+  for (const std::string& lock : lock_tables_) (void)remove_lock(lock);
+  for (const auto& [id, socket] : sockets_)
+    if (socket.is_outside) sys::wake_connection(socket.fd.get());
+}
+
+void TcpSockets::end() {
+  if (keeper_) keeper_->release();
+  keeper_.reset();
+  sockets_.clear();
+}
+
+void check_tcp_record(const std::string& record, const image::TcpSocket& socket) {
+  const auto bad = [&](const std::string& what) {
+    throw Error(Fault::image, fmt::format("files.img: {}: {}", record, what),
+                "the image is damaged or was made by a faulty program");
+  };
+  check_socket_record(record, socket.common());
+  const int domain = socket.common().domain();
+  if (domain != AF_INET && domain != AF_INET6) bad("domain cannot be so");
+  if (socket.state() < tcp::kEstablished || socket.state() > 12) bad("state cannot be so");
+  if (!is_inet_address(socket.local())) bad("local cannot be so");
+  if (is_connected_state(socket.state()) && !socket.closed() && !is_inet_address(socket.remote()))
+    bad("remote cannot be so");
+  if (socket.never_sent() > socket.send().data().size()) bad("never_sent cannot be so");
+  if (socket.send_scale() > 14 || socket.receive_scale() > 14) bad("a window scale cannot be so");
+  if (!socket.window().empty() && socket.window().size() != sizeof(tcp_repair_window)) bad("window cannot be so");
+  if (socket.backlog() < 0) bad("backlog cannot be so");
+  if (!socket.lock_table().empty() && !is_lock_name(socket.lock_table())) bad("lock_table cannot be so");
+}
+
+void check_tcp_socket(const image::TcpSocket& socket, const OpenedFiles& table, std::vector<Problem>& problems) {
+  if (!socket.bound() || (is_connected_state(socket.state()) && (socket.closed() || table.policy().tcp_close))) return;
+  const bool listens = socket.state() == tcp::kListen;
+  const bool connected = is_connected_state(socket.state());
+  const std::string ours = describe_address(socket.local()), theirs = describe_address(socket.remote());
+  for (const auto& message :
+       sys::netlink_dump(NETLINK_SOCK_DIAG, 20, procfs::inet_diag_request(socket.common().domain(), IPPROTO_TCP))) {
+    const auto other = procfs::parse_inet_diag(message, IPPROTO_TCP);
+    if (!other || other->inode == 0) continue;
+    const auto text = [](const std::string& address, uint16_t port) {
+      char shown[INET6_ADDRSTRLEN] = "?";
+      ::inet_ntop(address.size() == 4 ? AF_INET : AF_INET6, address.data(), shown, sizeof shown);
+      return address.size() == 4 ? fmt::format("{}:{}", shown, port) : fmt::format("[{}]:{}", shown, port);
+    };
+    if (text(other->local, other->local_port) != ours) continue;
+    if (listens && other->state == tcp::kListen && int_option_of(socket.common(), SOL_SOCKET, SO_REUSEPORT, 0) == 0)
+      return problems.push_back({ours, fmt::format("another socket listens there (inode {})", other->inode),
+                                 "end the program that has it (ss -ltnp names it)"});
+    if (connected && text(other->remote, other->remote_port) == theirs)
+      return problems.push_back({fmt::format("{} to {}", ours, theirs),
+                                 fmt::format("this connection is there already (inode {})", other->inode),
+                                 "end the program that has it (ss -tnp names it)"});
+  }
+}
+
+}  // namespace mcr::kinds

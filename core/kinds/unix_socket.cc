@@ -1,0 +1,180 @@
+// Sockets of the family AF_UNIX: pairs, named, abstract and unbound ones, listeners with those who wait, and what lies
+// in their queues.
+#include <sys/socket.h>
+#include <sys/sysmacros.h>
+#include <sys/un.h>
+
+#include <cstring>
+
+#include "core/kinds/kinds.h"
+#include "core/kinds/open_files.h"
+#include "core/kinds/opened_files.h"
+#include "core/kinds/socket_options.h"
+#include "core/kinds/unix_sockets.h"
+#include "core/sys/file.h"
+#include "core/sys/process.h"
+
+namespace mcr::kinds {
+namespace {
+
+constexpr int kListening = 10;
+constexpr int kPeerCredentials = 17, kPeerGroups = 59;  // SO_PEERCRED, SO_PEERGROUPS
+
+[[noreturn]] void refuse(const std::string& reason, const std::string& remedy) {
+  throw Error(Fault::refused, reason, remedy);
+}
+
+bool is_abstract(const std::string& name) {
+  return name.empty() || name.front() == '\0';
+}
+
+std::string shown(const std::string& name) {
+  std::string text = is_abstract(name) ? fmt::format("@{}", name.substr(name.empty() ? 0 : 1)) : name;
+  while (!text.empty() && text.back() == '\0') text.pop_back();
+  return text;
+}
+
+// Where the socket's file is found under its name: by the roots and working directories that the tree has.
+void find_place(const procfs::UnixSocket& socket, const std::set<HostPid>& tree, image::UnixSocket& message) {
+  const std::string& name = message.name();
+  std::vector<std::pair<std::string, std::string>> places;  // root, folder
+  if (name.front() == '/') places.emplace_back("", "/");
+  for (const HostPid pid : tree) {
+    const std::string base = fmt::format("/proc/{}", pid);
+    const auto link = sys::try_read_link(base + (name.front() == '/' ? "/root" : "/cwd"));
+    if (!link || *link == "/") continue;
+    places.emplace_back(name.front() == '/' ? *link : "", name.front() == '/' ? "/" : *link);
+  }
+  if (name.front() != '/') places.emplace_back("", "/");
+  for (const auto& [root, folder] : places) {
+    const auto status = sys::try_stat(root + folder + "/" + name, false);
+    if (!status || !S_ISSOCK(status->st_mode) || static_cast<uint32_t>(status->st_ino) != socket.file_inode) continue;
+    message.set_root(root), message.set_folder(folder), message.set_on_disk(true);
+    message.set_mode(status->st_mode & 07777), message.set_uid(status->st_uid), message.set_gid(status->st_gid);
+    return;
+  }
+}
+
+void read_peer_ids(int fd, image::UnixSocket& message) {
+  const auto ids = sys::try_get_option(fd, SOL_SOCKET, kPeerCredentials, sizeof(ucred));
+  if (!ids || ids->size() != sizeof(ucred)) return;
+  ucred peer{};
+  std::memcpy(&peer, ids->data(), sizeof peer);
+  if (peer.uid == static_cast<uid_t>(-1)) return;
+  auto& into = *message.mutable_peer_ids();
+  into.set_uid(peer.uid), into.set_gid(peer.gid);
+  constexpr size_t kMostGroups = 65536;
+  const auto groups = sys::try_get_option(fd, SOL_SOCKET, kPeerGroups, kMostGroups * sizeof(gid_t));
+  for (size_t at = 0; groups && at + sizeof(gid_t) <= groups->size(); at += sizeof(gid_t)) {
+    gid_t group = 0;
+    std::memcpy(&group, groups->data() + at, sizeof group);
+    into.add_groups(group);
+  }
+}
+
+class UnixSocketKind : public Kind {
+ public:
+  const char* name() const override { return "unix_socket"; }
+
+  bool claims(const FileView& file) const override {
+    if (!is_socket(file)) return false;
+    const auto protocol = sys::protocol_name(file.door);
+    return protocol && protocol->starts_with("UNIX");
+  }
+
+  void look(const FileView& file, const OpenFiles& table) const override {
+    const SocketTable& sockets = table.sockets();
+    const procfs::UnixSocket* socket = sockets.find_unix(file.status.st_ino);
+    if (!socket)
+      refuse("the kernel does not tell who its peer is",
+             "use a kernel with CONFIG_UNIX_DIAG, in this network namespace");
+    if (socket->state == kListening) return look_at_listener(*socket, sockets);
+    if (!socket->has_peer) return;
+    if (socket->peer != 0) return look_at_peer(*socket, table);
+    const uint64_t listener = sockets.listener_of(socket->inode);
+    if (listener == 0) return;  // the peer is closed
+    if (!sockets.holds(listener))
+      refuse(fmt::format("it waits to be accepted by {} outside of the tree", sockets.describe_holder(listener)),
+             "dump again when it is accepted, or dump both together");
+    if (socket->backlog != 0)  // bytes that it has sent
+      refuse("it has sent something before it was accepted, which nobody can read before that",
+             "let the program accept the connection, and dump again");
+  }
+
+  void dump(const FileView& file, OpenFiles& table, image::FileObject& object) const override {
+    const SocketTable& sockets = table.sockets();
+    const procfs::UnixSocket& socket = *sockets.find_unix(file.status.st_ino);
+    image::UnixSocket message;
+    dump_socket(file.copy, file.status, *message.mutable_common());
+    message.set_state(socket.state), message.set_shutdown(socket.shutdown);
+    if (socket.name) {
+      message.set_has_name(true);
+      message.set_name(is_abstract(*socket.name) ? *socket.name : std::string(socket.name->c_str()));
+      const bool has_file = !is_abstract(*socket.name) && (socket.type == SOCK_DGRAM || !socket.has_peer);
+      if (has_file) find_place(socket, table.tree(), message);
+    }
+    if (socket.state == kListening) {
+      message.set_backlog(static_cast<int>(socket.backlog));
+      for (const uint64_t client : socket.pending) message.add_pending()->set_client(client);
+    } else if (socket.has_peer) {
+      message.set_has_peer(true);
+      if (sockets.holds(socket.peer)) message.set_peer(socket.peer);
+      if (socket.peer == 0) message.set_listener(sockets.listener_of(socket.inode));
+      if (socket.peer != 0 && !sockets.holds(socket.peer)) message.set_outside_peer(*sys::peer_name(file.copy));
+      message.set_reset(socket.peer == 0 && message.listener() == 0 && sys::has_error(file.copy));
+    }
+    read_peer_ids(file.copy, message);
+    table.dump_queue(file.status.st_ino, *message.mutable_queue());
+    object.mutable_body()->PackFrom(message);
+  }
+
+  void check(const image::FileObject& object, const OpenedFiles& table, std::vector<Problem>& problems) const override {
+    image::UnixSocket message;
+    if (!object.body().UnpackTo(&message)) return problems.push_back({"unix socket", "its record is unreadable", {}});
+    check_unix_socket(message, table, problems);
+  }
+
+  UniqueFd restore(const image::FileObject& object, OpenedFiles& table) const override {
+    return table.unix_sockets().take(object.id(), table);
+  }
+
+ private:
+  static void look_at_listener(const procfs::UnixSocket& socket, const SocketTable& sockets) {
+    for (const uint64_t client : socket.pending) {
+      if (client == 0)
+        refuse("a connection waits to be accepted whose other end is closed already",
+               "let the program accept it, and dump again");
+      if (!sockets.holds(client) && (sockets.has_collected() || sockets.has_holder(client)))
+        refuse(
+            fmt::format("a connection of {} outside of the tree waits to be accepted", sockets.describe_holder(client)),
+            "let the program accept it, and dump again, or dump both together");
+    }
+  }
+
+  // Before the freeze nobody knows yet what travels in messages.
+  static void look_at_peer(const procfs::UnixSocket& socket, const OpenFiles& table) {
+    const SocketTable& sockets = table.sockets();
+    if (sockets.holds(socket.peer)) return;
+    if (!sockets.has_collected() && !sockets.has_holder(socket.peer)) return;
+    const procfs::UnixSocket* peer = sockets.find_unix(socket.peer);
+    const std::string who = fmt::format("its other end{} is held by {} outside of the tree",
+                                        peer && peer->name ? fmt::format(" {}", shown(*peer->name)) : "",
+                                        sockets.describe_holder(socket.peer));
+    if (!table.policy().allows_outside_peer(socket.inode))
+      refuse(who, "dump both together, or give --ext-unix-sk to have it connected again by name");
+    if (!peer || !peer->name) refuse(who + ", and has no name to be connected to again", "dump both together");
+    if (socket.type != SOCK_DGRAM && socket.queued != 0)
+      refuse(who + ", and has sent what is not read yet", "let the program read it, and dump again");
+    if (sockets.has_collected() && !sockets.queue(socket.inode).empty() && socket.type != SOCK_DGRAM)
+      refuse(who + ", and has sent what is not read yet", "let the program read it, and dump again");
+  }
+};
+
+}  // namespace
+
+const Kind* unix_socket_kind() {
+  static const UnixSocketKind kind;
+  return &kind;
+}
+
+}  // namespace mcr::kinds

@@ -1,0 +1,395 @@
+#include "core/kinds/unix_sockets.h"
+
+#include <fcntl.h>
+#include <linux/netlink.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "core/base/log.h"
+#include "core/kinds/opened_files.h"
+#include "core/kinds/socket_options.h"
+#include "core/procfs/socket_diag.h"
+#include "core/sys/descriptor.h"
+#include "core/sys/failure.h"
+#include "core/sys/file.h"
+#include "core/sys/netlink.h"
+#include "core/sys/process.h"
+#include "core/sys/socket.h"
+
+namespace mcr::kinds {
+namespace {
+
+constexpr int kListening = 10;
+constexpr size_t kLongestName = sizeof(sockaddr_un::sun_path);
+
+bool is_path_name(const std::string& name) {
+  return !name.empty() && name.front() != '\0';
+}
+
+std::string address_of(const std::string& name) {
+  const sa_family_t family = AF_UNIX;
+  return std::string(reinterpret_cast<const char*>(&family), sizeof family) + name;
+}
+
+// nullopt: of a socket without a name.
+std::optional<std::string> name_in(const std::string& address) {
+  if (address.size() <= sizeof(sa_family_t)) return std::nullopt;
+  std::string name = address.substr(sizeof(sa_family_t));
+  return is_path_name(name) ? std::string(name.c_str()) : name;
+}
+
+bool is_datagram(const image::UnixSocket& message) {
+  return message.common().type() == SOCK_DGRAM;
+}
+
+std::unique_ptr<sys::AssumedIds> as(const image::UnixSocket& message) {
+  if (!message.has_peer_ids()) return nullptr;
+  const auto& ids = message.peer_ids();
+  if (ids.uid() == sys::effective_uid() && ids.gid() == sys::effective_gid()) return nullptr;
+  const std::vector<gid_t> groups(ids.groups().begin(), ids.groups().end());
+  return std::make_unique<sys::AssumedIds>(ids.uid(), ids.gid(), groups);
+}
+
+}  // namespace
+
+UniqueFd UnixSockets::take(uint32_t id, OpenedFiles& table) {
+  if (!is_made_) {
+    is_made_ = true;
+    load(table);
+    make_all(table);
+  }
+  const auto found = sockets_.find(id);
+  if (found == sockets_.end()) throw Error(Fault::image, "its record is unreadable");
+  return sys::duplicate(found->second.fd.get());
+}
+
+void UnixSockets::load(const OpenedFiles& table) {
+  for (const auto& [id, object] : table.objects()) {
+    image::UnixSocket message;
+    if (!object.body().Is<image::UnixSocket>() || !object.body().UnpackTo(&message)) continue;
+    Socket& socket = sockets_[id];
+    socket.flags = object.flags();
+    socket.message = std::move(message);
+    if (!by_inode_.emplace(socket.message.common().inode(), &socket).second)
+      throw Error(Fault::image, fmt::format("files.img: object {}: its inode is another's", id));
+  }
+}
+
+UnixSockets::Socket* UnixSockets::find(uint64_t inode) {
+  const auto found = by_inode_.find(inode);
+  return found == by_inode_.end() ? nullptr : found->second;
+}
+
+int UnixSockets::scratch() {
+  if (!scratch_.valid()) scratch_ = sys::make_scratch_mount();
+  return scratch_.get();
+}
+
+void UnixSockets::make_all(OpenedFiles& table) {
+  const auto each = [this](auto action) {
+    for (auto& [id, socket] : sockets_) {
+      const Step step("unix socket, object {}", id);
+      action(socket);
+    }
+  };
+  each([&](Socket& s) { make_connected(s); });  // first: some need a name that a listener has later
+  each([&](Socket& s) { make_alone(s); });
+  each([&](Socket& s) { bind(s); });
+  each([&](Socket& s) { listen(s); });
+  each([&](Socket& s) { fill(s, table); });
+  each([&](Socket& s) { connect_datagrams(s, 0); });
+  each([&](Socket& s) { connect_pending(s); });
+  each([&](Socket& s) { connect_outside(s); });
+  each([&](Socket& s) { finish(s); });
+}
+
+void UnixSockets::make_connected(Socket& socket) {
+  const image::UnixSocket& m = socket.message;
+  if (socket.fd.valid() || !m.has_peer() || m.listener() != 0 || !m.outside_peer().empty()) return;
+  if (m.peer() == 0) return make_widowed(socket);
+  Socket* other = find(m.peer());
+  if (!other) throw Error(Fault::image, fmt::format("files.img: there is no socket {}", m.peer()));
+  const image::UnixSocket& o = other->message;
+  if (other == &socket || o.common().type() != m.common().type())
+    throw Error(Fault::image, "files.img: two sockets that cannot be connected");
+  const bool mutual = o.peer() == m.common().inode() && !other->fd.valid();
+  if (is_datagram(m)) {
+    // Only a pair connects those without a name, or was connected so before one of them went elsewhere.
+    if (!other->fd.valid() && (mutual || !o.has_name())) make_pair(socket, *other);
+    return;
+  }
+  if (!mutual) throw Error(Fault::image, "files.img: two sockets that cannot be connected");
+  if (!m.has_name() && !o.has_name()) return make_pair(socket, *other);
+  const bool is_server = o.has_name() == m.has_name() ? is_listener_name(socket) : m.has_name();
+  is_server ? make_accepted(*other, socket) : make_accepted(socket, *other);
+}
+
+bool UnixSockets::is_listener_name(const Socket& socket) const {
+  return std::ranges::any_of(sockets_, [&](const auto& entry) {
+    return entry.second.message.state() == kListening && entry.second.message.name() == socket.message.name();
+  });
+}
+
+void UnixSockets::make_pair(Socket& one, Socket& other) {
+  const auto ids = as(one.message);
+  auto [a, b] = sys::make_socket_pair(one.message.common().type());
+  one.fd = std::move(a), other.fd = std::move(b);
+  one.connected = other.connected = true;
+  if (is_datagram(one.message)) {
+    one.connected = one.message.peer() == other.message.common().inode();
+    other.connected = other.message.peer() == one.message.common().inode();
+  }
+}
+
+// Who is accepted has the name of the listener, and each end knows the ids of the other: of the one that listened and
+// of the one that connected (unix(7), SO_PEERCRED).
+void UnixSockets::make_accepted(Socket& client, Socket& server) {
+  const sys::SocketType type{AF_UNIX, server.message.common().type(), 0};
+  const UniqueFd listener = sys::make_socket(type);
+  const std::string& name = server.message.name();
+  if (is_path_name(name))
+    server.aside = bind_aside(listener.get(), name);
+  else
+    sys::bind_socket(listener.get(), address_of(name));
+  {
+    const auto ids = as(client.message);
+    sys::listen_on(listener.get(), 1);
+  }
+  client.fd = sys::make_socket(type);
+  {
+    std::optional<sys::AssumedPlace> place;
+    const std::string address = reach(server, place);
+    const auto ids = as(server.message);
+    sys::connect_socket(client.fd.get(), address);
+  }
+  server.fd = sys::accept_connection(listener.get());
+  client.connected = server.connected = server.bound = true;
+}
+
+void UnixSockets::make_widowed(Socket& socket) {
+  const image::UnixSocket& m = socket.message;
+  const auto ids = as(m);
+  auto [a, b] = sys::make_socket_pair(m.common().type());
+  socket.fd = std::move(a), socket.stand_in = std::move(b);
+  socket.connected = true;
+}
+
+void UnixSockets::make_alone(Socket& socket) {
+  const image::SocketCommon& common = socket.message.common();
+  if (!socket.fd.valid()) socket.fd = sys::make_socket({AF_UNIX, common.type(), 0});
+  set_socket_options(socket.fd.get(), common, OptionTime::early);
+  grow_socket_buffers(socket.fd.get());
+  if (socket.stand_in.valid()) grow_socket_buffers(socket.stand_in.get());
+}
+
+// Under a path that nobody sees. Then it gets another, which is short and its own.
+int UnixSockets::bind_aside(int fd, const std::string& name) {
+  const sys::AssumedPlace place(scratch(), name);
+  sys::bind_socket(fd, address_of(name));
+  sys::set_path_mode(name, 0777);
+  const std::string folder = fmt::format("/aside-{}", ++asides_);
+  sys::try_make_directory(folder, 0755);
+  sys::rename_at(AT_FDCWD, name, AT_FDCWD, folder + "/s");
+  return asides_;
+}
+
+// Its address, for as long as `place` lives.
+std::string UnixSockets::reach(const Socket& socket, std::optional<sys::AssumedPlace>& place) {
+  const image::UnixSocket& m = socket.message;
+  if (!m.has_name()) throw Error(Fault::image, "files.img: a socket is connected to one without a name");
+  if (!is_path_name(m.name())) return address_of(m.name());
+  if (socket.aside == 0) {
+    place.emplace(m.root(), m.folder());
+    return address_of(m.name());
+  }
+  const std::string folder = fmt::format("/aside-{}/", socket.aside);
+  place.emplace(scratch(), folder);
+  return address_of(folder + "s");
+}
+
+void UnixSockets::bind(Socket& socket) {
+  const image::UnixSocket& m = socket.message;
+  if (!m.has_name() || socket.bound) return;
+  socket.bound = true;
+  const int fd = socket.fd.get();
+  const bool is_stream_end = socket.connected && !is_datagram(m);
+  if (!is_path_name(m.name())) return sys::bind_socket(fd, address_of(m.name()));
+  if (!m.on_disk() || is_stream_end) {
+    socket.aside = bind_aside(fd, m.name());
+    return;
+  }
+  const sys::AssumedPlace place(m.root(), m.folder());
+  if (const auto old = sys::try_stat(m.name(), false)) {
+    if (!S_ISSOCK(old->st_mode)) throw Error(Fault::refused, fmt::format("{} is no socket", m.name()));
+    sys::unlink_at(AT_FDCWD, m.name());
+  }
+  sys::bind_socket(fd, address_of(m.name()));
+  sys::set_path_ownership(m.name(), m.uid(), m.gid());
+  sys::set_path_mode(m.name(), m.mode());
+}
+
+void UnixSockets::listen(Socket& socket) {
+  const image::UnixSocket& m = socket.message;
+  if (m.state() != kListening) return;
+  const auto ids = as(m);
+  sys::listen_on(socket.fd.get(), std::max(m.backlog(), m.pending_size() + 1));
+}
+
+void UnixSockets::fill(Socket& socket, OpenedFiles& table) {
+  const Step step("what waits in it");
+  for (const auto& waiting : socket.message.queue()) {
+    std::vector<int> files;
+    for (const auto& file : waiting.files()) files.push_back(table.open(file.file()));
+    put_back(socket, waiting, files);
+  }
+}
+
+// A socket of the image that has the name, or one made for the moment.
+UniqueFd UnixSockets::sender_named(const std::string& address, int& fd) {
+  const auto name = name_in(address);
+  UniqueFd made;
+  if (name)
+    for (auto& [id, socket] : sockets_)
+      if (socket.message.has_name() && socket.message.name() == *name && is_datagram(socket.message) && socket.bound) {
+        fd = socket.fd.get();
+        return made;
+      }
+  made = sys::make_socket({AF_UNIX, SOCK_DGRAM, 0});
+  grow_socket_buffers(made.get());
+  if (name && is_path_name(*name)) (void)bind_aside(made.get(), *name);
+  if (name && !is_path_name(*name)) sys::bind_socket(made.get(), address_of(*name));
+  fd = made.get();
+  return made;
+}
+
+void UnixSockets::put_back(Socket& socket, const image::SocketMessage& waiting, const std::vector<int>& files) {
+  const image::UnixSocket& m = socket.message;
+  Socket* peer = m.peer() != 0 ? find(m.peer()) : nullptr;
+  const bool by_peer = socket.connected || (!m.has_name() && peer && peer->connected);
+  sys::SocketMessage message;
+  message.data = waiting.data();
+  if (waiting.has_credentials()) message.credentials = {waiting.pid(), waiting.uid(), waiting.gid()};
+  UniqueFd made;
+  std::optional<sys::AssumedPlace> place;
+  int from = socket.stand_in.get();
+  if (from < 0 && by_peer && peer) from = peer->fd.get();
+  if (from < 0) {
+    made = sender_named(waiting.address(), from);
+    message.address = reach(socket, place);
+  }
+  const int flags = waiting.end_of_record() ? MSG_EOR : 0;
+  int code = sys::try_send(from, message, files, flags);
+  if (code == ESRCH) {  // its sender has ended: nobody can be named who is not there (unix(7))
+    log::warning("kinds", "process {}, which sent a message, is gone: the message comes from restore", waiting.pid());
+    message.credentials.reset();
+    code = sys::try_send(from, message, files, flags);
+  }
+  if (code != 0) sys::throw_code(code, "put back a message");
+}
+
+void UnixSockets::connect_datagrams(Socket& socket, int depth) {
+  const image::UnixSocket& m = socket.message;
+  if (!is_datagram(m) || socket.connected || m.peer() == 0 || depth > 64) return;
+  Socket* other = find(m.peer());
+  if (!other) throw Error(Fault::image, fmt::format("files.img: there is no socket {}", m.peer()));
+  // One that is connected takes only its peer's messages (unix(7)): whoever is to be connected to it goes first.
+  for (auto& [id, third] : sockets_)
+    if (&third != &socket && third.message.peer() == m.common().inode() && !third.connected)
+      if (m.peer() != third.message.common().inode()) connect_datagrams(third, depth + 1);
+  std::optional<sys::AssumedPlace> place;
+  sys::connect_socket(socket.fd.get(), reach(*other, place));
+  socket.connected = true;
+}
+
+void UnixSockets::connect_pending(Socket& listener) {
+  const image::UnixSocket& m = listener.message;
+  for (const auto& pending : m.pending()) {
+    Socket* client = find(pending.client());
+    if (!client || client->connected || client->message.listener() != m.common().inode())
+      throw Error(Fault::image, "files.img: a connection waits that nobody made");
+    std::optional<sys::AssumedPlace> place;
+    sys::connect_socket(client->fd.get(), reach(listener, place));
+    client->connected = true;
+  }
+}
+
+void UnixSockets::connect_outside(Socket& socket) {
+  const image::UnixSocket& m = socket.message;
+  if (m.outside_peer().empty()) return;
+  const Step step("connect to {}", name_in(m.outside_peer()).value_or("?"));
+  sys::connect_socket(socket.fd.get(), m.outside_peer());
+}
+
+void UnixSockets::finish(Socket& socket) {
+  const image::UnixSocket& m = socket.message;
+  const int fd = socket.fd.get();
+  if (socket.stand_in.valid()) {
+    if (m.reset()) {  // closed with something unread: the other end is told ECONNRESET
+      sys::SocketMessage unread;
+      unread.data = "x";
+      (void)sys::try_send(fd, unread, {});
+    }
+    socket.stand_in.reset();
+  }
+  if (m.shutdown() & 1) (void)sys::try_shutdown(fd, SHUT_RD);
+  if (m.shutdown() & 2) (void)sys::try_shutdown(fd, SHUT_WR);
+  if (m.state() == kListening) {
+    const auto ids = as(m);
+    sys::listen_on(fd, m.backlog());
+  }
+  set_socket_options(fd, m.common(), OptionTime::late);
+  sys::set_status_flags(fd, static_cast<int>(socket.flags));
+}
+
+void check_unix_record(const std::string& record, const image::UnixSocket& socket) {
+  const auto bad = [&](const std::string& what) {
+    throw Error(Fault::image, fmt::format("files.img: {}: {}", record, what),
+                "the image is damaged or was made by a faulty program");
+  };
+  check_socket_record(record, socket.common());
+  const int type = socket.common().type();
+  if (type != SOCK_STREAM && type != SOCK_DGRAM && type != SOCK_SEQPACKET) bad("type cannot be so");
+  if (socket.name().size() > kLongestName || (socket.has_name() && socket.name().empty())) bad("name cannot be so");
+  if (is_path_name(socket.name()) && socket.name().find('\0') != std::string::npos) bad("name cannot be so");
+  if (is_path_name(socket.name()) && socket.name().back() == '/') bad("name cannot be so");
+  if (socket.outside_peer().size() > sizeof(sockaddr_un)) bad("outside_peer cannot be so");
+  for (const std::string* path : {&socket.root(), &socket.folder()})
+    if (!path->empty() && (path->front() != '/' || path->find('\0') != std::string::npos)) bad("folder cannot be so");
+  if (socket.on_disk() && (socket.folder().empty() || !is_path_name(socket.name()))) bad("folder is missing");
+  if (socket.state() == kListening && (!socket.has_name() || type == SOCK_DGRAM)) bad("state cannot be so");
+  if (socket.backlog() < 0 || socket.shutdown() > 3) bad("backlog or shutdown cannot be so");
+}
+
+void check_unix_socket(const image::UnixSocket& socket, const OpenedFiles&, std::vector<Problem>& problems) {
+  if (!socket.has_name()) return;
+  const bool is_own = !socket.has_peer() || is_datagram(socket) || !is_path_name(socket.name());
+  if (!is_own || (is_path_name(socket.name()) && !socket.on_disk())) return;
+  const std::string path = socket.root() + socket.folder() + "/" + socket.name();
+  std::optional<struct stat> status;
+  if (is_path_name(socket.name())) {
+    status = sys::try_stat(path, false);
+    const std::string folder = path.substr(0, path.rfind('/') + 1);
+    if (!sys::try_stat(folder))
+      return problems.push_back({folder, "is not there", "make the folder: a socket had its name in it"});
+    if (status && !S_ISSOCK(status->st_mode))
+      return problems.push_back({path, "is no socket here", "move it away: the program had a socket of that name"});
+    if (!status) return;
+  }
+  for (const auto& message : sys::netlink_dump(NETLINK_SOCK_DIAG, 20, procfs::unix_diag_request())) {
+    const auto other = procfs::parse_unix_diag(message);
+    if (!other || !other->name) continue;
+    const bool same = is_path_name(socket.name()) ? other->file_inode == static_cast<uint32_t>(status->st_ino) &&
+                                                        std::string(other->name->c_str()) == socket.name()
+                                                  : *other->name == socket.name();
+    if (same)
+      return problems.push_back({is_path_name(socket.name()) ? path : fmt::format("@{}", socket.name().substr(1)),
+                                 fmt::format("another socket has this name (inode {})", other->inode),
+                                 "end the program that has it (ss -xlp names it)"});
+  }
+}
+
+}  // namespace mcr::kinds

@@ -1,0 +1,282 @@
+#include "core/sys/socket.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/filter.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cstring>
+
+#include "core/sys/failure.h"
+#include "core/sys/file.h"
+
+namespace mcr::sys {
+namespace {
+
+const sockaddr* address_of(std::string_view bytes) {
+  return reinterpret_cast<const sockaddr*>(bytes.data());
+}
+
+int ioctl_number(int fd, unsigned long request, const char* what) {
+  int value = 0;
+  check(::ioctl(fd, request, &value), what);
+  return value;
+}
+
+}  // namespace
+
+SocketType type_of_socket(int fd) {
+  return {get_int_option(fd, SOL_SOCKET, SO_DOMAIN), get_int_option(fd, SOL_SOCKET, SO_TYPE),
+          get_int_option(fd, SOL_SOCKET, SO_PROTOCOL)};
+}
+
+std::optional<std::string> protocol_name(const std::string& door) {
+  char name[64];
+  const ssize_t n = ::getxattr(door.c_str(), "system.sockprotoname", name, sizeof name);
+  if (n <= 0) return std::nullopt;
+  return std::string(name, ::strnlen(name, static_cast<size_t>(n)));
+}
+
+UniqueFd make_socket(const SocketType& type) {
+  return UniqueFd(check(::socket(type.domain, type.type | SOCK_CLOEXEC | SOCK_NONBLOCK, type.protocol), "socket"));
+}
+std::pair<UniqueFd, UniqueFd> make_socket_pair(int type) {
+  int fds[2];
+  check(::socketpair(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds), "socketpair");
+  return {UniqueFd(fds[0]), UniqueFd(fds[1])};
+}
+UniqueFd accept_connection(int fd) {
+  return UniqueFd(check(::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK), "accept"));
+}
+
+std::string socket_name(int fd) {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  check(::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &length), "getsockname");
+  return std::string(reinterpret_cast<const char*>(&storage), std::min<size_t>(length, sizeof storage));
+}
+std::optional<std::string> peer_name(int fd) {
+  sockaddr_storage storage{};
+  socklen_t length = sizeof storage;
+  if (::getpeername(fd, reinterpret_cast<sockaddr*>(&storage), &length) != 0) return std::nullopt;
+  return std::string(reinterpret_cast<const char*>(&storage), std::min<size_t>(length, sizeof storage));
+}
+int try_bind_socket(int fd, std::string_view address) {
+  return ::bind(fd, address_of(address), static_cast<socklen_t>(address.size())) == 0 ? 0 : errno;
+}
+void bind_socket(int fd, std::string_view address) {
+  check(::bind(fd, address_of(address), static_cast<socklen_t>(address.size())), "bind");
+}
+int try_connect_socket(int fd, std::string_view address) {
+  if (::connect(fd, address_of(address), static_cast<socklen_t>(address.size())) == 0) return 0;
+  return errno == EINPROGRESS ? 0 : errno;
+}
+void connect_socket(int fd, std::string_view address) {
+  if (const int code = try_connect_socket(fd, address); code != 0) throw_code(code, "connect");
+}
+void listen_on(int fd, int backlog) {
+  check(::listen(fd, backlog), "listen");
+}
+int try_shutdown(int fd, int how) {
+  return ::shutdown(fd, how) == 0 ? 0 : errno;
+}
+
+std::optional<std::string> try_get_option(int fd, int level, int name, size_t room) {
+  std::string value(room, '\0');
+  auto length = static_cast<socklen_t>(room);
+  if (::getsockopt(fd, level, name, value.data(), &length) != 0) return std::nullopt;
+  value.resize(std::min<size_t>(length, room));
+  return value;
+}
+int get_int_option(int fd, int level, int name) {
+  int value = 0;
+  socklen_t length = sizeof value;
+  check(::getsockopt(fd, level, name, &value, &length), fmt::format("getsockopt({}, {})", level, name));
+  return value;
+}
+int try_set_option(int fd, int level, int name, std::string_view value) {
+  return ::setsockopt(fd, level, name, value.data(), static_cast<socklen_t>(value.size())) == 0 ? 0 : errno;
+}
+void set_option(int fd, int level, int name, std::string_view value) {
+  if (const int code = try_set_option(fd, level, name, value); code != 0)
+    throw_code(code, fmt::format("setsockopt({}, {})", level, name));
+}
+void set_int_option(int fd, int level, int name, int value) {
+  set_option(fd, level, name, {reinterpret_cast<const char*>(&value), sizeof value});
+}
+
+// The length of SO_GET_FILTER counts instructions, not bytes (net/core/filter.c).
+std::optional<std::string> try_get_filter(int fd) {
+  socklen_t count = 0;
+  if (::getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, nullptr, &count) != 0) return std::nullopt;
+  std::string program(count * sizeof(sock_filter), '\0');
+  if (count > 0 && ::getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, program.data(), &count) != 0) return std::nullopt;
+  return program;
+}
+int try_attach_filter(int fd, std::string_view program) {
+  std::vector<sock_filter> filter(program.size() / sizeof(sock_filter));
+  if (filter.empty()) return EINVAL;
+  std::memcpy(filter.data(), program.data(), filter.size() * sizeof(sock_filter));
+  const sock_fprog all{static_cast<unsigned short>(filter.size()), filter.data()};
+  return try_set_option(fd, SOL_SOCKET, SO_ATTACH_FILTER, {reinterpret_cast<const char*>(&all), sizeof all});
+}
+bool has_error(int fd) {
+  return (poll_now(fd, 0) & POLLERR) != 0;
+}
+int bytes_to_read(int fd) {
+  return ioctl_number(fd, SIOCINQ, "ioctl(SIOCINQ)");
+}
+int bytes_unsent(int fd) {
+  return ioctl_number(fd, SIOCOUTQ, "ioctl(SIOCOUTQ)");
+}
+int bytes_never_sent(int fd) {
+  return ioctl_number(fd, SIOCOUTQNSD, "ioctl(SIOCOUTQNSD)");
+}
+
+namespace {
+
+constexpr size_t kMostFiles = 253;  // SCM_MAX_FD
+
+void take_control(msghdr& message, SocketMessage& into) {
+  for (cmsghdr* head = CMSG_FIRSTHDR(&message); head; head = CMSG_NXTHDR(&message, head)) {
+    if (head->cmsg_level != SOL_SOCKET) continue;
+    const size_t bytes = head->cmsg_len - CMSG_LEN(0);
+    if (head->cmsg_type == SCM_RIGHTS) {
+      std::vector<int> fds(bytes / sizeof(int));
+      std::memcpy(fds.data(), CMSG_DATA(head), fds.size() * sizeof(int));
+      for (const int fd : fds) into.files.emplace_back(fd);
+    }
+    if (head->cmsg_type == SCM_CREDENTIALS && bytes >= sizeof(ucred)) {
+      ucred sender{};
+      std::memcpy(&sender, CMSG_DATA(head), sizeof sender);
+      into.credentials = {sender.pid, sender.uid, sender.gid};
+    }
+  }
+}
+
+void put_control(msghdr& message, int type, const void* data, size_t size, size_t& used) {
+  auto* head = reinterpret_cast<cmsghdr*>(static_cast<char*>(message.msg_control) + used);
+  head->cmsg_level = SOL_SOCKET;
+  head->cmsg_type = type;
+  head->cmsg_len = CMSG_LEN(size);
+  std::memcpy(CMSG_DATA(head), data, size);
+  used += CMSG_SPACE(size);
+}
+
+}  // namespace
+
+std::optional<SocketMessage> try_peek(int fd, size_t room) {
+  SocketMessage found;
+  found.data.resize(room);
+  sockaddr_storage address{};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMostFiles * sizeof(int)) + CMSG_SPACE(sizeof(ucred)) + 512];
+  iovec part{found.data.data(), room};
+  msghdr message{};
+  message.msg_name = &address, message.msg_namelen = sizeof address;
+  message.msg_iov = &part, message.msg_iovlen = 1;
+  message.msg_control = control, message.msg_controllen = sizeof control;
+  const ssize_t n = ::recvmsg(fd, &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return std::nullopt;
+  check(n, "recvmsg(MSG_PEEK)");
+  take_control(message, found);
+  found.truncated = (message.msg_flags & MSG_TRUNC) != 0;
+  found.end_of_record = (message.msg_flags & MSG_EOR) != 0;
+  found.data.resize(std::min<size_t>(static_cast<size_t>(n), room));
+  found.address.assign(reinterpret_cast<const char*>(&address), std::min<size_t>(message.msg_namelen, sizeof address));
+  return found;
+}
+
+int try_send(int fd, const SocketMessage& what, std::span<const int> files, int flags) {
+  iovec part{const_cast<char*>(what.data.data()), what.data.size()};
+  msghdr message{};
+  message.msg_iov = &part, message.msg_iovlen = 1;
+  message.msg_name = const_cast<char*>(what.address.data());
+  message.msg_namelen = static_cast<socklen_t>(what.address.size());
+  if (what.address.empty()) message.msg_name = nullptr;
+  std::vector<char> control(CMSG_SPACE(files.size_bytes()) + CMSG_SPACE(sizeof(ucred)));
+  message.msg_control = control.data();
+  size_t used = 0;
+  if (!files.empty()) put_control(message, SCM_RIGHTS, files.data(), files.size_bytes(), used);
+  if (what.credentials) {
+    const ucred sender{what.credentials->pid, what.credentials->uid, what.credentials->gid};
+    put_control(message, SCM_CREDENTIALS, &sender, sizeof sender, used);
+  }
+  message.msg_controllen = used;
+  if (used == 0) message.msg_control = nullptr;
+  const ssize_t n = ::sendmsg(fd, &message, flags | MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (n < 0) return errno;
+  return static_cast<size_t>(n) == what.data.size() ? 0 : EMSGSIZE;
+}
+
+// The calls themselves: those of the library change all threads, and the saved ids.
+AssumedIds::AssumedIds(uid_t uid, gid_t gid, std::span<const gid_t> groups) : uid_(::geteuid()), gid_(::getegid()) {
+  groups_.resize(static_cast<size_t>(check(::getgroups(0, nullptr), "getgroups")));
+  check(::getgroups(static_cast<int>(groups_.size()), groups_.data()), "getgroups");
+  try {
+    check(::syscall(SYS_setgroups, groups.size(), groups.data()), "setgroups");
+    check(::syscall(SYS_setresgid, -1, gid, -1), "setresgid");
+    check(::syscall(SYS_setresuid, -1, uid, -1), "setresuid");
+  } catch (...) {
+    ::syscall(SYS_setresgid, -1, gid_, -1);
+    ::syscall(SYS_setgroups, groups_.size(), groups_.data());
+    throw;
+  }
+}
+AssumedIds::~AssumedIds() {
+  ::syscall(SYS_setresuid, -1, uid_, -1);  // first: it brings the capabilities back (capabilities(7))
+  ::syscall(SYS_setresgid, -1, gid_, -1);
+  ::syscall(SYS_setgroups, groups_.size(), groups_.data());
+}
+
+// Restated: mount.h of the library has these from 2.36 on, in conflict with those of the kernel.
+UniqueFd make_scratch_mount() {
+  constexpr unsigned kCloseOnExec = 1, kCreate = 6;  // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC; FSCONFIG_CMD_CREATE
+  const UniqueFd context(static_cast<int>(check(::syscall(SYS_fsopen, "tmpfs", kCloseOnExec), "fsopen(tmpfs)")));
+  check(::syscall(SYS_fsconfig, context.get(), kCreate, nullptr, nullptr, 0), "fsconfig(tmpfs)");
+  return UniqueFd(static_cast<int>(check(::syscall(SYS_fsmount, context.get(), kCloseOnExec, 0), "fsmount(tmpfs)")));
+}
+
+AssumedPlace::AssumedPlace(int scratch, const std::string& path)
+    : old_root_(open("/", O_PATH | O_DIRECTORY)), old_folder_(open(".", O_PATH | O_DIRECTORY)) {
+  try {
+    check(::fchdir(scratch), "fchdir");
+    check(::chroot("."), "chroot");
+    // Deep enough for a name that begins with "..".
+    for (int depth = 0; depth < 8 && path.front() != '/'; ++depth) {
+      (void)::mkdir("d", 0755);
+      check(::chdir("d"), "chdir");
+    }
+    for (size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1))
+      (void)::mkdir(path.substr(0, slash).c_str(), 0755);
+  } catch (...) {
+    go_back();
+    throw;
+  }
+}
+AssumedPlace::AssumedPlace(const std::string& root, const std::string& folder)
+    : old_folder_(open(".", O_PATH | O_DIRECTORY)) {
+  if (!root.empty()) old_root_ = open("/", O_PATH | O_DIRECTORY);
+  try {
+    if (!root.empty()) check(::chroot(root.c_str()), "chroot " + root);
+    check(::chdir(folder.c_str()), "chdir " + folder);
+  } catch (...) {
+    go_back();
+    throw;
+  }
+}
+AssumedPlace::~AssumedPlace() {
+  go_back();
+}
+void AssumedPlace::go_back() {
+  if (old_root_.valid() && (::fchdir(old_root_.get()) != 0 || ::chroot(".") != 0)) return;
+  if (::fchdir(old_folder_.get()) != 0) return;
+}
+
+}  // namespace mcr::sys
