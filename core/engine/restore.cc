@@ -206,8 +206,10 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
 
   const auto create_start = Clock::now();
   const auto ours = procfs::parse_maps(sys::read_text("/proc/self/maps"));
+  files.make_ptys();
   sys::OwnNamespaces namespaces;
-  NewProcesses processes = create_tree(images, ours, options, own_namespaces ? &namespaces : nullptr, damage);
+  NewProcesses processes =
+      create_tree(images, ours, options, files.ptys().by_session(), own_namespaces ? &namespaces : nullptr, damage);
   // Early: what they will use is counted there.
   cgroups.make();
   for (auto& [pid, process] : processes) cgroups.enter_process(pid);

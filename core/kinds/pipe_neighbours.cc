@@ -45,6 +45,12 @@ std::optional<std::string> OpenFiles::find_holder(const FileView& file) const {
   return fmt::format("{} ({})", outsider->second, comm);
 }
 
+std::optional<std::string> OpenFiles::holder_of_path(const std::string& path) const {
+  FileView file;
+  file.link = path;
+  return find_holder(file);
+}
+
 void OpenFiles::require_closed_pipe(const FileView& file) const {
   const unsigned ends = ends_of(file) & (kReader | kWriter);
   if (ends == (kReader | kWriter)) return;
