@@ -112,8 +112,8 @@ bool PtyTable::has(const FileView& file) const {
   if (has_collected_) return end_of(file) != nullptr;
   if (is_slave(file)) return file.deleted || found_.contains({file.status.st_dev, minor(file.status.st_rdev)});
   if (!is_dev_tty(file)) return false;
-  const auto stat = stat_of(file.pid);
-  return stat && has_terminal(stat->tty_nr);
+  const auto stat = stat_of(file.pid);  // it may have given up the terminal that it opened so
+  return stat && !found_.empty() && (stat->tty_nr == 0 || has_terminal(stat->tty_nr));
 }
 
 const image::PtyEnd* PtyTable::end_of(const FileView& file) const {

@@ -1,8 +1,8 @@
 // Pseudo-terminals for workloads.
 #pragma once
 
-#include <sys/ioctl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 
 #include "contract.h"

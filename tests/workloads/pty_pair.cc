@@ -1,7 +1,7 @@
 // Pseudo-terminals with all their settings: termios, window size, packet, exclusive and lock modes, several opens of a
 // slave, /dev/pts/ptmx, a slave that was closed and one that was never opened.
-#include <sys/ioctl.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 
 #include "contract.h"

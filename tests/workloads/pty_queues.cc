@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
   await_bytes(lines.slave, 6 + 8 + 3 + 6);
   sleep_ms(50);
   put(lines.slave, "output\n");
+  sleep_ms(50);
   int echoed = 0;
   MUST(ioctl(lines.master, FIONREAD, &echoed) == 0);
 
