@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
@@ -212,9 +213,11 @@ void PtyTable::read_all_queues() {
   for (auto& [key, pty] : found_)
     if (pty.slave.valid()) order.push_back(&ptys_.at(pty.id));
   if (order.empty()) return;
+  const pid_t engine = sys::own_pid().get();
   const auto deliveries = sys::run_apart([&](const sys::Deliver& to) {
     for (auto& [key, pty] : found_) {
       if (!pty.slave.valid()) continue;
+      if (::getppid() != engine) return;  // killed: the program runs, and what was not begun is not begun any more
       PtyQueues queues = read_queues(pty.master.get(), pty.slave.get());
       image::Pty part;
       part.set_output(queues.output), part.set_input(queues.input);
