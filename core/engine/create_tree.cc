@@ -1,5 +1,6 @@
 #include "core/engine/create_tree.h"
 
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -78,8 +79,8 @@ size_t bytes_for_state(const tree::ProcessImage& process) {
 class TreeCreator {
  public:
   TreeCreator(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
-              const RestoreOptions& options, sys::OwnNamespaces* namespaces, Damage& damage)
-      : images_(images), ours_(ours), options_(options), damage_(damage) {
+              const RestoreOptions& options, const Terminals& terminals, sys::OwnNamespaces* namespaces, Damage& damage)
+      : images_(images), ours_(ours), options_(options), terminals_(terminals), damage_(damage) {
     layout_.namespaces = namespaces;
     for (const auto& image : images) by_pid_[image.core.pid()] = &image;
     lay_out();
@@ -91,6 +92,7 @@ class TreeCreator {
       log::debug("restore", "{}", tree::describe(step));
       execute(step);
     }
+    share_terminals();
     end_zombies();
     for (auto& [pid, process] : processes_)
       if (process) forget_signals(pid, *process);
@@ -127,7 +129,8 @@ class TreeCreator {
       case What::create_helper:
         return create_helper(step);
       case What::new_session:
-        return call(step.actor, "setsid", SYS_setsid, {});
+        call(step.actor, "setsid", SYS_setsid, {});
+        return take_terminal(step.actor);
       case What::join_group:
         return join_group(step);
       case What::adopt:
@@ -149,6 +152,35 @@ class TreeCreator {
     inject::Batch batch = channel(actor).batch();
     batch.add(what, number, args);
     channel(actor).run(batch);
+  }
+
+  // With a descriptor that is there for these calls only.
+  void call_with(pid_t actor, int fd, const char* what, uint64_t request, const pid_t* group) {
+    const Step step("process {}", actor), terminal_step("controlling terminal");
+    const auto remote = static_cast<uint64_t>(channel(actor).send(std::span(&fd, 1)).front());
+    inject::Batch batch = channel(actor).batch();
+    const uint64_t argument = group ? batch.put_value(*group).get() : 0;
+    batch.add(what, SYS_ioctl, {remote, request, argument});
+    batch.add("close", SYS_close, {remote});
+    channel(actor).run(batch);
+  }
+
+  // Only a leader can, and who is born afterwards inherits it.
+  void take_terminal(pid_t leader) {
+    if (const auto found = terminals_.find(leader); found != terminals_.end())
+      call_with(leader, found->second.slave, "ioctl(TIOCSCTTY)", TIOCSCTTY, nullptr);
+  }
+
+  // All are in their groups. A leader is in the foreground at first, so nobody gets a signal (tty_check_change).
+  void share_terminals() {
+    for (const auto& [session, terminal] : terminals_) {
+      if (!processes_.contains(session)) continue;
+      if (terminal.foreground != 0)
+        call_with(session, terminal.slave, "ioctl(TIOCSPGRP)", TIOCSPGRP, &terminal.foreground);
+      for (const pid_t pid : terminal.detached)
+        if (processes_.contains(pid) && by_pid_.at(pid)->core.sid() == session)
+          call_with(pid, terminal.slave, "ioctl(TIOCNOTTY)", TIOCNOTTY, nullptr);
+    }
   }
 
   void create_root(pid_t pid) {
@@ -253,6 +285,7 @@ class TreeCreator {
   const std::vector<tree::ProcessImage>& images_;
   const std::vector<procfs::Mapping>& ours_;
   const RestoreOptions& options_;
+  const Terminals& terminals_;
   Damage& damage_;
   std::map<pid_t, const tree::ProcessImage*> by_pid_;
   inject::NewProcessPlan layout_;
@@ -265,10 +298,10 @@ class TreeCreator {
 }  // namespace
 
 NewProcesses create_tree(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
-                         const RestoreOptions& options, sys::OwnNamespaces* namespaces, Damage& damage,
-                         std::map<int32_t, HostPid>& zombies) {
+                         const RestoreOptions& options, const Terminals& terminals, sys::OwnNamespaces* namespaces,
+                         Damage& damage, std::map<int32_t, HostPid>& zombies) {
   const Step step("create the processes");
-  return TreeCreator(images, ours, options, namespaces, damage).run(zombies);
+  return TreeCreator(images, ours, options, terminals, namespaces, damage).run(zombies);
 }
 
 std::vector<pid_t> helper_pids(const std::vector<tree::ProcessImage>& images, bool inherits_session) {

@@ -7,6 +7,7 @@
 
 #include "core/engine/options.h"
 #include "core/inject/new_process.h"
+#include "core/kinds/ptys.h"
 #include "core/procfs/maps.h"
 #include "core/tree/process_image.h"
 
@@ -14,11 +15,13 @@ namespace mcr::engine {
 
 using NewProcesses = std::map<int32_t, std::unique_ptr<inject::NewProcess>>;  // by pid, without zombies
 
+using Terminals = std::map<pid_t, kinds::ControllingTerminal>;  // by session
+
 // `ours`: the mappings of the engine, which all of them begin with and lose here. `namespaces`: where they are to
 // live; null: in ours. `zombies`: what pids those that have ended again have here. Throws; nothing is left then.
 NewProcesses create_tree(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
-                         const RestoreOptions& options, sys::OwnNamespaces* namespaces, Damage& damage,
-                         std::map<int32_t, HostPid>& zombies);
+                         const RestoreOptions& options, const Terminals& terminals, sys::OwnNamespaces* namespaces,
+                         Damage& damage, std::map<int32_t, HostPid>& zombies);
 
 // Numbers that must be free for as long as the tree is being created, besides those of its processes and threads.
 std::vector<pid_t> helper_pids(const std::vector<tree::ProcessImage>& images, bool inherits_session);

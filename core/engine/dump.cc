@@ -140,11 +140,13 @@ class Dump {
     // Asked again now that nothing can change any more.
     look_at_frozen(frozen, options_, files_, known_);
     sharers_.begin_again();
-    files_.collect_sockets([&](HostPid view) {
+    const auto pidfd_of = [&](HostPid view) {
       for (const auto& process : frozen.processes())
         if (!process->zombie && process->view() == view) return process->descriptors_pidfd();
       throw Error(Fault::internal, fmt::format("there is no process {}", view));
-    });
+    };
+    files_.collect_sockets(pidfd_of);
+    files_.collect_ptys(pidfd_of);
     DumpContext context{options_,
                         writer_,
                         files_,

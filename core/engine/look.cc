@@ -179,6 +179,7 @@ void look_at_process(HostPid pid, const kinds::OpenFiles& files, MemorySharers& 
   files.look_at_path(view, fmt::format("/proc/{}/root", view));
   files.look_at_path(view, fmt::format("/proc/{}/exe", view));
   refuse_32_bit(view);
+  files.look_at_controlling_terminal(view);
   files.look_at_descriptors(view);
   look_at_memory(view, files, sharers);
 }
@@ -297,6 +298,7 @@ void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, c
   if (views.size() > 1) refuse_shared_tables(views);
   for (const HostPid view : views) {
     const Step step("process {}", view);
+    files.look_at_controlling_terminal(view);
     files.look_at_descriptors(view);
   }
 }

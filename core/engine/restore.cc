@@ -216,9 +216,11 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
 
   const auto create_start = Clock::now();
   const auto ours = procfs::parse_maps(sys::read_text("/proc/self/maps"));
+  files.make_ptys();
   sys::OwnNamespaces namespaces;
   std::map<int32_t, HostPid> zombies;
-  NewProcesses processes = create_tree(images, ours, options, own_namespaces ? &namespaces : nullptr, damage, zombies);
+  NewProcesses processes = create_tree(images, ours, options, files.ptys().by_session(),
+                                       own_namespaces ? &namespaces : nullptr, damage, zombies);
   tell_host_pids(files, processes, std::move(zombies));
   // Early: what they will use is counted there.
   cgroups.make();

@@ -8,6 +8,7 @@ namespace mcr::kinds {
 const Kind* process_file_kind();
 const Kind* path_only_kind();
 const Kind* terminal_kind();
+const Kind* pty_kind();
 const Kind* character_device_kind();
 const Kind* pipe_kind();
 const Kind* memfd_kind();

@@ -101,6 +101,7 @@ std::vector<FileView> view_all(HostPid pid, std::span<const int> fds) {
 void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
   outsiders_.begin_again();
   sockets_->begin();
+  ptys_.begin();
   for (const HostPid pid : tree) {
     note_process(pid);
     std::vector<FileView>& views = views_[pid];
@@ -120,7 +121,7 @@ void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
     note_pipe_ends(views);
     for (const FileView& file : views)
       if (has_write_lease(file)) leased_.insert({file.status.st_dev, file.status.st_ino});
-    for (const FileView& file : views_[pid]) sockets_->note(file);
+    for (const FileView& file : views_[pid]) sockets_->note(file), ptys_.note(file);
   }
 }
 
@@ -329,6 +330,7 @@ void OpenFiles::write(images::ImageWriter& writer) {
   for (const auto& link : remaps_.records()) records.append(link);
   for (const auto& pipe : pipes_) records.append(pipe);
   for (const auto& segment : segments_) records.append(segment);
+  for (const auto& [id, pty] : ptys_.ptys()) records.append(pty);
   for (const auto& object : objects_) records.append(object);
   records.finish();
   writer.add(records);

@@ -9,6 +9,7 @@
 #include "core/kinds/ghosts.h"
 #include "core/kinds/kind.h"
 #include "core/kinds/outsiders.h"
+#include "core/kinds/pty_table.h"
 #include "core/kinds/socket_table.h"
 #include "core/procfs/maps.h"
 #include "core/sys/descriptor.h"
@@ -102,6 +103,13 @@ class OpenFiles {
   SocketTable& sockets() { return *sockets_; }
   const SocketTable& sockets() const { return *sockets_; }
   const std::set<HostPid>& tree() const { return tree_; }
+  // Terminals. Frozen, before anything is entered.
+  void collect_ptys(const std::function<int(HostPid)>& pidfd_of);
+  const PtyTable& ptys() const { return ptys_; }
+  // Refuses a controlling terminal that would be lost.
+  void look_at_controlling_terminal(HostPid pid) const;
+  // "4711 (cat)": a process outside of the tree that has the file of this path open.
+  std::optional<std::string> holder_of_path(const std::string& path) const;
   void dump_queue(uint64_t inode, google::protobuf::RepeatedPtrField<mcr::image::SocketMessage>& queue);
 
   void write(images::ImageWriter& writer);  // files.img
@@ -150,6 +158,7 @@ class OpenFiles {
   std::map<uint32_t, const FileView*> first_views_;  // of each object that is a descriptor
   std::shared_ptr<SocketTable> sockets_ = std::make_shared<SocketTable>();
   uint32_t enter_in_flight(int fd);
+  PtyTable ptys_;
 };
 
 // Looks without opening anything.

@@ -49,6 +49,8 @@ OpenedFiles::OpenedFiles(const images::ImageReader& reader, RestorePolicy policy
       enter(pipe_data_, std::move(data), "pipe content");
     } else if (*type == image::SysvSegment::descriptor()->full_name()) {
       segments_.add(records.read<image::SysvSegment>());
+    } else if (*type == image::Pty::descriptor()->full_name()) {
+      ptys_.add(records.read<image::Pty>());
     } else {
       throw Error(Fault::image, fmt::format("files.img: a record of type {} does not belong there", *type));
     }
@@ -152,6 +154,13 @@ void OpenedFiles::finish_memory() {
   segments_.finish();
 }
 
+void OpenedFiles::make_ptys() {
+  std::vector<const image::FileObject*> ends;
+  for (const auto& [id, object] : objects_)
+    if (object.body().Is<image::PtyEnd>() && !inherited_.find(object)) ends.push_back(&object);
+  ptys_.make(ends);
+}
+
 void OpenedFiles::connect() {
   for (const auto& [id, fd] : opened_) {
     const image::FileObject& o = object(id);
@@ -232,6 +241,7 @@ void OpenedFiles::close_all() {
   late_.clear();
   inherited_.close_all();
   unix_sockets_.close_all();
+  ptys_.close_all();
   pipes_.clear();
   deleted_.close_all();
 }

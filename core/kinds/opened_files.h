@@ -12,6 +12,7 @@
 #include "core/kinds/external.h"
 #include "core/kinds/ghost_content.h"
 #include "core/kinds/kind.h"
+#include "core/kinds/ptys.h"
 #include "core/kinds/sysv_segment.h"
 #include "core/kinds/tcp_sockets.h"
 #include "core/kinds/unix_sockets.h"
@@ -79,6 +80,9 @@ class OpenedFiles {
   const std::map<uint32_t, mcr::image::FileObject>& objects() const { return objects_; }
   UnixSockets& unix_sockets() { return unix_sockets_; }
   TcpSockets& tcp_sockets() { return tcp_sockets_; }
+  Ptys& ptys() { return ptys_; }
+  const Ptys& ptys() const { return ptys_; }
+  void make_ptys();  // before the processes
 
   Segments& segments() { return segments_; }
   const Segments& segments() const { return segments_; }
@@ -132,6 +136,7 @@ class OpenedFiles {
   std::vector<std::function<void()>> to_undo_;
   UnixSockets unix_sockets_;
   TcpSockets tcp_sockets_;
+  Ptys ptys_;
 };
 
 }  // namespace mcr::kinds

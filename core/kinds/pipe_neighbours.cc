@@ -17,6 +17,12 @@ std::optional<std::string> OpenFiles::find_holder(const FileView& file) const {
   return std::nullopt;
 }
 
+std::optional<std::string> OpenFiles::holder_of_path(const std::string& path) const {
+  FileView file;
+  file.link = path;
+  return find_holder(file);
+}
+
 // Whoever holds any end of it besides the tree would have another pipe than the tree after a restore.
 void OpenFiles::require_closed_pipe(const FileView& file) const {
   const unsigned ends = ends_of(file) & (kReader | kWriter);

@@ -14,7 +14,7 @@ const std::vector<const Kind*>& all_kinds() {
       memfd_kind(),        posix_queue_kind(), event_counter_kind(),  timer_file_kind(),       signal_file_kind(),
       epoll_kind(),        pid_file_kind(),    inotify_kind(),        regular_file_kind(),     unix_socket_kind(),
       tcp_socket_kind(),   udp_socket_kind(),  netlink_socket_kind(), packet_socket_kind(),    raw_socket_kind(),
-      external_kind()};
+      external_kind(),     pty_kind()};
   return kinds;
 }
 

@@ -1,4 +1,5 @@
-// The terminal of the invoking shell (--shell-job): not saved, but replaced by the terminal that `restore` runs on.
+// Terminals whose other end is outside of the tree, with --shell-job: not saved, but replaced by the terminal that
+// `restore` runs on. Slaves of the tree's own pseudo-terminals are pty.cc's.
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 
@@ -18,16 +19,26 @@ class TerminalKind : public Kind {
   bool claims(const FileView& file) const override {
     if (!S_ISCHR(file.status.st_mode)) return false;
     const unsigned number = major(file.status.st_rdev);
-    return (number >= 136 && number <= 143) || number == 4 || (number == 5 && minor(file.status.st_rdev) <= 1);
+    // 2 and 3: the ends of BSD pseudo-terminals; 4: virtual consoles and serial lines; 136 to 143: slaves.
+    return (number >= 136 && number <= 143) || (number >= 2 && number <= 4) ||
+           (number == 5 && minor(file.status.st_rdev) <= 1);
   }
 
   void look(const FileView& file, const OpenFiles& table) const override {
-    if (!table.policy().shell_job)
-      throw Error(Fault::refused, fmt::format("{} is a terminal outside of the tree", file.link),
-                  "give --shell-job to have it replaced by the terminal of `restore`" + external_remedy(file));
+    if (table.ptys().has(file)) return pty_kind()->look(file, table);
+    if (table.policy().shell_job) return;
+    const std::string holder = table.holder_of_path(file.link).value_or("");
+    throw Error(Fault::refused,
+                fmt::format("{} is {}{}", file.link, describe(file.status.st_rdev),
+                            holder.empty() ? "" : fmt::format(", which {} has open too", holder)),
+                "give --shell-job to have it replaced by the terminal of `restore`" + external_remedy(file));
   }
 
-  void dump(const FileView& file, OpenFiles&, image::FileObject& object) const override {
+  void dump(const FileView& file, OpenFiles& table, image::FileObject& object) const override {
+    if (table.ptys().has(file)) {
+      object.set_kind(pty_kind()->name());
+      return pty_kind()->dump(file, table, object);
+    }
     image::Terminal message;
     message.set_path(file.link);
     object.mutable_body()->PackFrom(message);
@@ -48,6 +59,19 @@ class TerminalKind : public Kind {
         sys::open(*path, static_cast<int>(object.flags() & (O_ACCMODE | O_LARGEFILE | O_NOFOLLOW)) | O_NOCTTY);
     sys::set_status_flags(fd.get(), static_cast<int>(object.flags()));
     return fd;
+  }
+
+ private:
+  static const char* describe(dev_t device) {
+    switch (major(device)) {
+      case 2:
+      case 3:
+        return "an end of a BSD pseudo-terminal, of which the kernel tells nothing";
+      case 4:
+        return minor(device) < 64 ? "a virtual console" : "a serial line";
+      default:
+        return "a terminal outside of the tree";
+    }
   }
 };
 

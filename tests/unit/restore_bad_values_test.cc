@@ -15,6 +15,7 @@
 #include "images/format.h"
 #include "images/proto/facets.pb.h"
 #include "images/proto/ipc.pb.h"
+#include "images/proto/terminals.pb.h"
 #include "tests/unit/images_sample.h"
 
 namespace mcr {
@@ -33,6 +34,7 @@ struct Sample {
   std::vector<image::FileObject> objects;
   image::Ghost ghost;
   image::PipeData pipe;
+  std::vector<image::Pty> ptys;
   std::vector<image::SysvSemaphores> semaphores;
   std::vector<image::SysvQueue> queues;
   std::string pages = std::string(8192, 'p'), ghost_content = std::string(4096, 'g');
@@ -138,6 +140,7 @@ void Sample::write(const std::string& directory) const {
   auto records = writer.records("files.img");
   records.append(ghost);
   records.append(pipe);
+  for (const auto& pty : ptys) records.append(pty);
   for (const auto& object : objects) records.append(object);
   records.finish();
   writer.add(records);
@@ -445,6 +448,52 @@ TEST(RestoreBadValues, FilesAboutOthers) {
     refuse_path([&](auto& w) { w.set_mask(mask); }, "mask cannot be");
   refuse_path([](auto& w) { w.set_path("relative"); }, "path of watch 1 cannot be so");
   refuse_path([](auto& w) { w.set_mode(S_IFREG); }, "and is not what it was");
+}
+
+void expect_pty_refused(const std::function<void(image::Pty&)>& change, const std::string& expected) {
+  expect_refused(
+      [&](Sample& s) {
+        image::Pty& pty = s.ptys.emplace_back();
+        pty.set_id(1), pty.set_index(900000), pty.set_ptmx("/dev/ptmx"), pty.set_folder("/dev/pts");
+        pty.set_slave(image::Pty::OPEN);
+        change(pty);
+      },
+      expected);
+}
+
+TEST(RestoreBadValues, Terminals) {
+  using image::Pty, image::PtyEnd;
+  expect_pty_refused([](Pty& p) { p.set_id(0); }, "its id cannot be 0");
+  expect_pty_refused([](Pty& p) { p.set_ptmx("ptmx"); }, "a bad path");
+  expect_pty_refused([](Pty& p) { p.set_folder("/dev/../pts"); }, "a bad path");
+  expect_pty_refused([](Pty& p) { p.set_index(1 << 20); }, "index cannot be");
+  expect_pty_refused([](Pty& p) { p.mutable_termios()->set_cc(std::string(20, 'c')); }, "too many control characters");
+  expect_pty_refused([](Pty& p) { p.mutable_window()->set_rows(65536); }, "a window size of 65536");
+  expect_pty_refused([](Pty& p) { p.set_mode(S_IFCHR); }, "mode cannot be");
+  expect_pty_refused([](Pty& p) { p.set_session(-1); }, "process -1 cannot be");
+  expect_pty_refused([](Pty& p) { p.set_slave(static_cast<Pty::Slave>(7)); }, "its slave can be in no such state");
+  expect_pty_refused([](Pty& p) { p.set_output(std::string(5000, 'o')); }, "more waits in it than it holds");
+  expect_pty_refused([](Pty& p) { p.add_lines("line"); }, "lines, but it is not canonical");
+  expect_pty_refused(
+      [](Pty& p) {
+        p.set_slave(Pty::NEVER_OPENED);
+        p.set_input("i");
+      },
+      "its slave was never opened");
+  const auto refuse_end = [](const std::function<void(PtyEnd&)>& change, const std::string& expected) {
+    expect_object_refused<PtyEnd>(
+        "pty",
+        [&](auto& end) {
+          end.set_path("/dev/pts/900000");
+          change(end);
+        },
+        expected);
+  };
+  refuse_end([](auto& e) { e.set_path("tty"); }, "path cannot be so");
+  refuse_end([](auto& e) { e.set_master(true); }, "a master without a terminal");
+  refuse_end([](auto& e) { e.set_index(1 << 20); }, "index cannot be");
+  refuse_end([](auto& e) { e.set_pty(9); }, "there is no terminal 9");
+  expect_refused([](Sample& s) { s.add_object(5, "pty", image::CharDevice()); }, "its record is unreadable");
 }
 
 TEST(RestoreBadValues, Paths) {
