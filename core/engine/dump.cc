@@ -129,7 +129,7 @@ class Dump {
     files_.note_members(all);
     files_.begin(living);
     // Asked again now that nothing can change any more.
-    look_at_frozen(frozen, options_, files_);
+    const SharedTables tables = look_at_frozen(frozen, options_, files_);
     sharers_.begin_again();
     files_.collect_sockets([&](HostPid view) {
       for (const auto& process : frozen.processes())
@@ -146,7 +146,9 @@ class Dump {
                         damage_,
                         last_runs_,
                         bystanders_,
-                        nanoseconds_of(frozen.first_stop())};
+                        nanoseconds_of(frozen.first_stop()),
+                        tables,
+                        frozen};
     const kinds::IpcUse ipc = ipc_use_of(frozen);
     for (auto& process : frozen.processes())
       processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));

@@ -5,6 +5,7 @@
 #include "core/engine/caller.h"
 #include "core/engine/memory_sharers.h"
 #include "core/engine/options.h"
+#include "core/engine/shared_tables.h"
 #include "core/engine/thread_files.h"
 #include "core/kinds/open_files.h"
 #include "core/trace/frozen_tree.h"
@@ -15,8 +16,8 @@ namespace mcr::engine {
 // Throws Error (refused) naming object, reason and remedy.
 void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files, MemorySharers& sharers);
 
-// Once everything stands still, of what may have changed; and of what cannot be seen before.
-void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files);
+// Once everything stands still, of what may have changed; and of what cannot be seen before. What they share.
+SharedTables look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files);
 
 // By the numbers that it has itself: in a pid namespace that `restore` has made they are others than here. nullopt when
 // it is gone.
