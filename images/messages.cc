@@ -28,9 +28,9 @@ constexpr int kMaxDepth = 32;
 // that is not linked never registers its messages: reading by name would then not find them.
 const std::array<const google::protobuf::Descriptor*, 10>& linked_files() {
   static const std::array<const google::protobuf::Descriptor*, 10> files = {
-      image::ProcessCore::descriptor(), image::SignalActions::descriptor(), image::FileObject::descriptor(),
-      image::Inventory::descriptor(),   image::MemoryMap::descriptor(),     image::DumpStatistics::descriptor(),
-      image::Cgroup::descriptor(),      image::SysvObject::descriptor(),    image::UnixSocket::descriptor(),
+      image::ProcessCore::descriptor(),  image::SignalActions::descriptor(), image::FileObject::descriptor(),
+      image::Inventory::descriptor(),    image::MemoryMap::descriptor(),     image::DumpStatistics::descriptor(),
+      image::Cgroup::descriptor(),       image::SysvObject::descriptor(),    image::UnixSocket::descriptor(),
       image::SharedTables::descriptor(),
   };
   return files;

@@ -214,8 +214,7 @@ class TreeCreator {
 
   inject::Spawned spawn(const tree::CreationStep& step, inject::SpawnRequest& request) {
     request.shared = clone_flags_of(step.shared);
-    if (request.shared & CLONE_VM)
-      request.blob_address = next_place_ += inject::blob_bytes(layout_.data_bytes);
+    if (request.shared & CLONE_VM) request.blob_address = next_place_ += inject::blob_bytes(layout_.data_bytes);
     if (request.shared & (CLONE_VM | CLONE_FILES)) request.socket_number = ++next_socket_;
     inject::NewProcessPlan plan = layout_;
     std::tie(plan.blob_address, plan.socket_number) = places_.at(step.actor);
@@ -318,8 +317,8 @@ class TreeCreator {
   Damage& damage_;
   std::map<pid_t, const tree::ProcessImage*> by_pid_;
   inject::NewProcessPlan layout_;
-  std::map<pid_t, inject::Spawned> helpers_;  // by the number in the plan; zombies-to-be too
-  std::map<pid_t, pid_t> helper_pids_;        // what numbers they really have, in their pid namespace
+  std::map<pid_t, inject::Spawned> helpers_;          // by the number in the plan; zombies-to-be too
+  std::map<pid_t, pid_t> helper_pids_;                // what numbers they really have, in their pid namespace
   std::map<pid_t, std::pair<uint64_t, int>> places_;  // of the parasite, and the number of its socket
   uint64_t next_place_ = 0;
   int next_socket_ = -1;

@@ -203,7 +203,6 @@ SharedTables look_at_shared_tables(const std::vector<HostPid>& tree) {
   std::vector<HostPid> views;
   for (const HostPid pid : tree)
     if (!has_ended(pid)) views.push_back(trace::living_thread(pid));
-  if (views.size() < 2) return {};
   try {
     return SharedTables(views);
   } catch (const Error&) {
@@ -221,7 +220,8 @@ void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenF
   trace::refuse_unfreezable(options.tree);
   refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", options.tree))), options);
   const std::vector<HostPid> tree = trace::tree_of(options.tree);
-  refuse_family(tree, options, look_at_shared_tables(tree));
+  const SharedTables tables = look_at_shared_tables(tree);
+  refuse_family(tree, options, tables);
   const auto look_at_each = [&](const std::function<void(HostPid)>& look) {
     for (const HostPid pid : tree) {
       const Step step("process {}", trace::describe_process(pid));
@@ -251,6 +251,7 @@ void look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenF
       }
   });
   sharers.refuse_outsiders(false);
+  refuse_outside_sharers(tables, options.tree, tree);
 }
 
 SharedTables look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files) {

@@ -162,13 +162,13 @@ void check_locks(const tree::ProcessImage& p, std::vector<Problem>& problems) {
                       "raise the limit before the restore (ulimit -l), or give CAP_IPC_LOCK"});
 }
 
-// One more than the highest: the parasite's socket; and those of the processes that share the table.
+// One more than the highest: the parasite's socket; and those of all processes that share descriptors or memory.
 void check_descriptors(const tree::ProcessImage& p, const std::vector<tree::ProcessImage>& processes,
                        std::vector<Problem>& problems) {
   int64_t highest = 0;
   for (const auto& descriptor : p.descriptors) highest = std::max<int64_t>(highest, descriptor.fd());
   highest += std::ranges::count_if(
-      processes, [&](const auto& q) { return q.shared_with[static_cast<size_t>(tree::Shared::files)] == p.core.pid(); });
+      processes, [](const auto& q) { return !q.has_own(tree::Shared::files) || !q.has_own(tree::Shared::memory); });
   const rlimit own = sys::limit_of_self(RLIMIT_NOFILE);
   if (static_cast<uint64_t>(highest) + 1 >= own.rlim_cur)
     problems.push_back({fmt::format("descriptor {}", highest),

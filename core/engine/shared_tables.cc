@@ -3,7 +3,10 @@
 #include <linux/kcmp.h>
 
 #include <algorithm>
+#include <set>
 
+#include "core/base/error.h"
+#include "core/sys/file.h"
 #include "core/sys/process.h"
 
 namespace mcr::engine {
@@ -27,32 +30,41 @@ int type_of(tree::Shared what) {
 
 }  // namespace
 
-// Those that have come so far are kept in the kernel's order, each object once.
 SharedTables::SharedTables(const std::vector<HostPid>& views) {
   for (const tree::Shared what : tree::kShared) {
     auto& first = first_[static_cast<size_t>(what)];
-    std::vector<HostPid> sorted;
+    auto& sorted = sorted_[static_cast<size_t>(what)];
     for (const HostPid view : views) {
-      size_t low = 0, high = sorted.size();
-      std::optional<HostPid> same;
-      while (low < high && !same) {
-        const size_t middle = low + (high - low) / 2;
-        const int order = sys::compare_objects(sorted[middle].get(), view.get(), type_of(what));
-        if (order == kEqual)
-          same = sorted[middle];
-        else if (order == kLess)
-          low = middle + 1;
-        else
-          high = middle;
-      }
-      if (!same) {
-        sorted.insert(sorted.begin() + static_cast<std::ptrdiff_t>(low), view);
+      const Place place = look_up(what, view);
+      if (!place.found) {
+        sorted.insert(sorted.begin() + static_cast<std::ptrdiff_t>(place.index), view);
         continue;
       }
-      first.emplace(*same, *same);
-      first.emplace(view, *same);
+      first.emplace(sorted[place.index], sorted[place.index]);
+      first.emplace(view, sorted[place.index]);
     }
   }
+}
+
+SharedTables::Place SharedTables::look_up(tree::Shared what, HostPid view) const {
+  const auto& sorted = sorted_[static_cast<size_t>(what)];
+  size_t low = 0, high = sorted.size();
+  while (low < high) {
+    const size_t middle = low + (high - low) / 2;
+    const int order = sys::compare_objects(sorted[middle].get(), view.get(), type_of(what));
+    if (order == kEqual) return {middle, true};
+    if (order == kLess)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return {low, false};
+}
+
+std::optional<HostPid> SharedTables::find(tree::Shared what, HostPid outsider) const {
+  const Place place = look_up(what, outsider);
+  if (!place.found) return std::nullopt;
+  return sorted_[static_cast<size_t>(what)][place.index];
 }
 
 std::optional<HostPid> SharedTables::first(tree::Shared what, HostPid view) const {
@@ -70,6 +82,39 @@ std::vector<HostPid> SharedTables::sharers(tree::Shared what, HostPid view) cons
   for (const auto& [other, its_first] : first)
     if (its_first == known->second) all.push_back(other);
   return all;
+}
+
+namespace {
+
+// EPERM for what is not ours to look at, ESRCH for what has ended.
+std::optional<HostPid> try_find(const SharedTables& tables, tree::Shared what, HostPid outsider) {
+  try {
+    return tables.find(what, outsider);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+}
+
+}  // namespace
+
+// One that shares may have come into the tree since that was listed: a child of vfork(2), for a moment.
+void refuse_outside_sharers(const SharedTables& tables, HostPid root, const std::vector<HostPid>& tree) {
+  const std::set<HostPid> known(tree.begin(), tree.end());
+  for (const std::string& name : sys::list_directory("/proc")) {
+    if (name.find_first_not_of("0123456789") != std::string::npos) continue;
+    const HostPid outsider(std::stoi(name));
+    if (known.contains(outsider) || outsider == sys::own_pid()) continue;
+    for (const tree::Shared what : tree::kShared) {
+      const auto member = try_find(tables, what, outsider);
+      if (!member) continue;
+      const std::vector<HostPid> now = trace::tree_of(root);
+      if (std::ranges::find(now, outsider) != now.end() || try_find(tables, what, outsider) != member) break;
+      throw Error(Fault::refused,
+                  fmt::format("{} shares {} with {}, which is outside of the tree (clone(2))",
+                              trace::describe_process(*member), name_of(what), trace::describe_process(outsider)),
+                  "dump a tree that holds both, or dump after that process has ended");
+    }
+  }
 }
 
 std::vector<trace::FrozenProcess*> users_of_memory(const SharedTables& tables, const trace::FrozenTree& tree,

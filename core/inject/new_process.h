@@ -19,7 +19,7 @@ struct NewProcessPlan {
   bool orphan = false;   // child of init or of the next subreaper
   // Not null: it becomes the first process of these, and `pid` is its number there.
   sys::OwnNamespaces* namespaces = nullptr;
-  uint64_t blob_address = 0;       // free in our address space and in the one to be restored
+  uint64_t blob_address = 0;  // free in our address space and in the one to be restored
   // Where it and those that share its memory have their parasites; 0: there is no other.
   uint64_t region_start = 0, region_end = 0;
   int socket_number = -1;          // the parasite's socket over there; -1: any. Must be free here

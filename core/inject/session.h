@@ -31,8 +31,8 @@ class ParasiteSession {
   static constexpr size_t kDataBytes = 256 * 1024;
 
   // `host`: a thread of the process. While it hosts the parasite it makes system calls; see safe_host() of the engine.
-  // `in_memory`: all processes that share its memory, it among them; none: it is alone. One session at a time in one memory: the caves
-  // have their fixed place there.
+  // `in_memory`: all processes that share its memory, it among them; none: it is alone. One session at a time in one
+  // memory: the caves have their fixed place there.
   ParasiteSession(trace::FrozenProcess& process, trace::Tracee& host, const std::vector<procfs::Mapping>& mappings,
                   Damage& damage, std::vector<trace::FrozenProcess*> in_memory = {});
   ~ParasiteSession();  // cures; what fails is recorded as damage

@@ -191,7 +191,9 @@ void check_sharing(const ProcessImage& p, std::span<const ProcessImage> before, 
     if (found == before.end() || found->core.zombie() || !found->has_own(what))
       bad(file, fmt::format("it cannot share {} with process {}", name_of(what), first));
     if (what != Shared::handlers) continue;
-    const auto memory_of = [](const ProcessImage& q) { return q.has_own(Shared::memory) ? q.core.pid() : q.shared_with[0]; };
+    const auto memory_of = [](const ProcessImage& q) {
+      return q.has_own(Shared::memory) ? q.core.pid() : q.shared_with[0];
+    };
     if (memory_of(*found) != memory_of(p))
       bad(file, fmt::format("it cannot share signal handlers with process {}, but no memory", first));
   }

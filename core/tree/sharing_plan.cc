@@ -127,7 +127,8 @@ class Sharer {
   }
 
   [[noreturn]] static void refuse(pid_t a, pid_t b, Shared what, const std::string& why) {
-    throw Error(Fault::refused, fmt::format("processes {} and {} share {} (clone(2)), and {}", a, b, name_of(what), why),
+    throw Error(Fault::refused,
+                fmt::format("processes {} and {} share {} (clone(2)), and {}", a, b, name_of(what), why),
                 "such processes cannot be made again: dump when one of them has ended");
   }
 

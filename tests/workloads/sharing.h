@@ -115,9 +115,10 @@ inline int obey(const Order& order) {
 
 inline int run_worker(void* which) {
   const Worker& self = *static_cast<Worker*>(which);
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  const bool is_thread = self.flags & CLONE_THREAD;
+  if (!is_thread) prctl(PR_SET_PDEATHSIG, SIGKILL);
   for (Order order{}; read(self.to[0], &order, sizeof order) == sizeof order;) {
-    if (order.what == kEnd) syscall(SYS_exit_group, order.number);
+    if (order.what == kEnd) syscall(is_thread ? SYS_exit : SYS_exit_group, order.number);
     const int result = obey(order);
     if (write(self.from[1], &result, sizeof result) != sizeof result) break;
   }

@@ -1,12 +1,14 @@
 // One memory for several processes (CLONE_VM without CLONE_THREAD): a child, its child, and a second memory that a
-// forked child shares with a sibling. What one stores or maps the others see, and nobody else.
+// forked child shares with a sibling; two of them have threads. What one stores or maps the others see, and nobody
+// else.
 #include "sharing.h"
 
 using namespace workload;
 
 namespace {
 
-constexpr int kRoot = -1, kChild = 0, kGrandchild = 1, kElder = 2, kYounger = 3, kAll = 4;
+constexpr int kRoot = -1, kChild = 0, kGrandchild = 1, kElder = 2, kYounger = 3, kAll = 4, kThread = 5,
+              kElderThread = 6;
 
 void expect_sharing(int place) {
   for (const int one : {kRoot, kChild, kGrandchild, kAll}) {
@@ -15,6 +17,8 @@ void expect_sharing(int place) {
   }
   MUST_ANSWER(kYounger, kStore, 77 + place, 0);
   MUST_ANSWER(kElder, kLoad, 0, 77 + place);
+  MUST_ANSWER(kElderThread, kLoad, 0, 77 + place);
+  MUST_ANSWER(kThread, kLoad, 0, 1000 * place + kAll);
   MUST_ANSWER(kRoot, kLoad, 0, 1000 * place + kAll);
   MUST_ANSWER(kGrandchild, kMap, place, 0);
   MUST_BE(*page_at(place), place);
@@ -28,12 +32,16 @@ void expect_sharing(int place) {
 int main(int argc, char** argv) {
   begin(argc, argv);
   write_file(prefix + ".file", "content");
-  prepare_workers({CLONE_VM, CLONE_VM, 0, CLONE_VM | CLONE_PARENT, CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_SIGHAND});
+  constexpr int kThreadFlags = CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+  prepare_workers({CLONE_VM, CLONE_VM, 0, CLONE_VM | CLONE_PARENT, CLONE_VM | CLONE_FILES | CLONE_FS | CLONE_SIGHAND,
+                   kThreadFlags, kThreadFlags});
   start_worker(kRoot, kElder);
   start_worker(kElder, kYounger);
   start_worker(kRoot, kChild);
   start_worker(kChild, kGrandchild);
   start_worker(kRoot, kAll);
+  start_worker(kChild, kThread);
+  start_worker(kElder, kElderThread);
   constexpr size_t kBytes = 4 << 20;
   void* memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   MUST(memory != MAP_FAILED);
@@ -50,6 +58,8 @@ int main(int argc, char** argv) {
   MUST_ANSWER(kAll, kOpen, 91, 91);
   MUST_ANSWER(kRoot, kIsOpen, 91, 1);
   MUST_ANSWER(kGrandchild, kIsOpen, 91, 0);
+  end_worker(kThread, false);
+  end_worker(kElderThread, false);
   end_worker(kYounger, true);
   end_worker(kElder, true);
   end_worker(kAll, true);
