@@ -57,15 +57,39 @@ inline long spawn_thread(const Call& call) {
   return result;
 }
 
+// The new process has our stack in its memory, but not as its own: registers only, until it is in its own mapping.
+inline long spawn_in_our_memory(const Call& call) {
+  long result;
+  register uint64_t base asm("r12") = call.args[2];
+  register uint64_t socket asm("r13") = call.args[5];
+  asm volatile(
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 9f\n\t"
+      "xor %%r14d, %%r14d\n\t"
+      "jmp *%%r12\n\t"
+      "9:\n\t"
+      : "=a"(result)
+      : "a"(static_cast<long>(call.number)), "D"(call.args[0]), "S"(call.args[1]), "r"(base), "r"(socket)
+      : "rcx", "r11", "memory");
+  return result;
+}
+
 constexpr uint32_t kIsNewProcess = ~0u;
 
-uint32_t run(Call* calls, uint32_t count, int socket) {
+uint32_t run(Call* calls, uint32_t count, int& socket) {
   for (uint32_t i = 0; i < count; ++i) {
     Call& call = calls[i];
     if (call.flags & kSpawnProcess) {
       // The new process finds a copy of this batch and must not touch it: the engine may have sent it the next already.
       const uint64_t own_socket = call.args[5];
-      const long result = syscall6(call.number, call.args[0], call.args[1], 0);
+      const uint32_t flags = call.flags;
+      const long result = flags & kSpawnSharingMemory ? spawn_in_our_memory(call)
+                                                      : syscall6(call.number, call.args[0], call.args[1], 0);
+      if (result == 0 && flags & kSpawnSharingFiles) {
+        socket = static_cast<int>(own_socket);
+        return kIsNewProcess;
+      }
       if (result == 0) {
         // Until here the copy of our socket keeps it open; without the engine both are at their end.
         syscall6(kDup3, own_socket, static_cast<uint64_t>(socket), 0);

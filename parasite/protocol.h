@@ -21,7 +21,12 @@ enum CallFlags : uint32_t {
   kSpawnThread = 2,
   // clone3 of a process: args[5] holds the number of a socket that the new process takes instead of ours, under the
   // number of ours. It forgets the rest of the batch and waits for its own.
-  kSpawnProcess = 4
+  kSpawnProcess = 4,
+  // With kSpawnProcess: the new process shares our table of descriptors, and its socket stays where it is.
+  kSpawnSharingFiles = 8,
+  // With kSpawnProcess: it shares our memory. Its socket stays where it is, too; args[2] holds the base of a mapping of
+  // its own, where it enters the code. Its stack is in the clone_args.
+  kSpawnSharingMemory = 16
 };
 
 // What a new thread does before it sleeps for ever (the engine then gives it its registers).

@@ -1,5 +1,7 @@
 #include "core/engine/create_tree.h"
 
+#include <sched.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -7,6 +9,7 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <set>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -35,9 +38,28 @@ bool has_death_signal(const tree::ProcessImage& process) {
 
 std::vector<tree::Member> members_of(const std::vector<tree::ProcessImage>& images) {
   std::vector<tree::Member> members;
+  for (const auto& image : images) {
+    const auto& core = image.core;
+    members.push_back({core.pid(), core.ppid(), core.pgid(), core.sid(), image.shared_with,
+                       core.has_exit_signal() ? core.exit_signal() : SIGCHLD});
+  }
+  // The first of those that share is named by the others only.
+  std::map<pid_t, size_t> index;
+  for (size_t i = 0; i < members.size(); ++i) index.emplace(members[i].pid, i);
   for (const auto& image : images)
-    members.push_back({image.core.pid(), image.core.ppid(), image.core.pgid(), image.core.sid()});
+    for (size_t what = 0; what < image.shared_with.size(); ++what)
+      if (const pid_t first = image.shared_with[what]; first != 0 && index.contains(first))
+        members[index.at(first)].shared_with[what] = first;
   return members;
+}
+
+uint64_t clone_flags_of(tree::SharedSet shared) {
+  uint64_t flags = 0;
+  for (const auto& [what, flag] :
+       {std::pair{tree::Shared::memory, CLONE_VM}, std::pair{tree::Shared::handlers, CLONE_SIGHAND},
+        std::pair{tree::Shared::files, CLONE_FILES}, std::pair{tree::Shared::directories, CLONE_FS}})
+    if (shared & tree::bit(what)) flags |= static_cast<uint64_t>(flag);
+  return flags;
 }
 
 // A number for the parasites' sockets that no process of the tree uses.
@@ -83,11 +105,11 @@ class TreeCreator {
       : images_(images), ours_(ours), options_(options), terminals_(terminals), damage_(damage) {
     layout_.namespaces = namespaces;
     for (const auto& image : images) by_pid_[image.core.pid()] = &image;
-    lay_out();
   }
 
   NewProcesses run(std::map<int32_t, HostPid>& zombies) {
     const tree::CreationPlan plan = tree::plan_creation(members_of(images_), options_.shell_job);
+    lay_out(plan);
     for (const tree::CreationStep& step : plan.steps) {
       log::debug("restore", "{}", tree::describe(step));
       execute(step);
@@ -96,13 +118,15 @@ class TreeCreator {
     end_zombies();
     for (auto& [pid, process] : processes_)
       if (process) forget_signals(pid, *process);
+    drop_places_of_others();
     zombies = std::move(zombies_);
     return std::move(processes_);
   }
 
  private:
-  // One layout for all: what is cloned has the parasite where its creator has it.
-  void lay_out() {
+  // One layout for all: what is cloned has the parasite where its creator has it. Only what shares its creator's memory
+  // needs another place, and what shares its descriptors another number.
+  void lay_out(const tree::CreationPlan& plan) {
     layout_.sibling = options_.sibling;
     // Our end would be its parent's death.
     layout_.orphan = options_.detached && !options_.sibling && has_death_signal(images_.front());
@@ -119,7 +143,12 @@ class TreeCreator {
       }
     }
     layout_.data_bytes = (512 * 1024 + most + 4095) / 4096 * 4096;
-    layout_.blob_address = mem::find_hole(ours_, all, inject::blob_bytes(layout_.data_bytes));
+    const auto sharers = std::ranges::count_if(
+        plan.steps, [](const tree::CreationStep& step) { return step.shared & tree::bit(tree::Shared::memory); });
+    const uint64_t bytes = inject::blob_bytes(layout_.data_bytes) * (static_cast<uint64_t>(sharers) + 1);
+    layout_.blob_address = mem::find_hole(ours_, all, bytes);
+    layout_.region_start = layout_.blob_address, layout_.region_end = layout_.blob_address + bytes;
+    next_place_ = layout_.blob_address, next_socket_ = layout_.socket_number;
   }
 
   void execute(const tree::CreationStep& step) {
@@ -137,6 +166,8 @@ class TreeCreator {
         return call(step.actor, "prctl(PR_SET_CHILD_SUBREAPER)", SYS_prctl, {PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0});
       case What::stop_adopting:
         return call(step.actor, "prctl(PR_SET_CHILD_SUBREAPER)", SYS_prctl, {PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0});
+      case What::unshare:
+        return call(step.actor, "unshare", SYS_unshare, {clone_flags_of(step.shared)});
       case What::end_helper:
         helpers_.erase(step.pid);  // its socket is at its end, and so is it
         return collect(step.actor, helper_pids_.at(step.pid));
@@ -194,6 +225,7 @@ class TreeCreator {
     batch.add("close_range", SYS_close_range, {socket + 1, 0xffffffff, 0});
     process->channel().run(batch);
     mem::drop_inherited_mappings(*process, ours_);  // what is cloned from it has less to copy
+    places_[pid] = {layout_.blob_address, layout_.socket_number};
     processes_[pid] = std::move(process);
   }
 
@@ -201,7 +233,7 @@ class TreeCreator {
     const image::ProcessCore& core = by_pid_.at(step.pid)->core;
     inject::SpawnRequest request{step.pid, step.sibling, SIGCHLD};
     if (core.has_exit_signal()) request.exit_signal = core.exit_signal();
-    inject::Spawned spawned = inject::spawn(channel(step.actor), request, layout_);
+    inject::Spawned spawned = spawn(step, request);
     if (core.zombie()) {
       zombies_.emplace(step.pid, spawned.pid);
       helpers_[step.pid] = std::move(spawned);
@@ -214,8 +246,39 @@ class TreeCreator {
     processes_[step.pid] = std::move(process);
   }
 
+  inject::Spawned spawn(const tree::CreationStep& step, inject::SpawnRequest& request) {
+    request.shared = clone_flags_of(step.shared);
+    if (request.shared & CLONE_VM) request.blob_address = next_place_ += inject::blob_bytes(layout_.data_bytes);
+    if (request.shared & (CLONE_VM | CLONE_FILES)) request.socket_number = ++next_socket_;
+    inject::NewProcessPlan plan = layout_;
+    std::tie(plan.blob_address, plan.socket_number) = places_.at(step.actor);
+    inject::Spawned spawned = inject::spawn(channel(step.actor), request, plan);
+    places_[step.pid] = {spawned.blob_address, spawned.socket_number};
+    return spawned;
+  }
+
+  // What a process was born with: the parasites of those that share its creator's memory.
+  void drop_places_of_others() {
+    const uint64_t bytes = inject::blob_bytes(layout_.data_bytes);
+    if (layout_.region_end - layout_.region_start == bytes) return;
+    std::map<pid_t, std::set<uint64_t>> used;  // by who has the memory
+    const auto memory_of = [&](pid_t pid) {
+      const pid_t with = by_pid_.at(pid)->shared_with[static_cast<size_t>(tree::Shared::memory)];
+      return with != 0 ? with : pid;
+    };
+    for (const auto& [pid, process] : processes_) used[memory_of(pid)].insert(process->blob_start());
+    for (const auto& [pid, process] : processes_) {
+      if (memory_of(pid) != pid) continue;
+      inject::Batch batch = process->channel().batch();
+      for (uint64_t place = layout_.region_start; place < layout_.region_end; place += bytes)
+        if (!used.at(pid).contains(place)) batch.add("munmap", SYS_munmap, {place, bytes});
+      process->channel().run(batch);
+    }
+  }
+
   void create_helper(const tree::CreationStep& step) {
-    inject::Spawned spawned = inject::spawn(channel(step.actor), {std::max(step.pid, 0), false, SIGCHLD}, layout_);
+    inject::SpawnRequest request{std::max(step.pid, 0), false, SIGCHLD};
+    inject::Spawned spawned = spawn(step, request);
     helper_pids_[step.pid] = spawned.inside;
     helpers_[step.pid] = std::move(spawned);
   }
@@ -289,9 +352,12 @@ class TreeCreator {
   Damage& damage_;
   std::map<pid_t, const tree::ProcessImage*> by_pid_;
   inject::NewProcessPlan layout_;
-  std::map<pid_t, inject::Spawned> helpers_;  // by the number in the plan; zombies-to-be too
+  std::map<pid_t, inject::Spawned> helpers_;          // by the number in the plan; zombies-to-be too
   std::map<int32_t, HostPid> zombies_;
-  std::map<pid_t, pid_t> helper_pids_;  // what numbers they really have, in their pid namespace
+  std::map<pid_t, pid_t> helper_pids_;                // what numbers they really have, in their pid namespace
+  std::map<pid_t, std::pair<uint64_t, int>> places_;  // of the parasite, and the number of its socket
+  uint64_t next_place_ = 0;
+  int next_socket_ = -1;
   NewProcesses processes_;
 };
 

@@ -138,7 +138,7 @@ class Dump {
     files_.note_members(all);
     files_.begin(living);
     // Asked again now that nothing can change any more.
-    look_at_frozen(frozen, options_, files_, known_);
+    const SharedTables tables = look_at_frozen(frozen, options_, files_, known_);
     sharers_.begin_again();
     const auto pidfd_of = [&](HostPid view) {
       for (const auto& process : frozen.processes())
@@ -157,7 +157,9 @@ class Dump {
                         damage_,
                         last_runs_,
                         bystanders_,
-                        nanoseconds_of(frozen.first_stop())};
+                        nanoseconds_of(frozen.first_stop()),
+                        tables,
+                        frozen};
     const kinds::IpcUse ipc = ipc_use_of(frozen);
     for (auto& process : frozen.processes())
       processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));

@@ -58,15 +58,20 @@ class ProcessDumper {
     collect_filters();
     settle_threads();
     log::debug("dump", "threads settled after {} us", since_us(start));
-    mappings_ = procfs::parse_smaps(sys::read_text(fmt::format("/proc/{}/smaps", pid_)));
     collect_core();
-    collect_mappings();
-    collect_aio_contexts();
+    collect_sharing();
+    if (image_.has_own(tree::Shared::memory)) {
+      collect_memory();
+    } else {
+      context_.sharers.note(pid_, {}, true);
+      mappings_ = procfs::parse_maps(sys::read_text(fmt::format("/proc/{}/maps", pid_)));
+    }
     log::debug("dump", "{} mappings collected after {} us", mappings_.size(), since_us(start));
     collect_files();  // before the parasite has descriptors of its own
     log::debug("dump", "{} descriptors collected after {} us", image_.descriptors.size(), since_us(start));
     {
-      inject::ParasiteSession parasite(process_, host(), mappings_, context_.damage);
+      inject::ParasiteSession parasite(process_, host(), mappings_, context_.damage,
+                                       users_of_memory(context_.tables, context_.tree, process_));
       parasite.channel().set_guard([this](const char* name, const parasite::Call& call) {
         refuse_harmful_call(host().tid(), filters_[host_index_], name, call.number, std::to_array(call.args));
       });
@@ -75,13 +80,13 @@ class ProcessDumper {
       log::debug("dump", "infected and asked after {} us", since_us(start));
       thread_files_ = thread_files.get();
       for (const ThreadFiles& thread : thread_files_) refuse_thread(pid_, thread);
-      ask_about_memory(parasite);
+      if (image_.has_own(tree::Shared::memory)) ask_about_memory(parasite);
       collect_threads(parasite);
       name_timer_clocks(parasite, process_, thread_files_, host_index_, image_);
       log::debug("dump", "{} threads collected after {} us", image_.threads.size(), since_us(start));
       context_.statistics.set_state_us(context_.statistics.state_us() + since_us(start));
       const auto memory_start = Clock::now();
-      store_memory(parasite);
+      if (image_.has_own(tree::Shared::memory)) store_memory(parasite);
       context_.statistics.set_memory_us(context_.statistics.memory_us() + since_us(memory_start));
       parasite.cure();
     }
@@ -138,6 +143,22 @@ class ProcessDumper {
       core.set_personality(static_cast<uint32_t>(std::stoul(*text, nullptr, 16)));
   }
 
+  // What it shares is collected with the first process that has it.
+  void collect_sharing() {
+    for (const tree::Shared what : tree::kShared)
+      if (const auto first = context_.tables.first(what, pid_)) {
+        const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", *first)));
+        image_.shared_with[static_cast<size_t>(what)] =
+            status.ns_tgid.empty() ? status.tgid : static_cast<int32_t>(status.ns_tgid.back());
+      }
+  }
+
+  void collect_memory() {
+    mappings_ = procfs::parse_smaps(sys::read_text(fmt::format("/proc/{}/smaps", pid_)));
+    collect_mappings();
+    collect_aio_contexts();
+  }
+
   void collect_mappings() {
     const Step step("memory");
     context_.sharers.note(pid_, mappings_, true);
@@ -191,11 +212,11 @@ class ProcessDumper {
     const size_t table = batch.try_add("modify_ldt(0)", SYS_modify_ldt, {0, descriptor.get(), 8});
     for (auto& facet : all) facet->ask(batch, view);
     parasite.channel().run(batch);
-    mem::require_own_contexts(parasite.channel(), image_.aio);
+    if (image_.has_own(tree::Shared::memory)) mem::require_own_contexts(parasite.channel(), image_.aio);
     if (batch.result(table) > 0)
       throw Error(Fault::refused, "it has segments of its own in a local descriptor table (modify_ldt)",
                   "such a table cannot be saved yet");
-    image_.map.set_brk(static_cast<uint64_t>(batch.result(brk)));
+    if (image_.has_own(tree::Shared::memory)) image_.map.set_brk(static_cast<uint64_t>(batch.result(brk)));
     timer_slack_ns_ = static_cast<uint64_t>(batch.result(slack));
     // Pending signals are read through ptrace, for which the host has to stand still.
     host().stop_again(sys::Clock::now() + std::chrono::seconds(10));
@@ -274,6 +295,7 @@ class ProcessDumper {
   }
 
   uint64_t plain_mapping() const {
+    if (const auto first = context_.tables.first(tree::Shared::memory, pid_)) return context_.plain_mappings.at(*first);
     for (const image::Vma& vma : space_.vmas)
       if (!vma.has_policy() && vma.kind() != image::Vma::VSYSCALL) return vma.start();
     return 0;
@@ -298,7 +320,9 @@ class ProcessDumper {
   }
 
   void collect_files() {
-    image_.descriptors = context_.files.enter_descriptors(pid_, process_.descriptors_pidfd(), context_.writer);
+    if (image_.has_own(tree::Shared::files))
+      image_.descriptors = context_.files.enter_descriptors(pid_, process_.descriptors_pidfd(), context_.writer);
+    if (!image_.has_own(tree::Shared::directories)) return;
     image_.fs.set_cwd_file(
         context_.files.enter_path(pid_, fmt::format("/proc/{}/cwd", pid_), O_RDONLY | O_DIRECTORY, context_.writer));
     image_.fs.set_root_file(
@@ -327,6 +351,7 @@ class ProcessDumper {
     for (const auto& object : space_.shared) store_shared(object, parasite.channel(), memory, writer);
     sys::truncate_fd(pages.get(), writer.offset());
     context_.writer.add_pages(name, pages.get());
+    context_.plain_mappings[pid_] = plain_mapping();
     image_.vmas = std::move(space_.vmas);
     image_.map.set_vma_count(image_.vmas.size());
     image_.map.set_run_count(image_.runs.size());

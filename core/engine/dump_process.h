@@ -4,6 +4,7 @@
 #include "core/engine/confinement.h"
 #include "core/engine/memory_sharers.h"
 #include "core/engine/options.h"
+#include "core/engine/shared_tables.h"
 #include "core/kinds/open_files.h"
 #include "core/mem/shared_objects.h"
 #include "core/trace/frozen_tree.h"
@@ -26,6 +27,9 @@ struct DumpContext {
   const trace::LastRuns& last_runs;  // noted before the freeze when timers cannot be seen
   Bystanders& bystanders;
   uint64_t stopped_ns = 0;  // the freeze, CLOCK_MONOTONIC
+  const SharedTables& tables;
+  const trace::FrozenTree& tree;
+  std::map<HostPid, uint64_t> plain_mappings{};  // of each memory one without a memory policy, by its first process
 };
 
 tree::ProcessImage dump_process(trace::FrozenProcess& process, DumpContext& context);

@@ -25,7 +25,7 @@ uint64_t flag_of(const image::Descriptor& d) {
 // A folder stands at the number so far. The first process that has the file opens it; an open file that is shared goes
 // from there to the others. O_PATH has no state to share, and pidfd_getfd refuses it on some kernels.
 void LateFiles::open() {
-  std::set<int> taken{process_.control_socket()};
+  std::set<int> taken = sockets_;
   for (const auto& d : image_.descriptors) taken.insert(d.fd());
   uint64_t lowest = 0;
   while (taken.contains(static_cast<int>(lowest))) ++lowest;

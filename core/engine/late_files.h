@@ -2,6 +2,8 @@
 // tree, and who gets the signals of a file. Used by the thread that holds the process.
 #pragma once
 
+#include <set>
+
 #include "core/engine/create_tree.h"
 #include "core/inject/new_process.h"
 #include "core/kinds/opened_files.h"
@@ -12,8 +14,8 @@ namespace mcr::engine {
 class LateFiles {
  public:
   LateFiles(const tree::ProcessImage& image, inject::NewProcess& process, kinds::OpenedFiles& files,
-            const NewProcesses& all)
-      : image_(image), process_(process), files_(files), all_(all) {}
+            const NewProcesses& all, std::set<int> sockets)
+      : image_(image), process_(process), files_(files), all_(all), sockets_(std::move(sockets)) {}
 
   void open();        // all processes have their threads and descriptors
   void take_locks();  // all opened what they have, and nothing will be closed; before it loses rights
@@ -29,6 +31,7 @@ class LateFiles {
   inject::NewProcess& process_;
   kinds::OpenedFiles& files_;
   const NewProcesses& all_;
+  std::set<int> sockets_;  // of the parasites, in this table
 };
 
 }  // namespace mcr::engine

@@ -162,8 +162,12 @@ std::optional<tree::Member> member_of(HostPid pid) {
   const auto last = [](const auto& numbers, pid_t otherwise) {
     return numbers.empty() ? otherwise : static_cast<pid_t>(numbers.back());
   };
-  return tree::Member{last(status.ns_pid, stat.pid), trace::number_inside(HostTid(stat.ppid)),
-                      last(status.ns_pgid, stat.pgrp), last(status.ns_sid, stat.session)};
+  return tree::Member{last(status.ns_pid, stat.pid),
+                      trace::number_inside(HostTid(stat.ppid)),
+                      last(status.ns_pgid, stat.pgrp),
+                      last(status.ns_sid, stat.session),
+                      {},
+                      stat.exit_signal};
 }
 
 namespace {
@@ -202,10 +206,16 @@ bool is_ending(HostPid pid) {
   return false;
 }
 
-void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options) {
+void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options, const SharedTables& tables) {
   std::vector<tree::Member> members;
   for (const HostPid pid : tree) {
-    if (const auto member = member_of(pid)) members.push_back(*member);
+    auto member = member_of(pid);
+    if (!member) continue;
+    const HostPid view = trace::living_thread(pid);
+    for (const tree::Shared what : tree::kShared)
+      if (const auto sharers = tables.sharers(what, view); !sharers.empty())
+        member->shared_with[static_cast<size_t>(what)] = tables.first(what, view).value_or(view).get();
+    members.push_back(*member);
   }
   // What a restore will do, planned now, when the program can still be told to wait.
   tree::plan_creation(members, options.shell_job);
@@ -221,22 +231,15 @@ void look_at_newcomer(HostPid pid, HostPid view) {
   refuse_32_bit(view);
 }
 
-// Tables of descriptors and the like may be shared by any two processes. kcmp(2) orders them, so equals become
-// neighbours.
-void refuse_shared_tables(const std::vector<HostPid>& tree) {
-  for (const auto& [type, what] :
-       {std::pair{KCMP_VM, "memory"}, std::pair{KCMP_FILES, "descriptors"}, std::pair{KCMP_FS, "a working directory"},
-        std::pair{KCMP_SIGHAND, "signal handlers"}}) {
-    std::vector<HostPid> sorted = tree;
-    std::sort(sorted.begin(), sorted.end(), [type = type](HostPid a, HostPid b) {
-      return a != b && sys::compare_objects(a.get(), b.get(), type) == 1;
-    });
-    for (size_t i = 1; i < sorted.size(); ++i)
-      if (sys::compare_objects(sorted[i - 1].get(), sorted[i].get(), type) == 0)
-        throw Error(Fault::refused,
-                    fmt::format("{} and {} share {} (clone(2))", trace::describe_process(sorted[i - 1]),
-                                trace::describe_process(sorted[i]), what),
-                    "this cannot be saved yet");
+// While it runs any of them may end, and the child of a vfork shares its parent's memory for a moment only.
+SharedTables look_at_shared_tables(const std::vector<HostPid>& tree) {
+  std::vector<HostPid> views;
+  for (const HostPid pid : tree)
+    if (!has_ended(pid)) views.push_back(trace::living_thread(pid));
+  try {
+    return SharedTables(views);
+  } catch (const Error&) {
+    return {};
   }
 }
 
@@ -251,7 +254,8 @@ std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller,
   trace::refuse_unfreezable(options.tree);
   refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", options.tree))), options);
   const std::vector<HostPid> tree = trace::tree_of(options.tree);
-  refuse_family(tree, options);
+  const SharedTables tables = look_at_shared_tables(tree);
+  refuse_family(tree, options, tables);
   const auto look_at_each = [&](const std::function<void(HostPid)>& look) {
     for (const HostPid pid : tree) {
       const Step step("process {}", trace::describe_process(pid));
@@ -282,11 +286,12 @@ std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller,
   });
   files.look_at_sharers();
   sharers.refuse_outsiders(false);
+  refuse_outside_sharers(tables, options.tree, tree);
   return {tree.begin(), tree.end()};
 }
 
-void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files,
-                    const std::set<HostPid>& known) {
+SharedTables look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files,
+                            const std::set<HostPid>& known) {
   std::vector<HostPid> all, views;
   for (const auto& process : tree.processes()) {
     all.push_back(process->pid);
@@ -294,13 +299,15 @@ void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, c
     views.push_back(process->view());
     if (!known.contains(process->pid)) look_at_newcomer(process->pid, process->view());
   }
-  refuse_family(all, options);
-  if (views.size() > 1) refuse_shared_tables(views);
+  SharedTables tables;
+  if (views.size() > 1) tables = SharedTables(views);
+  refuse_family(all, options, tables);
   for (const HostPid view : views) {
     const Step step("process {}", view);
     files.look_at_controlling_terminal(view);
     files.look_at_descriptors(view);
   }
+  return tables;
 }
 
 }  // namespace mcr::engine

@@ -7,6 +7,7 @@
 #include "core/engine/caller.h"
 #include "core/engine/memory_sharers.h"
 #include "core/engine/options.h"
+#include "core/engine/shared_tables.h"
 #include "core/engine/thread_files.h"
 #include "core/kinds/open_files.h"
 #include "core/trace/frozen_tree.h"
@@ -19,9 +20,9 @@ std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller,
                                MemorySharers& sharers);
 
 // Once everything stands still, of what may have changed; and of what cannot be seen before. `known`: what
-// look_at_tree() returned; others were born since.
-void look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files,
-                    const std::set<HostPid>& known);
+// look_at_tree() returned; others were born since. Returns what they share.
+SharedTables look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files,
+                            const std::set<HostPid>& known);
 
 // By the numbers that it has itself: in a pid namespace that `restore` has made they are others than here. nullopt when
 // it is gone.

@@ -228,7 +228,7 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   inject::NewProcess& root = *processes.at(images.front().core.pid());
   const auto own = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", root.pid())));
   LentMemory lent(images);
-  RestoreContext context{options, ours, own, reader, files, lent, result.statistics, damage, processes};
+  RestoreContext context{options, ours, own, reader, files, lent, result.statistics, damage, processes, images};
   result.statistics.create_us = since_us(create_start);
   restore_ipc(ipc, processes);
   result.root = root.pid();

@@ -171,10 +171,13 @@ void check_locks(const tree::ProcessImage& p, std::vector<Problem>& problems) {
                       "raise the limit before the restore (ulimit -l), or give CAP_IPC_LOCK"});
 }
 
-// One more than the highest: the parasite's socket.
-void check_descriptors(const tree::ProcessImage& p, std::vector<Problem>& problems) {
+// One more than the highest: the parasite's socket; and those of all processes that share descriptors or memory.
+void check_descriptors(const tree::ProcessImage& p, const std::vector<tree::ProcessImage>& processes,
+                       std::vector<Problem>& problems) {
   int64_t highest = 0;
   for (const auto& descriptor : p.descriptors) highest = std::max<int64_t>(highest, descriptor.fd());
+  highest += std::ranges::count_if(
+      processes, [](const auto& q) { return !q.has_own(tree::Shared::files) || !q.has_own(tree::Shared::memory); });
   const rlimit own = sys::limit_of_self(RLIMIT_NOFILE);
   if (static_cast<uint64_t>(highest) + 1 >= own.rlim_cur)
     problems.push_back({fmt::format("descriptor {}", highest),
@@ -220,6 +223,7 @@ void check_huge_pages(const std::vector<tree::ProcessImage>& processes, const ki
                       std::vector<Problem>& problems) {
   std::map<uint32_t, uint64_t> wanted = files.huge_memory();
   for (const auto& p : processes) {
+    if (!p.has_own(tree::Shared::memory)) continue;
     for (const auto& vma : p.vmas)
       if ((vma.kind() == image::Vma::PRIVATE_ANONYMOUS || vma.kind() == image::Vma::PRIVATE_FILE) &&
           vma.huge_page_shift() != 0)
@@ -274,7 +278,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
     check_limits(p, problems);
     check_locks(p, problems);
     check_process_control(p, problems);
-    check_descriptors(p, problems);
+    check_descriptors(p, processes, problems);
     check_timers(p, options, problems);
     check_registers(inventory, p, problems);
     check_permissions(p, problems);

@@ -51,13 +51,19 @@ class ProcessRestorer : public RestoringProcess {
         own_(context.own),
         ours_(context.ours),
         filters_(image),
-        late_files_(image, process, context.files, context.processes) {}
+        late_files_(image, process, context.files, context.processes, sockets_of_sharers()) {}
 
   void fill() override {
     const Step step("process {}", image_.core.pid());
     auto start = Clock::now();
     prepare();
-    rebuild_memory();
+    const std::set<int> before = image_.has_own(tree::Shared::files) ? std::set<int>() : open_numbers();
+    if (image_.has_own(tree::Shared::memory))
+      rebuild_memory();
+    else
+      live_vdso_ = context_.vdsos.at(image_.shared_with[0]);
+    if (image_.has_own(tree::Shared::directories)) enter_directories();
+    close_what_came(before);
     context_.statistics.memory_us += since_us(start);
     start = Clock::now();
     place_descriptors();
@@ -155,7 +161,7 @@ class ProcessRestorer : public RestoringProcess {
     }
   }
 
-  // Sends what is only needed to rebuild: mapped files, the executable, pages, working directory and root.
+  // Sends what is only needed to rebuild: mapped files, the executable, pages.
   void rebuild_memory() {
     mem::RestoreMemory memory{
         image_.map, image_.vmas, image_.runs, image_.shared, {}, {}, -1, -1, image_.map.pages_file(), {}, {}, {}, {}};
@@ -163,7 +169,7 @@ class ProcessRestorer : public RestoringProcess {
     add_shared(memory);
     const UniqueFd pages = context_.reader.pages(image_.map.pages_file());
     memory.pages_fd = pages.get();
-    std::vector<uint32_t> ids{image_.map.exe_file(), image_.fs.cwd_file(), image_.fs.root_file()};
+    std::vector<uint32_t> ids{image_.map.exe_file()};
     for (const auto& vma : image_.vmas)
       if (vma.file() != 0 && std::find(ids.begin(), ids.end(), vma.file()) == ids.end()) ids.push_back(vma.file());
     std::vector<int> fds{pages.get()};
@@ -176,12 +182,12 @@ class ProcessRestorer : public RestoringProcess {
                           !mem::has_same_layout(ours_, image_.vmas);
     live_vdso_ = mem::place_vdso(process_, ours_, image_.vmas, context_.reader.inventory().vdso(), redirect);
     mem::map_all(process_, memory);
+    context_.vdsos[image_.core.pid()] = live_vdso_;
     if (redirect) mem::write_redirections(process_, image_.vmas, context_.reader.inventory().vdso(), live_vdso_);
     mem::make_aio_contexts(process_, image_.vmas, image_.aio);
     context_.statistics.pages_restored += mem::fill(process_, memory, 0, 0);
     mem::protect_all(process_, memory);
     mem::set_memory_map(process_, image_.map, memory.files.at(image_.map.exe_file()));
-    enter_directories(memory.files.at(image_.fs.cwd_file()), memory.files.at(image_.fs.root_file()));
   }
 
   void add_shared(mem::RestoreMemory& memory) {
@@ -214,19 +220,50 @@ class ProcessRestorer : public RestoringProcess {
     return remote;
   }
 
-  void enter_directories(int cwd, int root) {
+  void enter_directories() {
+    const std::vector<int> remote =
+        send_all({context_.files.open(image_.fs.cwd_file()), context_.files.open(image_.fs.root_file())});
     inject::Batch batch = channel().batch();
     if (is_changed_root()) {
-      batch.add("fchdir", SYS_fchdir, {static_cast<uint64_t>(root)});
+      batch.add("fchdir", SYS_fchdir, {static_cast<uint64_t>(remote[1])});
       batch.add("chroot", SYS_chroot, {batch.put_string(".").get()});
     }
-    batch.add("fchdir", SYS_fchdir, {static_cast<uint64_t>(cwd)});
+    batch.add("fchdir", SYS_fchdir, {static_cast<uint64_t>(remote[0])});
     batch.add("umask", SYS_umask, {image_.fs.umask()});
-    // Everything sent so far was for the rebuilding only.
-    const auto socket = static_cast<uint64_t>(process_.control_socket());
-    if (socket > 0) batch.add("close_range", SYS_close_range, {0, socket - 1, 0});
-    batch.add("close_range", SYS_close_range, {socket + 1, 0xffffffff, 0});
     channel().run(batch);
+  }
+
+  // Everything sent so far was for the rebuilding only. The table may be shared: then what the first process has, and
+  // the sockets of all that share it, stay.
+  void close_what_came(const std::set<int>& before) {
+    inject::Batch batch = channel().batch();
+    if (image_.has_own(tree::Shared::files)) {
+      uint64_t from = 0;
+      for (const int socket : sockets_of_sharers()) {
+        const auto number = static_cast<uint64_t>(socket);
+        if (number > from) batch.add("close_range", SYS_close_range, {from, number - 1, 0});
+        from = number + 1;
+      }
+      batch.add("close_range", SYS_close_range, {from, 0xffffffff, 0});
+    } else {
+      for (const int fd : open_numbers())
+        if (!before.contains(fd)) batch.add("close", SYS_close, {static_cast<uint64_t>(fd)});
+    }
+    channel().run(batch);
+  }
+
+  std::set<int> open_numbers() const {
+    std::set<int> numbers;
+    for (const std::string& name : sys::list_directory(fmt::format("/proc/{}/fd", process_.pid())))
+      numbers.insert(std::stoi(name));
+    return numbers;
+  }
+
+  std::set<int> sockets_of_sharers() const {
+    std::set<int> sockets{process_.control_socket()};
+    for (const int32_t pid : context_.sharers_of_files(image_.core.pid()))
+      sockets.insert(context_.processes.at(pid)->control_socket());
+    return sockets;
   }
 
   bool is_changed_root() const {
@@ -388,6 +425,13 @@ int LentMemory::borrow(int32_t lender, uint32_t id) const {
   const auto found = lent_.find({lender, id});
   if (found == lent_.end()) throw Error(Fault::image, fmt::format("process {} has no shared memory {}", lender, id));
   return found->second.get();
+}
+
+std::vector<int32_t> RestoreContext::sharers_of_files(int32_t first) const {
+  std::vector<int32_t> pids;
+  for (const auto& image : images)
+    if (image.shared_with[static_cast<size_t>(tree::Shared::files)] == first) pids.push_back(image.core.pid());
+  return pids;
 }
 
 std::unique_ptr<RestoringProcess> begin_process(const tree::ProcessImage& image, inject::NewProcess& process,

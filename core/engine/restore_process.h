@@ -39,6 +39,11 @@ struct RestoreContext {
   RestoreStatistics& statistics;
   Damage& damage;
   const NewProcesses& processes;
+  const std::vector<tree::ProcessImage>& images;
+  std::map<int32_t, uint64_t>
+      vdsos{};  // where each memory has that of this kernel, by the process that it is stored with
+
+  std::vector<int32_t> sharers_of_files(int32_t first) const;
 };
 
 // One process that create_tree() made, being filled. In steps that each come for all processes before the next: memory

@@ -83,9 +83,10 @@ NewProcess::NewProcess(Spawned spawned, const NewProcessPlan& plan, Damage& dama
       damage_(damage),
       total_(blob_bytes(plan.data_bytes)),
       pid_(spawned.pid),
-      remote_socket_(plan.socket_number),
+      remote_socket_(spawned.socket_number),
       channel_(std::move(spawned.channel)) {
   const Step step("process {}", pid_);
+  plan_.blob_address = spawned.blob_address;
   seize_leader();
   channel_->set_tracee(threads_.front().get());
 }
@@ -127,28 +128,66 @@ HostPid child_by_number_inside(HostPid creator, bool sibling, pid_t inside) {
 
 }  // namespace
 
+namespace {
+
+// A place of its own in its creator's memory.
+void map_blob(Channel& creator, uint64_t address, size_t bytes) {
+  inject::Batch batch = creator.batch();
+  batch.add("mmap", SYS_mmap,
+            {address, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, ~0ULL, 0});
+  creator.run(batch);
+  trace::RemoteMemory(creator.pid()).write(RemoteAddr(address), std::span(mcr_blob_begin, mcr_blob_end));
+  inject::Batch protect = creator.batch();
+  protect.add("mprotect", SYS_mprotect, {address, parasite::kCodeBytes, PROT_READ | PROT_EXEC});
+  creator.run(protect);
+}
+
+clone_args arguments_of(const SpawnRequest& request, const NewProcessPlan& plan) {
+  clone_args args{};
+  args.flags = request.shared | (request.sibling ? static_cast<uint64_t>(CLONE_PARENT) : 0);
+  args.exit_signal = request.sibling ? 0 : static_cast<uint64_t>(request.exit_signal);
+  if (request.shared & CLONE_VM) {
+    args.stack_size = parasite::kStackBytes;
+    args.stack = request.blob_address + blob_bytes(plan.data_bytes) - args.stack_size;
+  }
+  return args;
+}
+
+}  // namespace
+
 Spawned spawn(Channel& creator, const SpawnRequest& request, const NewProcessPlan& plan) {
   const Step step("create process {}", request.pid);
+  const bool shares_memory = request.shared & CLONE_VM, shares_files = request.shared & CLONE_FILES;
   sys::SocketPair pair = sys::make_socket_pair();
   const int theirs = pair.theirs.get();
-  const auto number = static_cast<uint64_t>(creator.send(std::span(&theirs, 1)).front());
+  if (shares_memory) map_blob(creator, request.blob_address, blob_bytes(plan.data_bytes));
+  auto number = static_cast<uint64_t>(creator.send(std::span(&theirs, 1)).front());
   inject::Batch batch = creator.batch();
-  clone_args args{};
-  args.flags = request.sibling ? static_cast<uint64_t>(CLONE_PARENT) : 0;
-  args.exit_signal = request.sibling ? 0 : static_cast<uint64_t>(request.exit_signal);
+  clone_args args = arguments_of(request, plan);
   if (request.pid != 0) {
     args.set_tid = batch.put_value(uint64_t(request.pid)).get();
     args.set_tid_size = 1;
   }
-  const size_t clone = batch.add("clone3", SYS_clone3, {batch.put_value(args).get(), sizeof args, 0, 0, 0, number},
-                                 parasite::kSpawnProcess);
-  batch.add("close", SYS_close, {number});
+  uint32_t flags = parasite::kSpawnProcess;
+  if (shares_memory || shares_files) {
+    const auto own = static_cast<uint64_t>(request.socket_number);
+    batch.add("dup3", SYS_dup3, {number, own, O_CLOEXEC});
+    batch.add("close", SYS_close, {number});
+    number = own;
+    if (shares_memory) flags |= parasite::kSpawnSharingMemory;
+    if (shares_files) flags |= parasite::kSpawnSharingFiles;
+  }
+  const uint64_t base = shares_memory ? request.blob_address : 0;
+  const size_t clone =
+      batch.add("clone3", SYS_clone3, {batch.put_value(args).get(), sizeof args, base, 0, 0, number}, flags);
+  if (!shares_files) batch.add("close", SYS_close, {number});
   creator.run(batch);
   const auto inside = static_cast<pid_t>(batch.result(clone));
   const HostPid pid =
       plan.namespaces ? child_by_number_inside(creator.pid(), request.sibling, inside) : HostPid(inside);
-  return {pid, inside,
-          std::make_unique<Channel>(pid, std::move(pair.ours), RemoteAddr(plan.blob_address), plan.data_bytes)};
+  const uint64_t blob = shares_memory ? request.blob_address : plan.blob_address;
+  return {pid, inside, std::make_unique<Channel>(pid, std::move(pair.ours), RemoteAddr(blob), plan.data_bytes), blob,
+          shares_memory || shares_files ? request.socket_number : plan.socket_number};
 }
 
 NewProcess::~NewProcess() {

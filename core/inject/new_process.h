@@ -19,7 +19,9 @@ struct NewProcessPlan {
   bool orphan = false;   // child of init or of the next subreaper
   // Not null: it becomes the first process of these, and `pid` is its number there.
   sys::OwnNamespaces* namespaces = nullptr;
-  uint64_t blob_address = 0;       // free in our address space and in the one to be restored
+  uint64_t blob_address = 0;  // free in our address space and in the one to be restored
+  // Where it and those that share its memory have their parasites; 0: there is no other.
+  uint64_t region_start = 0, region_end = 0;
   int socket_number = -1;          // the parasite's socket over there; -1: any. Must be free here
   size_t data_bytes = 256 * 1024;  // batch area, control page and stack
 };
@@ -29,13 +31,20 @@ struct SpawnRequest {
   pid_t pid = 0;              // 0: any
   bool sibling = false;       // CLONE_PARENT; the exit signal is that of the creator then
   int exit_signal = SIGCHLD;  // to its parent; clone(2)
+  uint64_t shared = 0;        // CLONE_VM, CLONE_SIGHAND, CLONE_FILES, CLONE_FS
+  // Its own place and socket, with CLONE_VM; the socket also with CLONE_FILES. Nobody else's in what it shares.
+  uint64_t blob_address = 0;
+  int socket_number = -1;
 };
 struct Spawned {
   HostPid pid;
   pid_t inside = 0;                  // its number in its own pid namespace
   std::unique_ptr<Channel> channel;  // closed, the process ends
+  uint64_t blob_address = 0;
+  int socket_number = -1;
 };
-// `creator` has the memory layout and the socket number of `plan`, and so has what it makes.
+// `plan`: with the place and the socket number of `creator`, which are also those of what it makes and shares neither
+// memory nor descriptors.
 Spawned spawn(Channel& creator, const SpawnRequest& request, const NewProcessPlan& plan);
 
 class NewProcess {
@@ -56,6 +65,9 @@ class NewProcess {
   std::vector<std::unique_ptr<trace::Tracee>>& threads() { return threads_; }
   uint64_t blob_start() const { return plan_.blob_address; }
   uint64_t blob_end() const { return plan_.blob_address + total_; }
+  // Of this process and of those that share its memory.
+  uint64_t region_start() const { return plan_.region_end ? plan_.region_start : blob_start(); }
+  uint64_t region_end() const { return plan_.region_end ? plan_.region_end : blob_end(); }
   int control_socket() const { return remote_socket_; }  // its number in the new process
   const sys::RseqConfiguration& inherited_rseq() const { return rseq_; }
 

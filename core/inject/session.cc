@@ -29,15 +29,18 @@ bool failed(uint64_t result) {
 }  // namespace
 
 ParasiteSession::ParasiteSession(trace::FrozenProcess& process, trace::Tracee& host,
-                                 const std::vector<procfs::Mapping>& mappings, Damage& damage)
+                                 const std::vector<procfs::Mapping>& mappings, Damage& damage,
+                                 std::vector<trace::FrozenProcess*> in_memory)
     : process_(process),
       pid_(process.view()),
       host_(host),
       damage_(damage),
       memory_(process.view()),
       mappings_(mappings),
+      in_memory_(std::move(in_memory)),
       total_(parasite::kCodeBytes + kDataBytes) {
   const Step step("infect");
+  if (in_memory_.empty()) in_memory_.push_back(&process_);
   find_cave();
   try {
     write_cave(cave_, host_);
@@ -59,6 +62,13 @@ ParasiteSession::~ParasiteSession() {
     damage_.record(fmt::format("process {} could not be cured: {}", pid_, e.what()));
     log::error("inject", "process {} could not be cured: {}", pid_, e.what());
   }
+}
+
+std::vector<trace::Tracee*> ParasiteSession::threads_in_memory() const {
+  std::vector<trace::Tracee*> threads;
+  for (const trace::FrozenProcess* process : in_memory_)
+    for (const auto& thread : process->threads) threads.push_back(thread.get());
+  return threads;
 }
 
 // Two caves: one for the thread that hosts the parasite, one for the threads probed meanwhile. The vdso is mapped from
@@ -87,7 +97,7 @@ void ParasiteSession::find_cave() {
 bool ParasiteSession::is_free_cave(RemoteAddr at, size_t bytes) const {
   std::vector<std::byte> now(bytes);
   if (!memory_.try_read(at, now)) return false;
-  for (const auto& thread : process_.threads)
+  for (const trace::Tracee* thread : threads_in_memory())
     if (thread->frame().rip - at.get() < bytes) return false;
   if (std::all_of(now.begin(), now.end(), [](std::byte b) { return b == std::byte{0}; })) return true;
   const auto code = arch::cave_code();
@@ -98,7 +108,7 @@ bool ParasiteSession::is_free_cave(RemoteAddr at, size_t bytes) const {
 // frame below it on the stack leads back there. Looked for from each thread's stack pointer to the end of its mapping.
 bool ParasiteSession::is_awaited(RemoteAddr at, size_t bytes) const {
   constexpr uint64_t kMost = 8 << 20;
-  for (const auto& thread : process_.threads) {
+  for (const trace::Tracee* thread : threads_in_memory()) {
     const uint64_t from = thread->frame().rsp / 8 * 8;
     const auto stack = std::find_if(mappings_.begin(), mappings_.end(),
                                     [&](const procfs::Mapping& m) { return from >= m.start && from < m.end; });

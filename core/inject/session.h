@@ -31,8 +31,10 @@ class ParasiteSession {
   static constexpr size_t kDataBytes = 256 * 1024;
 
   // `host`: a thread of the process. While it hosts the parasite it makes system calls; see safe_host() of the engine.
+  // `in_memory`: all processes that share its memory, it among them; none: it is alone. One session at a time in one
+  // memory: the caves have their fixed place there.
   ParasiteSession(trace::FrozenProcess& process, trace::Tracee& host, const std::vector<procfs::Mapping>& mappings,
-                  Damage& damage);
+                  Damage& damage, std::vector<trace::FrozenProcess*> in_memory = {});
   ~ParasiteSession();  // cures; what fails is recorded as damage
   ParasiteSession(const ParasiteSession&) = delete;
   ParasiteSession& operator=(const ParasiteSession&) = delete;
@@ -51,6 +53,7 @@ class ParasiteSession {
   void cure();               // leaves nothing; the host stands in its old frame again
 
  private:
+  std::vector<trace::Tracee*> threads_in_memory() const;
   void find_cave();
   bool is_free_cave(RemoteAddr at, size_t bytes) const;
   bool is_awaited(RemoteAddr at, size_t bytes) const;
@@ -71,6 +74,7 @@ class ParasiteSession {
   Damage& damage_;
   trace::RemoteMemory memory_;
   const std::vector<procfs::Mapping>& mappings_;
+  std::vector<trace::FrozenProcess*> in_memory_;
   RemoteAddr cave_, probe_cave_, base_;
   size_t cave_bytes_ = 0, total_ = 0;
   std::unique_ptr<Channel> channel_;

@@ -154,8 +154,8 @@ uint64_t place_vdso(inject::NewProcess& process, const std::vector<procfs::Mappi
   // Out of the way of everything the program wants; then, when it is the same, to where it wants it.
   std::vector<procfs::Mapping> occupied = pages;
   procfs::Mapping blob;
-  blob.start = process.blob_start();
-  blob.end = process.blob_end();
+  blob.start = process.region_start();
+  blob.end = process.region_end();
   occupied.push_back(blob);
   const uint64_t aside = find_hole(occupied, vmas, bytes);
   move_pages(process, pages, now, aside);

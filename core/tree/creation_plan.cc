@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/tree/sharing_plan.h"
 
 namespace mcr::tree {
 namespace {
@@ -73,7 +74,7 @@ class Planner {
   }
 
   void step(What what, pid_t actor, pid_t pid = 0, bool sibling = false) {
-    plan_.steps.push_back({what, actor, pid, sibling});
+    plan_.steps.push_back({what, actor, pid, sibling, 0});
   }
 
   // Children first: a leader with a child of an older session was born into that session itself, if it can have been.
@@ -218,15 +219,44 @@ class Planner {
 
 CreationPlan plan_creation(std::span<const Member> members, bool inherits_session) {
   if (members.empty()) throw Error(Fault::image, "the image holds no process");
-  return Planner(members, inherits_session).run();
+  CreationPlan plan = Planner(members, inherits_session).run();
+  share(members, plan.steps);
+  return plan;
 }
+
+const char* name_of(Shared what) {
+  switch (what) {
+    case Shared::memory:
+      return "memory";
+    case Shared::handlers:
+      return "signal handlers";
+    case Shared::files:
+      return "descriptors";
+    case Shared::directories:
+      return "a working directory";
+  }
+  return "";
+}
+
+namespace {
+
+std::string describe_shared(SharedSet set) {
+  std::string text;
+  for (const Shared what : kShared)
+    if (set & bit(what)) text += fmt::format("{} {}", text.empty() ? "" : ",", name_of(what));
+  return text;
+}
+
+}  // namespace
 
 std::string describe(const CreationStep& s) {
   switch (s.what) {
     case What::create:
-      return fmt::format("{} makes {}{}", s.actor, s.pid, s.sibling ? " beside itself" : "");
+      return fmt::format("{} makes {}{}{}{}", s.actor, s.pid, s.sibling ? " beside itself" : "",
+                         s.shared ? ", sharing" : "", describe_shared(s.shared));
     case What::create_helper:
-      return fmt::format("{} makes helper {}", s.actor, s.pid);
+      return fmt::format("{} makes helper {}{}{}", s.actor, s.pid, s.shared ? ", sharing" : "",
+                         describe_shared(s.shared));
     case What::new_session:
       return fmt::format("{} begins a session", s.actor);
     case What::join_group:
@@ -235,6 +265,8 @@ std::string describe(const CreationStep& s) {
       return fmt::format("{} adopts", s.actor);
     case What::stop_adopting:
       return fmt::format("{} adopts no more", s.actor);
+    case What::unshare:
+      return fmt::format("{} shares no more:{}", s.actor, describe_shared(s.shared));
     case What::end_helper:
       return fmt::format("helper {} ends under {}", s.pid, s.actor);
   }

@@ -6,19 +6,35 @@
 // Sessions and groups whose leader has ended get a helper under the leader's number for as long as it takes to join
 // them.
 //
+// What processes share (memory, handlers, descriptors, directories; clone(2)) comes from who clones them, too: a group
+// that shares begins with one process, and the others are cloned by those that have the object at that moment. A table
+// of descriptors or the directories may pass through a process that is to have its own: it leaves them by unshare(2)
+// when it has handed them on. Memory and handlers cannot be left.
+//
 // Pure; any thread.
 #pragma once
 
 #include <sys/types.h>
 
+#include <array>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace mcr::tree {
 
+enum class Shared { memory, handlers, files, directories };
+inline constexpr std::array kShared{Shared::memory, Shared::handlers, Shared::files, Shared::directories};
+using SharedSet = unsigned;  // a bit for each
+constexpr SharedSet bit(Shared what) {
+  return 1u << static_cast<unsigned>(what);
+}
+const char* name_of(Shared what);
+
 struct Member {
   pid_t pid = 0, parent = 0, group = 0, session = 0;  // as the tree itself sees them; parent of the root: any
+  std::array<pid_t, kShared.size()> shared_with{};    // those with the same number share; 0: nobody
+  int exit_signal = 17;                               // SIGCHLD
 };
 
 struct CreationStep {
@@ -29,12 +45,14 @@ struct CreationStep {
     join_group,     // actor calls setpgid(0, pid); pid 0: into the group of the engine
     adopt,          // actor becomes a subreaper
     stop_adopting,
+    unshare,    // actor leaves what `shared` says and has copies of its own
     end_helper  // helper `pid` ends; actor, its parent, collects it
   };
   What what = What::create;
   pid_t actor = 0;
   pid_t pid = 0;
   bool sibling = false;
+  SharedSet shared = 0;  // of the actor and what it makes
   bool operator==(const CreationStep&) const = default;
 };
 std::string describe(const CreationStep& step);

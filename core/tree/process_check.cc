@@ -32,15 +32,19 @@ class ProcessCheck {
   void run() {
     check_core();
     for (const auto& thread : p_.threads) check_thread(thread);
+    if (p_.has_own(Shared::memory)) check_memory();
+    check_context();
+  }
+
+ private:
+  void check_memory() const {
     check_map();
     check_shared();
     for (const Vma& vma : p_.vmas) check_vma(vma);
     check_kernel_pages();
     check_runs();
-    check_context();
   }
 
- private:
   [[noreturn]] void bad(const char* file, const std::string& what) const {
     throw Error(Fault::image, fmt::format("{}-{}.img: {}", file, pid_, what),
                 "the image is damaged or was made by a faulty program");

@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/tree/process_check.h"
+#include "images/proto/sharing.pb.h"
 
 namespace mcr::tree {
 namespace {
@@ -119,23 +120,47 @@ void check_aio(const ProcessImage& p, const std::string& file) {
 
 }  // namespace
 
-void write_process(const ProcessImage& p, images::ImageWriter& writer) {
-  const int32_t pid = p.core.pid();
-  auto core = writer.records(fmt::format("core-{}.img", pid));
-  core.append(p.core);
-  append_all(core, p.threads);
-  finish(std::move(core), writer);
-  if (p.core.zombie()) return;
-  auto mm = writer.records(fmt::format("mm-{}.img", pid));
+namespace {
+
+void write_memory(const ProcessImage& p, images::ImageWriter& writer) {
+  auto mm = writer.records(fmt::format("mm-{}.img", p.core.pid()));
   mm.append(p.map);
   append_all(mm, p.shared);
   append_all(mm, p.aio);
   append_all(mm, p.vmas);
   append_all(mm, p.runs);
   finish(std::move(mm), writer);
-  auto fs = writer.records(fmt::format("fs-{}.img", pid));
-  fs.append(p.fs);
-  finish(std::move(fs), writer);
+}
+
+image::SharedTables message_of(const ProcessImage& p) {
+  image::SharedTables message;
+  message.set_memory(p.shared_with[0]), message.set_handlers(p.shared_with[1]);
+  message.set_descriptors(p.shared_with[2]), message.set_directories(p.shared_with[3]);
+  return message;
+}
+
+}  // namespace
+
+void write_process(const ProcessImage& p, images::ImageWriter& writer) {
+  const int32_t pid = p.core.pid();
+  auto core = writer.records(fmt::format("core-{}.img", pid));
+  if (std::ranges::all_of(kShared, [&](Shared what) { return p.has_own(what); })) {
+    core.append(p.core);
+  } else {
+    image::ProcessCore sharing = p.core;
+    sharing.add_facets()->PackFrom(message_of(p));
+    core.append(sharing);
+  }
+  append_all(core, p.threads);
+  finish(std::move(core), writer);
+  if (p.core.zombie()) return;
+  if (p.has_own(Shared::memory)) write_memory(p, writer);
+  if (p.has_own(Shared::directories)) {
+    auto fs = writer.records(fmt::format("fs-{}.img", pid));
+    fs.append(p.fs);
+    finish(std::move(fs), writer);
+  }
+  if (!p.has_own(Shared::files)) return;
   auto fdinfo = writer.records(fmt::format("fdinfo-{}.img", pid));
   append_all(fdinfo, p.descriptors);
   finish(std::move(fdinfo), writer);
@@ -158,9 +183,89 @@ void find_borrowed(ProcessImage& p, std::span<const ProcessImage> before) {
 
 }  // namespace
 
+namespace {
+
+// Only one that comes before and has its own can be the first of those that share.
+void check_sharing(const ProcessImage& p, std::span<const ProcessImage> before, const std::string& file) {
+  for (const Shared what : kShared) {
+    const int32_t first = p.shared_with[static_cast<size_t>(what)];
+    if (first == 0) continue;
+    const auto found = std::ranges::find_if(before, [&](const ProcessImage& q) { return q.core.pid() == first; });
+    if (found == before.end() || found->core.zombie() || !found->has_own(what))
+      bad(file, fmt::format("it cannot share {} with process {}", name_of(what), first));
+    if (what != Shared::handlers) continue;
+    const auto memory_of = [](const ProcessImage& q) {
+      return q.has_own(Shared::memory) ? q.core.pid() : q.shared_with[0];
+    };
+    if (memory_of(*found) != memory_of(p))
+      bad(file, fmt::format("it cannot share signal handlers with process {}, but no memory", first));
+  }
+}
+
+// Out of the facets: it is no state that the process restores itself.
+void take_sharing(ProcessImage& p, std::span<const ProcessImage> before, const std::string& file) {
+  auto& facets = *p.core.mutable_facets();
+  bool is_known = false;
+  for (int i = facets.size(); i-- > 0;) {
+    image::SharedTables message;
+    if (!facets[i].Is<image::SharedTables>()) continue;
+    if (is_known || !facets[i].UnpackTo(&message)) bad(file, "it says more than once what it shares");
+    is_known = true;
+    p.shared_with = {message.memory(), message.handlers(), message.descriptors(), message.directories()};
+    facets.DeleteSubrange(i, 1);
+  }
+  check_sharing(p, before, file);
+}
+
+const ProcessImage& first_of(const ProcessImage& p, Shared what, std::span<const ProcessImage> before) {
+  const int32_t first = p.shared_with[static_cast<size_t>(what)];
+  return *std::ranges::find_if(before, [&](const ProcessImage& q) { return q.core.pid() == first; });
+}
+
+void read_memory(ProcessImage& p, const images::ImageReader& reader, std::span<const ProcessImage> before) {
+  const std::string file = fmt::format("mm-{}.img", p.core.pid());
+  auto mm = reader.records(file);
+  if (!mm.at<image::MemoryMap>()) bad(file, "it does not begin with a memory map");
+  mm.read_into(p.map);
+  while (const auto type = mm.next_type()) {
+    if (*type == image::Vma::descriptor()->full_name())
+      p.vmas.push_back(mm.read<image::Vma>());
+    else if (*type == image::PageRun::descriptor()->full_name())
+      p.runs.push_back(mm.read<image::PageRun>());
+    else if (*type == image::AioContext::descriptor()->full_name())
+      p.aio.push_back(mm.read<image::AioContext>());
+    else
+      p.shared.push_back(mm.read<image::SharedMemory>());
+  }
+  if (p.vmas.size() != p.map.vma_count() || p.runs.size() != p.map.run_count())
+    bad(file, "mappings or runs are missing");
+  find_borrowed(p, before);
+  check_vmas(p, file);
+  check_aio(p, file);
+}
+
+void read_files(ProcessImage& p, const images::ImageReader& reader) {
+  const std::string file = fmt::format("fdinfo-{}.img", p.core.pid());
+  auto fdinfo = reader.records(file);
+  while (fdinfo.next_type()) {
+    p.descriptors.push_back(fdinfo.read<image::Descriptor>());
+    if (p.descriptors.back().fd() < 0 || p.descriptors.back().fd() >= 1 << 30)
+      bad(file, "a descriptor number is impossible");
+  }
+}
+
+void read_directories(ProcessImage& p, const images::ImageReader& reader) {
+  const std::string file = fmt::format("fs-{}.img", p.core.pid());
+  auto fs = reader.records(file);
+  if (!fs.next_type()) bad(file, "it is empty");
+  fs.read_into(p.fs);
+}
+
+}  // namespace
+
 ProcessImage read_process(int32_t pid, const images::ImageReader& reader, std::span<const ProcessImage> before) {
   ProcessImage p;
-  const std::string core_file = fmt::format("core-{}.img", pid), mm_file = fmt::format("mm-{}.img", pid);
+  const std::string core_file = fmt::format("core-{}.img", pid);
   auto core = reader.records(core_file);
   if (!core.at<image::ProcessCore>()) bad(core_file, "it does not begin with a process");
   core.read_into(p.core);
@@ -175,34 +280,16 @@ ProcessImage read_process(int32_t pid, const images::ImageReader& reader, std::s
   for (size_t i = 0; i < p.threads.size(); ++i)
     if (p.threads[i].has_ended() && (i > 0 || p.threads.size() == 1 || p.threads[i].ended().exit_code() > 255))
       bad(core_file, fmt::format("thread {} cannot have ended alone", p.threads[i].tid()));
-  auto mm = reader.records(mm_file);
-  if (!mm.at<image::MemoryMap>()) bad(mm_file, "it does not begin with a memory map");
-  mm.read_into(p.map);
-  while (const auto type = mm.next_type()) {
-    if (*type == image::Vma::descriptor()->full_name())
-      p.vmas.push_back(mm.read<image::Vma>());
-    else if (*type == image::PageRun::descriptor()->full_name())
-      p.runs.push_back(mm.read<image::PageRun>());
-    else if (*type == image::AioContext::descriptor()->full_name())
-      p.aio.push_back(mm.read<image::AioContext>());
-    else
-      p.shared.push_back(mm.read<image::SharedMemory>());
-  }
-  if (p.vmas.size() != p.map.vma_count() || p.runs.size() != p.map.run_count())
-    bad(mm_file, "mappings or runs are missing");
-  find_borrowed(p, before);
-  check_vmas(p, mm_file);
-  check_aio(p, mm_file);
-  auto fs = reader.records(fmt::format("fs-{}.img", pid));
-  if (!fs.next_type()) bad(fmt::format("fs-{}.img", pid), "it is empty");
-  fs.read_into(p.fs);
-  auto fdinfo = reader.records(fmt::format("fdinfo-{}.img", pid));
-  while (fdinfo.next_type()) {
-    p.descriptors.push_back(fdinfo.read<image::Descriptor>());
-    if (p.descriptors.back().fd() < 0 || p.descriptors.back().fd() >= 1 << 30)
-      bad(fmt::format("fdinfo-{}.img", pid), "a descriptor number is impossible");
-  }
+  take_sharing(p, before, core_file);
+  if (p.has_own(Shared::memory)) read_memory(p, reader, before);
+  if (p.has_own(Shared::directories)) read_directories(p, reader);
+  if (p.has_own(Shared::files)) read_files(p, reader);
   check_process(p, reader);
+  if (!p.has_own(Shared::memory)) {
+    const ProcessImage& first = first_of(p, Shared::memory, before);
+    p.map = first.map, p.vmas = first.vmas;
+  }
+  if (!p.has_own(Shared::directories)) p.fs = first_of(p, Shared::directories, before).fs;
   return p;
 }
 

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "core/tree/creation_plan.h"
 #include "images/proto/core.pb.h"
 #include "images/proto/files.pb.h"
 #include "images/proto/mm.pb.h"
@@ -28,6 +29,11 @@ struct ProcessImage {
   std::vector<mcr::image::SharedMemory> shared;  // stored with this process
   std::vector<BorrowedMemory> borrowed;          // mapped here, stored with a process before this one
   std::vector<mcr::image::AioContext> aio;
+  // For each kind the process before this one with which it is stored; 0: with this one. Of those, memory and
+  // directories are there as well (map, vmas, fs), descriptors and content are not.
+  std::array<int32_t, kShared.size()> shared_with{};
+
+  bool has_own(Shared what) const { return shared_with[static_cast<size_t>(what)] == 0; }
 };
 
 void write_process(const ProcessImage& process, images::ImageWriter& writer);

@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 120
-# ctest: CASES landlock keyrings inherited_session_keyring foreign_cpu_timer thread_cpu_timer used_up_limits lower_limits oom_adjustment thread_pidfd thread_namespace newcomer expired_cpu_timer
+# ctest: CASES landlock keyrings inherited_session_keyring foreign_cpu_timer thread_cpu_timer used_up_limits lower_limits oom_adjustment thread_pidfd thread_namespace newcomer expired_cpu_timer shared_outside shared_unmakeable
 """What a process has that cannot be given to another one is refused by its name, with a remedy; the program runs on as
 if nothing had happened. What is only like it is not refused."""
 
@@ -260,6 +260,33 @@ def expired_cpu_timer(directory):
     expect_refused(directory, "expired", EXPIRED_TIMER, "POSIX timer 0 has expired", "let the program take that signal")
 
 
+SHARING = """
+CLONE_FS, CLONE_FILES, CLONE_PARENT, SIGCHLD, SIGWINCH = 0x200, 0x400, 0x8000, 17, 28
+def live():
+    while not os.path.exists("done"):
+        time.sleep(0.01)
+    os._exit(0)
+def clone(flags):
+    return call(56, flags, 0, 0, 0, 0)
+"""
+
+
+def shared_outside(directory):
+    """The child of a child that has ended moves to somebody outside."""
+    for flag, what in (("CLONE_FILES", "descriptors"), ("CLONE_FS", "a working directory")):
+        lines = (f"if clone({flag} | SIGCHLD) == 0:\n    if clone({flag} | SIGCHLD) == 0:\n        live()\n"
+                 "    os._exit(0)\nos.wait()\n")
+        expect_refused(directory, flag, SHARING + lines, f"shares {what} with", "outside of the tree")
+
+
+def shared_unmakeable(directory):
+    """The parent has left the table: only one of the children could make the other, who would have its signal."""
+    lines = ("for signal in (SIGCHLD, SIGWINCH):\n    if clone(CLONE_FILES | signal) == 0:\n        live()\n"
+             "call(272, CLONE_FILES)\n")
+    expect_refused(directory, "signals", SHARING + lines, "share descriptors", "different signals")
+    expect_saved(directory, "same", SHARING + lines.replace("SIGWINCH", "SIGCHLD"))
+
+
 harness.cases({
     "thread_namespace": thread_namespace,
     "newcomer": newcomer,
@@ -273,4 +300,6 @@ harness.cases({
     "lower_limits": lower_limits,
     "oom_adjustment": oom_adjustment,
     "thread_pidfd": thread_pidfd,
+    "shared_outside": shared_outside,
+    "shared_unmakeable": shared_unmakeable,
 })

@@ -6,6 +6,7 @@
 #include <sys/user.h>
 
 #include <functional>
+#include <optional>
 
 #include "core/base/bounds.h"
 #include "core/engine/engine.h"
@@ -15,6 +16,7 @@
 #include "images/format.h"
 #include "images/proto/facets.pb.h"
 #include "images/proto/ipc.pb.h"
+#include "images/proto/sharing.pb.h"
 #include "images/proto/terminals.pb.h"
 #include "tests/unit/images_sample.h"
 
@@ -31,6 +33,7 @@ constexpr char kAllRight[] = "nothing stood in the way";
 struct Sample {
   image::Inventory inventory;
   tree::ProcessImage process;
+  std::optional<tree::ProcessImage> second;
   std::vector<image::FileObject> objects;
   image::Ghost ghost;
   image::PipeData pipe;
@@ -137,6 +140,7 @@ void Sample::write(const std::string& directory) const {
   whole.map.set_vma_count(whole.vmas.size());
   whole.map.set_run_count(whole.runs.size());
   tree::write_process(whole, writer);
+  if (second) tree::write_process(*second, writer);
   auto records = writer.records("files.img");
   records.append(ghost);
   records.append(pipe);
@@ -579,6 +583,54 @@ TEST(RestoreBadValues, Descriptors) {
   expect_refused([](Sample& s) { s.process.descriptors[0].set_file(44); }, "there is no object 44");
   expect_refused([](Sample& s) { s.process.descriptors[0].set_fd((1 << 30) - 1); }, "the limit of open files");
   expect_refused([](Sample& s) { s.process.fs.set_umask(01000); }, "umask cannot be 512");
+}
+
+constexpr int kSecond = kPid + 1;
+
+// A child of the sample's process that shares with it what the message says.
+void add_sharer(Sample& sample, const image::SharedTables& shared) {
+  sample.second = sample.process;
+  sample.second->core.set_pid(kSecond), sample.second->core.set_ppid(kPid);
+  sample.second->threads[0].set_tid(kSecond);
+  sample.second->shared_with = {shared.memory(), shared.handlers(), shared.descriptors(), shared.directories()};
+  sample.inventory.add_pids(kSecond);
+}
+
+void expect_sharing_refused(const std::function<void(image::SharedTables&)>& change, const std::string& expected) {
+  expect_refused(
+      [&](Sample& s) {
+        image::SharedTables shared;
+        change(shared);
+        add_sharer(s, shared);
+      },
+      expected);
+}
+
+TEST(RestoreBadValues, SharedTables) {
+  const std::string core = fmt::format("core-{}.img", kSecond);
+  Sample good;
+  image::SharedTables all;
+  all.set_memory(kPid), all.set_handlers(kPid), all.set_descriptors(kPid), all.set_directories(kPid);
+  add_sharer(good, all);
+  EXPECT_NE(restore(good).find(kAllRight), std::string::npos) << restore(good);
+  for (const int other : {kSecond, kPid + 2, -1, -kPid, INT32_MIN}) {
+    const auto refuse = [&](const std::string& what, const std::function<void(image::SharedTables&)>& change) {
+      expect_sharing_refused(change, fmt::format("{}: it cannot share {} with process {}", core, what, other));
+    };
+    refuse("memory", [&](auto& t) { t.set_memory(other); });
+    refuse("descriptors", [&](auto& t) { t.set_descriptors(other); });
+    refuse("a working directory", [&](auto& t) { t.set_directories(other); });
+    refuse("signal handlers", [&](auto& t) { t.set_memory(kPid), t.set_handlers(other); });
+  }
+  expect_sharing_refused([](auto& t) { t.set_handlers(kPid); }, "but no memory");
+  expect_refused(
+      [&](Sample& s) {
+        add_sharer(s, all);
+        s.second->core.add_facets()->PackFrom(all);
+      },
+      "more than once");
+  // The first one cannot share with a later one.
+  expect_refused([&](Sample& s) { s.process.core.add_facets()->PackFrom(all); }, "it cannot share memory with process");
 }
 
 TEST(RestoreBadValues, Inventory) {

@@ -40,9 +40,29 @@ class Kernel {
       case What::stop_adopting:
         adopters_.erase(s.actor);
         return;
+      case What::unshare:
+        for (const Shared what : kShared) {
+          if (!(s.shared & bit(what))) continue;
+          ASSERT_TRUE(what == Shared::files || what == Shared::directories) << "cannot be left";
+          objects_[s.actor][index_of(what)] = ++last_object_;
+        }
+        return;
       case What::end_helper:
         return end(s.pid, s.actor);
     }
+  }
+
+  static size_t index_of(Shared what) { return static_cast<size_t>(what); }
+
+ public:
+  int object(pid_t pid, Shared what) const { return objects_.at(pid)[index_of(what)]; }
+
+ private:
+  void share(const CreationStep& s) {
+    const bool is_possible = !(s.shared & bit(Shared::handlers)) || (s.shared & bit(Shared::memory));
+    ASSERT_TRUE(is_possible) << "CLONE_SIGHAND without CLONE_VM";
+    for (const Shared what : kShared)
+      objects_[s.pid][index_of(what)] = s.shared & bit(what) ? objects_.at(s.actor)[index_of(what)] : ++last_object_;
   }
 
   void create(const CreationStep& s) {
@@ -54,6 +74,7 @@ class Kernel {
       m.pid = s.pid;
     }
     processes_[s.pid] = m;
+    share(s);
   }
 
   void join(Member& m, pid_t group) {
@@ -77,6 +98,8 @@ class Kernel {
 
   std::map<pid_t, Member> processes_;
   std::set<pid_t> adopters_;
+  std::map<pid_t, std::array<int, kShared.size()>> objects_;
+  int last_object_ = 0;
 };
 
 void expect_rebuilt(const std::vector<Member>& members, bool inherits_session = false) {
@@ -93,6 +116,15 @@ void expect_rebuilt(const std::vector<Member>& members, bool inherits_session = 
     EXPECT_EQ(made.session, ours(wanted.session, members.front().session));
     EXPECT_EQ(made.group, ours(wanted.group, members.front().group));
   }
+  for (const Member& a : members)
+    for (const Member& b : members)
+      for (const Shared what : kShared) {
+        if (a.pid >= b.pid) continue;
+        const pid_t group = a.shared_with[static_cast<size_t>(what)];
+        EXPECT_EQ(kernel.object(a.pid, what) == kernel.object(b.pid, what),
+                  group != 0 && group == b.shared_with[static_cast<size_t>(what)])
+            << a.pid << " and " << b.pid << ": " << name_of(what);
+      }
 }
 
 TEST(CreationPlan, OneProcess) {
@@ -126,6 +158,69 @@ TEST(CreationPlan, DaemonOfASessionFurtherDown) {
 
 TEST(CreationPlan, EndedSessionWithMembersOnTwoLevels) {
   expect_rebuilt({{10, 1, 10, 10}, {11, 10, 9, 9}, {12, 11, 12, 12}, {13, 12, 9, 9}});
+}
+
+// By kind: memory, handlers, files, directories.
+TEST(CreationPlan, SharedByParentAndChild) {
+  expect_rebuilt({{10, 1, 10, 10, {10, 10, 10, 10}}, {11, 10, 10, 10, {10, 10, 10, 10}}, {12, 11, 10, 10}});
+  expect_rebuilt({{10, 1, 10, 10, {10, 0, 0, 10}}, {11, 10, 10, 10, {10, 0, 0, 0}}, {12, 10, 10, 10, {0, 0, 0, 10}}});
+}
+
+TEST(CreationPlan, SharedPastOneThatHasLeft) {
+  expect_rebuilt({{10, 1, 10, 10, {0, 0, 10, 10}},
+                  {11, 10, 10, 10},
+                  {12, 11, 10, 10},
+                  {13, 12, 10, 10, {0, 0, 10, 0}},
+                  {14, 12, 10, 10, {0, 0, 0, 10}}});
+  // The one between shares another with its children, who come later.
+  expect_rebuilt({{10, 1, 10, 10, {0, 0, 10, 0}},
+                  {11, 10, 10, 10, {0, 0, 11, 0}},
+                  {12, 11, 10, 10, {0, 0, 10, 0}},
+                  {13, 11, 10, 10, {0, 0, 11, 0}}});
+}
+
+TEST(CreationPlan, SharedBySiblings) {
+  for (size_t what = 0; what < kShared.size(); ++what) {
+    if (kShared[what] == Shared::handlers) continue;
+    std::vector<Member> members{{10, 1, 10, 10}, {11, 10, 10, 10}, {12, 10, 12, 10}, {13, 10, 10, 10}};
+    members[1].shared_with[what] = members[2].shared_with[what] = members[3].shared_with[what] = 11;
+    expect_rebuilt(members);
+    members[2].exit_signal = 0;  // CLONE_PARENT gives the elder's
+    EXPECT_THROW(plan_creation(members, false), Error);
+  }
+  expect_rebuilt({{10, 1, 10, 10, {0, 0, 10, 0}},
+                  {11, 10, 10, 10, {11, 11, 10, 0}},
+                  {12, 10, 10, 10, {11, 11, 10, 0}},
+                  {13, 10, 10, 10, {0, 0, 10, 0}}});
+}
+
+TEST(CreationPlan, SharedBySessions) {
+  expect_rebuilt({{10, 1, 10, 10, {10, 0, 10, 0}}, {11, 10, 11, 11, {10, 0, 0, 0}}, {12, 11, 12, 12, {10, 0, 10, 0}}});
+  expect_rebuilt({{10, 1, 10, 10, {0, 0, 10, 0}}, {12, 10, 11, 11, {0, 0, 10, 0}}, {13, 10, 11, 11, {0, 0, 10, 0}}});
+}
+
+TEST(CreationPlan, RefusesSharingThatCannotBeMade) {
+  const auto refuse = [](const std::vector<Member>& members, const std::string& part) {
+    try {
+      plan_creation(members, false);
+      ADD_FAILURE() << "not refused: " << part;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.fault(), Fault::refused);
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
+    }
+  };
+  // Memory does not pass through one that has another.
+  refuse({{10, 1, 10, 10, {10, 0, 0, 0}}, {11, 10, 10, 10}, {12, 11, 10, 10, {10, 0, 0, 0}}},
+         "processes 10 and 12 share memory");
+  refuse({{10, 1, 10, 10}, {11, 10, 10, 10}, {12, 11, 10, 10, {0, 0, 12, 0}}, {13, 10, 10, 10, {0, 0, 12, 0}}},
+         "share descriptors");
+  // Two tables through one process that is born with one only.
+  refuse({{10, 1, 10, 10, {0, 0, 10, 0}},
+          {11, 10, 10, 10, {0, 0, 11, 0}},
+          {12, 11, 10, 10},
+          {13, 12, 10, 10, {0, 0, 10, 0}},
+          {14, 12, 10, 10, {0, 0, 11, 0}}},
+         "between them shares with others");
 }
 
 TEST(CreationPlan, RefusesWhatCannotBe) {
