@@ -8,6 +8,7 @@
 #include "images/proto/cgroups.pb.h"
 #include "images/proto/core.pb.h"
 #include "images/proto/facets.pb.h"
+#include "images/proto/fanotify.pb.h"
 #include "images/proto/files.pb.h"
 #include "images/proto/inventory.pb.h"
 #include "images/proto/ipc.pb.h"
@@ -25,11 +26,12 @@ constexpr int kMaxDepth = 32;
 
 // One message of every .proto file. A linker takes from an archive only what is referred to, and a generated file
 // that is not linked never registers its messages: reading by name would then not find them.
-const std::array<const google::protobuf::Descriptor*, 9>& linked_files() {
-  static const std::array<const google::protobuf::Descriptor*, 9> files = {
-      image::ProcessCore::descriptor(), image::SignalActions::descriptor(), image::FileObject::descriptor(),
-      image::Inventory::descriptor(),   image::MemoryMap::descriptor(),     image::DumpStatistics::descriptor(),
-      image::Cgroup::descriptor(),      image::SysvObject::descriptor(),    image::UnixSocket::descriptor(),
+const std::array<const google::protobuf::Descriptor*, 10>& linked_files() {
+  static const std::array<const google::protobuf::Descriptor*, 10> files = {
+      image::ProcessCore::descriptor(),   image::SignalActions::descriptor(), image::FileObject::descriptor(),
+      image::Inventory::descriptor(),     image::MemoryMap::descriptor(),     image::DumpStatistics::descriptor(),
+      image::Cgroup::descriptor(),        image::SysvObject::descriptor(),    image::UnixSocket::descriptor(),
+      image::FanotifyGroup::descriptor(),
   };
   return files;
 }

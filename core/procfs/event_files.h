@@ -49,7 +49,24 @@ struct InotifyInfo {
 };
 std::vector<InotifyInfo> inotify_of(const FdInfo& info);
 
+struct FanotifyMarkInfo {
+  enum class Kind { inode, mount, file_system, mount_namespace } kind = Kind::inode;
+  uint64_t inode = 0;   // of a mount namespace too
+  uint64_t device = 0;  // of its file system, as stat(2) gives it
+  int mount = 0;        // its number in /proc/PID/mountinfo
+  uint32_t flags = 0, mask = 0, ignored_mask = 0;
+  int handle_type = 0;
+  std::string handle;
+};
+struct FanotifyInfo {
+  uint32_t flags = 0, event_flags = 0;  // of fanotify_init(2)
+  std::vector<FanotifyMarkInfo> marks;  // the youngest first
+};
+FanotifyInfo fanotify_of(const FdInfo& info);
+
 // Where a file system is mounted, from /proc/PID/mountinfo.
 std::vector<std::string> mounts_of(std::string_view mountinfo, uint64_t device);
+// Where the mount of this number is; nullopt: there is none, or it cannot be seen from here.
+std::optional<std::string> folder_of_mount(std::string_view mountinfo, int mount);
 
 }  // namespace mcr::procfs

@@ -165,6 +165,7 @@ constexpr int kForbidden[] = {
     SYS_umask,
     SYS_personality,
     SYS_inotify_add_watch,
+    SYS_fanotify_mark,
 };
 
 }  // namespace
