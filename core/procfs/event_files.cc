@@ -86,6 +86,18 @@ MountLine read_mount(std::string_view line) {
   return mount;
 }
 
+// "0: 0x7f9e78cf2000/4096", "1: <none>"
+IoUringInfo::Buffer ring_buffer_of(std::string_view line, size_t index) {
+  IoUringInfo::Buffer buffer;
+  Cursor cursor(kFdInfo, line);
+  if (cursor.skip_blanks().number<uint32_t>() != index) cursor.fail();
+  if (cursor.expect(":").skip_blanks().accept("<none>")) return buffer;
+  buffer.address = cursor.expect("0x").number<uint64_t>(16);
+  buffer.bytes = cursor.expect("/").number<uint64_t>();
+  cursor.finish();
+  return buffer;
+}
+
 }  // namespace
 
 EventCounterInfo event_counter_of(const FdInfo& info) {
@@ -187,6 +199,39 @@ FanotifyInfo fanotify_of(const FdInfo& info) {
     cursor.finish();
   }
   return group;
+}
+
+// io_uring/fdinfo.c: "Key:\tvalue", some followed by lines that begin with blanks, one an item.
+IoUringInfo io_uring_of(const FdInfo& info) {
+  IoUringInfo ring;
+  const auto mask = [&](std::string_view key) {
+    Cursor cursor = require_line(info, key);
+    cursor.skip_blanks().expect("0x");
+    const auto value = cursor.number<uint32_t>(16);
+    if (value == UINT32_MAX) cursor.fail();
+    return value + 1;
+  };
+  ring.sq_entries = mask("SqMask:");
+  ring.cq_entries = mask("CqMask:");
+  ring.taken = require_line(info, "CachedSqHead:").last_number<uint32_t>();
+  ring.completed = require_line(info, "CachedCqTail:").last_number<uint32_t>();
+  ring.has_thread = require_line(info, "SqThread:").last_number<int>() >= 0;
+  ring.files = require_line(info, "UserFiles:").last_number<uint32_t>();
+  ring.has_personalities = find_line(info, "Personalities:").has_value();
+  if (auto line = find_line(info, "NAPI:")) ring.polls_network = !line->skip_blanks().accept("disabled");
+  std::string_view list;
+  for (const std::string& line : info.rest) {
+    if (line.empty()) continue;
+    if (!is_blank(line.front())) {
+      list = std::string_view(line).substr(0, line.find(':'));
+      continue;
+    }
+    if (list == "SQEs") ring.entries.push_back(line);
+    if (list == "CQEs") ring.completions.push_back(line);
+    if (list == "UserBufs") ring.buffers.push_back(ring_buffer_of(line, ring.buffers.size()));
+    if (list == "PollList" || list == "CqOverflowList") ++ring.waiting;
+  }
+  return ring;
 }
 
 std::vector<std::string> mounts_of(std::string_view mountinfo, uint64_t device) {
