@@ -8,8 +8,10 @@
 #include "images/proto/cgroups.pb.h"
 #include "images/proto/core.pb.h"
 #include "images/proto/facets.pb.h"
+#include "images/proto/fanotify.pb.h"
 #include "images/proto/files.pb.h"
 #include "images/proto/inventory.pb.h"
+#include "images/proto/io_uring.pb.h"
 #include "images/proto/ipc.pb.h"
 #include "images/proto/mm.pb.h"
 #include "images/proto/sharing.pb.h"
@@ -27,12 +29,13 @@ constexpr int kMaxDepth = 32;
 
 // One message of every .proto file. A linker takes from an archive only what is referred to, and a generated file
 // that is not linked never registers its messages: reading by name would then not find them.
-const std::array<const google::protobuf::Descriptor*, 11>& linked_files() {
-  static const std::array<const google::protobuf::Descriptor*, 11> files = {
+const std::array<const google::protobuf::Descriptor*, 13>& linked_files() {
+  static const std::array<const google::protobuf::Descriptor*, 13> files = {
       image::ProcessCore::descriptor(), image::SignalActions::descriptor(), image::FileObject::descriptor(),
       image::Inventory::descriptor(),   image::MemoryMap::descriptor(),     image::DumpStatistics::descriptor(),
       image::Cgroup::descriptor(),      image::SysvObject::descriptor(),    image::UnixSocket::descriptor(),
-      image::Pty::descriptor(),         image::SharedTables::descriptor(),
+      image::Pty::descriptor(),         image::SharedTables::descriptor(),  image::FanotifyGroup::descriptor(),
+      image::IoUring::descriptor(),
   };
   return files;
 }

@@ -352,7 +352,7 @@ class TreeCreator {
   Damage& damage_;
   std::map<pid_t, const tree::ProcessImage*> by_pid_;
   inject::NewProcessPlan layout_;
-  std::map<pid_t, inject::Spawned> helpers_;          // by the number in the plan; zombies-to-be too
+  std::map<pid_t, inject::Spawned> helpers_;  // by the number in the plan; zombies-to-be too
   std::map<int32_t, HostPid> zombies_;
   std::map<pid_t, pid_t> helper_pids_;                // what numbers they really have, in their pid namespace
   std::map<pid_t, std::pair<uint64_t, int>> places_;  // of the parasite, and the number of its socket

@@ -14,6 +14,7 @@
 #include "core/engine/extended_state.h"
 #include "core/engine/look.h"
 #include "core/engine/memory_charge.h"
+#include "core/engine/rings.h"
 #include "core/engine/seccomp_state.h"
 #include "core/engine/thread_files.h"
 #include "core/engine/timer_clocks.h"
@@ -184,6 +185,7 @@ class ProcessDumper {
     sys::Deadline deadline;
     if (context_.options.timeout.count() > 0) deadline = Clock::now() + context_.options.timeout;
     await_requests(pid_, space_.vmas, deadline);
+    await_rings(pid_, process_.descriptors_pidfd(), context_.files, deadline);
     const trace::RemoteMemory memory(pid_);
     for (const image::Vma& vma : space_.vmas)
       if (mem::is_aio_ring(vma)) image_.aio.push_back(mem::collect_aio_context(memory, vma));
@@ -191,6 +193,7 @@ class ProcessDumper {
 
   uint32_t enter_mapped(const procfs::Mapping& m, bool writable) {
     const std::string door = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, m.start, m.end);
+    if (mem::is_ring(m)) return 0;  // known when the descriptors are
     if (mem::is_sysv_segment(m)) {
       context_.files.enter_segment(pid_, static_cast<int>(m.inode), door, context_.writer);
       return 0;
@@ -328,6 +331,17 @@ class ProcessDumper {
     image_.fs.set_root_file(
         context_.files.enter_path(pid_, fmt::format("/proc/{}/root", pid_), O_RDONLY | O_DIRECTORY, context_.writer));
     image_.fs.set_umask(status_.umask);
+    name_rings();
+  }
+
+  void name_rings() {
+    size_t at = 0;
+    for (image::Vma& vma : space_.vmas) {
+      while (mappings_[at].start != vma.start()) ++at;
+      if (!mem::is_ring(mappings_[at])) continue;
+      vma.set_file(ring_of(context_.files, mappings_[at].inode));
+      if (vma.file() == 0) throw_lost_ring(mappings_[at]);
+    }
   }
 
   // A program with a file size limit would be sent SIGXFSZ for what its parasite writes; one of another memory cgroup

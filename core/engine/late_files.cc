@@ -8,7 +8,9 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/engine/rings.h"
 #include "core/kinds/file_locks.h"
+#include "core/kinds/io_uring.h"
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
@@ -69,7 +71,9 @@ void LateFiles::open_here(const image::Descriptor& d, const kinds::LateOpen& lat
 }
 
 void LateFiles::take(const image::Descriptor& d, int opened) {
-  const auto arrived = static_cast<uint64_t>(process_.channel().send(std::span(&opened, 1)).front());
+  const bool is_ring = kinds::is_ring(files_.object(d.file()));
+  const auto arrived = static_cast<uint64_t>(is_ring ? take_ring(process_, opened)
+                                                     : process_.channel().send(std::span(&opened, 1)).front());
   inject::Batch batch = process_.channel().small_batch();
   batch.add("dup3", SYS_dup3, {arrived, static_cast<uint64_t>(d.fd()), flag_of(d)});
   batch.add("close", SYS_close, {arrived});

@@ -16,6 +16,7 @@
 #include "core/engine/confinement.h"
 #include "core/engine/memory_sharers.h"
 #include "core/engine/process_limits.h"
+#include "core/engine/rings.h"
 #include "core/engine/thread_files.h"
 #include "core/engine/timer_clocks.h"
 #include "core/mem/address_space.h"
@@ -86,6 +87,7 @@ void look_at_memory(HostPid pid, const kinds::OpenFiles& files, MemorySharers& s
       break;
     }
   const auto look = [&](const procfs::Mapping& m, bool) {
+    if (mem::is_ring(m)) return refuse_lost_ring(files, m), 0u;
     if (mem::is_sysv_segment(m))
       files.look_at_segment(pid, static_cast<int>(m.inode), mappings);
     else
@@ -172,7 +174,8 @@ std::optional<tree::Member> member_of(HostPid pid) {
 
 namespace {
 
-void look_at_process(HostPid pid, const kinds::OpenFiles& files, MemorySharers& sharers) {
+void look_at_process(HostPid pid, const kinds::OpenFiles& files, MemorySharers& sharers,
+                     const sys::Deadline& deadline) {
   const HostPid view = trace::living_thread(pid);
   refuse_threads(pid, view);
   refuse_tagged_addresses(sys::read_text(fmt::format("/proc/{}/status", view)));
@@ -185,6 +188,7 @@ void look_at_process(HostPid pid, const kinds::OpenFiles& files, MemorySharers& 
   refuse_32_bit(view);
   files.look_at_controlling_terminal(view);
   files.look_at_descriptors(view);
+  look_at_rings(view, files, deadline);
   look_at_memory(view, files, sharers);
 }
 
@@ -275,10 +279,12 @@ std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller,
   });
   files.note_members(tree);
   files.begin(views, kDescriptorsBeforeTheFreeze);
+  sys::Deadline deadline;
+  if (options.timeout.count() > 0) deadline = sys::Clock::now() + options.timeout;
   // What is looked at while it runs may change its files in between: only what stands in the way twice more does.
   look_at_each([&](HostPid pid) {
     for (int attempt = 1;; ++attempt) try {
-        return look_at_process(pid, files, sharers);
+        return look_at_process(pid, files, sharers, deadline);
       } catch (const Error&) {
         if (attempt == 3 || is_ending(pid)) throw;
         files.begin({trace::living_thread(pid)}, kDescriptorsBeforeTheFreeze);

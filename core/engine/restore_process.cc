@@ -16,9 +16,11 @@
 #include "core/engine/extended_state.h"
 #include "core/engine/install_seccomp.h"
 #include "core/engine/late_files.h"
+#include "core/engine/rings.h"
 #include "core/engine/spawn_threads.h"
 #include "core/facets/facet.h"
 #include "core/facets/timer_calls.h"
+#include "core/kinds/io_uring.h"
 #include "core/mem/address_space.h"
 #include "core/mem/aio_ring.h"
 #include "core/mem/page_reader.h"
@@ -171,23 +173,62 @@ class ProcessRestorer : public RestoringProcess {
     memory.pages_fd = pages.get();
     std::vector<uint32_t> ids{image_.map.exe_file()};
     for (const auto& vma : image_.vmas)
-      if (vma.file() != 0 && std::find(ids.begin(), ids.end(), vma.file()) == ids.end()) ids.push_back(vma.file());
+      if (vma.file() != 0 && !is_ring(vma.file()) && std::find(ids.begin(), ids.end(), vma.file()) == ids.end())
+        ids.push_back(vma.file());
     std::vector<int> fds{pages.get()};
     for (const uint32_t id : ids) fds.push_back(context_.files.open(id));
     const std::vector<int> remote = send_all(fds);
     memory.remote_pages_fd = remote[0];
     for (size_t i = 0; i < ids.size(); ++i) memory.files[ids[i]] = remote[i + 1];
 
+    place_rings(memory);
+
     const bool redirect = context_.options.redirect_vdso || !mem::is_same_vdso(context_.reader.inventory().vdso()) ||
                           !mem::has_same_layout(ours_, image_.vmas);
     live_vdso_ = mem::place_vdso(process_, ours_, image_.vmas, context_.reader.inventory().vdso(), redirect);
     mem::map_all(process_, memory);
     context_.vdsos[image_.core.pid()] = live_vdso_;
+    map_rings();
     if (redirect) mem::write_redirections(process_, image_.vmas, context_.reader.inventory().vdso(), live_vdso_);
     mem::make_aio_contexts(process_, image_.vmas, image_.aio);
     context_.statistics.pages_restored += mem::fill(process_, memory, 0, 0);
     mem::protect_all(process_, memory);
     mem::set_memory_map(process_, image_.map, memory.files.at(image_.map.exe_file()));
+  }
+
+  bool is_ring(uint32_t file) const { return kinds::is_ring(context_.files.object(file)); }
+
+  // The first process that has a descriptor of it makes it. An empty file keeps the place of its memory.
+  void place_rings(mem::RestoreMemory& memory) {
+    std::optional<int> keeper;
+    const auto place = [&](uint32_t file) {
+      if (!is_ring(file) || rings_.contains(file)) return;
+      bool made = false;
+      rings_[file] = place_ring(process_, context_.files, file, made);
+      if (made) made_rings_.push_back(file);
+      if (!keeper) keeper = send_all({sys::make_memfd("place of a ring").get()}).front();
+      memory.files[file] = *keeper;
+    };
+    for (const auto& d : image_.descriptors) place(d.file());
+    for (const auto& vma : image_.vmas)
+      if (vma.file() != 0) place(vma.file());
+  }
+
+  void map_rings() {
+    std::vector<RingMapping> mappings;
+    for (const auto& vma : image_.vmas)
+      if (const auto ring = rings_.find(vma.file()); vma.file() != 0 && ring != rings_.end())
+        mappings.push_back({vma.start(), vma.end() - vma.start(), vma.prot(), vma.offset(), ring->second});
+    engine::map_rings(process_, mappings);
+  }
+
+  void register_buffers() {
+    for (const uint32_t ring : made_rings_)
+      for (const auto& d : image_.descriptors)
+        if (d.file() == ring) {
+          engine::register_buffers(process_, context_.files.object(ring), d.fd());
+          break;
+        }
   }
 
   void add_shared(mem::RestoreMemory& memory) {
@@ -339,6 +380,7 @@ class ProcessRestorer : public RestoringProcess {
   void queue_state() {
     inject::Batch& batch = *state_batch_;
     late_files_.open();
+    register_buffers();
     late_files_.take_locks();
     if (timers_.counted_ids) count_timers(channel(), timers_);
     batch.append(thread_work_.front().plan.calls);
@@ -405,6 +447,8 @@ class ProcessRestorer : public RestoringProcess {
   std::optional<facets::ProcessPlan> plan_;
   std::vector<ThreadWork> thread_work_;
   SeccompInstallation filters_;
+  std::map<uint32_t, int> rings_;     // their numbers while memory is rebuilt
+  std::vector<uint32_t> made_rings_;  // made by this process
   LateFiles late_files_;
   std::optional<inject::Batch> state_batch_;  // its buffers hold what is still to be done
   inject::CallList process_last_;

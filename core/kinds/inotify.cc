@@ -1,22 +1,19 @@
 // inotify(7): watches with their numbers. Events that wait cannot be read without being taken, nor put back, so there
 // must be none. The watches begin last of all, so that a restore does not tell the program of its own doings.
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <sys/inotify.h>
-#include <sys/sysmacros.h>
 
 #include <set>
-#include <thread>
 
 #include "core/base/bounds.h"
 #include "core/kinds/kinds.h"
 #include "core/kinds/open_files.h"
 #include "core/kinds/opened_files.h"
+#include "core/kinds/watched_inode.h"
 #include "core/procfs/event_files.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
 #include "core/sys/inotify_file.h"
-#include "core/sys/process.h"
 
 namespace mcr::kinds {
 namespace {
@@ -25,30 +22,6 @@ constexpr int kMostCounted = 1 << 20;  // numbers come by counting, a few micros
 constexpr uint32_t kMask = IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK;
 constexpr uint32_t kNearlyNothing = IN_MOVE_SELF;
 
-// The kernel watches an inode, and has forgotten by which name. A name counts when it leads there again.
-std::optional<std::string> path_of(const procfs::InotifyInfo& watch) {
-  const sys::FileHandle handle{watch.handle_type, watch.handle};
-  if (handle.bytes.empty()) return std::nullopt;
-  for (const std::string& folder : procfs::mounts_of(sys::read_text("/proc/self/mountinfo"), watch.device)) {
-    int code = 0;
-    const auto mount = sys::probe_open(folder, O_RDONLY | O_DIRECTORY | O_NONBLOCK, code);
-    if (!mount) continue;
-    const auto file = sys::open_handle(mount->get(), handle, O_PATH);
-    if (!file) continue;
-    const auto path = sys::try_read_link(fmt::format("/proc/self/fd/{}", file->get()));
-    if (!path || !bounds::is_kernel_path(*path)) continue;
-    const auto again = sys::handle_of(*path);
-    if (again && again->type == handle.type && again->bytes == handle.bytes) return path;
-  }
-  return std::nullopt;
-}
-
-void require_nothing_waiting(int inotify) {
-  if (const int bytes = sys::bytes_readable(inotify); bytes > 0)
-    throw Error(Fault::refused, fmt::format("{} bytes of events wait in it, which could not be put back", bytes),
-                "try again when the program has read them");
-}
-
 class InotifyKind : public Kind {
  public:
   const char* name() const override { return "inotify"; }
@@ -56,41 +29,26 @@ class InotifyKind : public Kind {
     return file.link == "anon_inode:inotify" || file.link == "anon_inode:[inotify]";
   }
 
-  // A program that reads them is given a moment to do so.
   void look(const FileView& file, const OpenFiles&) const override {
     for (const auto& watch : procfs::inotify_of(file.info))
       if (watch.wd > kMostCounted)
         throw Error(Fault::refused, fmt::format("watch {} has too high a number to be counted up to", watch.wd),
                     "let the program make a new inotify");
-    if (file.copy >= 0) return;  // asked before, when the program stood still: what has come since is of our own doing
-    const auto text = sys::try_read_text(fmt::format("/proc/{}/status", file.pid));
-    if (!text || procfs::parse_status(*text).tgid != file.pid.get()) return;  // a thread stands for a leader that ended
-    const UniqueFd copy = sys::get_fd(sys::open_pidfd(file.pid).get(), file.fd);
-    for (int i = 0; i < 10 && sys::bytes_readable(copy.get()) > 0; ++i)
-      std::this_thread::sleep_for(std::chrono::milliseconds(10));
-    require_nothing_waiting(copy.get());
+    require_no_events(file);
   }
 
   void dump(const FileView& file, OpenFiles&, image::FileObject& object) const override {
     image::Inotify message;
     const auto watches = procfs::inotify_of(file.info);
-    if (!watches.empty() && !sys::has_capability(CAP_DAC_READ_SEARCH))
-      throw Error(Fault::refused, "the names of what it watches can be found with CAP_DAC_READ_SEARCH only",
-                  "run mini-criu as root");
+    if (!watches.empty()) require_right_to_find();
     for (const auto& watch : watches) {
       const Step step("watch {}", watch.wd);
-      const auto path = path_of(watch);
-      const auto status = path ? sys::try_stat(*path, false) : std::nullopt;
-      if (!path || !status)
-        throw Error(Fault::refused,
-                    fmt::format("what it watches (inode {} on device {}:{}) has no name that could be found",
-                                watch.inode, major(watch.device), minor(watch.device)),
-                    "let the program end that watch, or watch a folder above");
+      const NamedInode named = name_of({watch.inode, watch.device, watch.handle_type, watch.handle});
       auto* made = message.add_watches();
       made->set_wd(watch.wd);
       made->set_mask(watch.mask & kMask);
-      made->set_path(*path);
-      made->set_mode(status->st_mode);
+      made->set_path(named.path);
+      made->set_mode(named.mode);
     }
     object.mutable_body()->PackFrom(message);
   }

@@ -21,6 +21,8 @@ const Kind* signal_file_kind();
 const Kind* epoll_kind();
 const Kind* pid_file_kind();
 const Kind* inotify_kind();
+const Kind* fanotify_kind();
+const Kind* io_uring_kind();
 const Kind* unix_socket_kind();
 const Kind* tcp_socket_kind();
 const Kind* udp_socket_kind();

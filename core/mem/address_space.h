@@ -14,6 +14,9 @@
 
 namespace mcr::mem {
 
+// Memory of a ring of io_uring(7): mapped from its descriptor, by its inode.
+bool is_ring(const procfs::Mapping& mapping);
+
 // Finds or enters the file object of a mapped file, or the System V segment; returns its id in files.img, 0 for a
 // segment.
 using FileOf = std::function<uint32_t(const procfs::Mapping&, bool writable)>;

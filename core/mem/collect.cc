@@ -58,6 +58,11 @@ void classify(const procfs::Mapping& m, const FileOf& file_of, AddressSpace& spa
     if (vma.kind() == Vma::VVAR && space.vvar_address == 0) space.vvar_address = m.start;
     return;
   }
+  if (is_ring(m)) {
+    vma.set_kind(Vma::SHARED_FILE);
+    vma.set_file(file_of(m, true));
+    return;
+  }
   refuse_unsupported(m);
   vma.set_huge_page_shift(huge_page_shift(m));
   if (is_aio_ring(m)) {
@@ -84,6 +89,10 @@ void classify(const procfs::Mapping& m, const FileOf& file_of, AddressSpace& spa
 }
 
 }  // namespace
+
+bool is_ring(const procfs::Mapping& m) {
+  return m.shared && m.path == "anon_inode:[io_uring]";
+}
 
 AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings, const FileOf& file_of,
                                    SharedObjects& shared) {

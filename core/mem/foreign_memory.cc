@@ -14,8 +14,6 @@ struct Foreign {
 constexpr Foreign kForeign[] = {
     {"/secretmem", "memory of memfd_secret(2) cannot be read by anybody but the program",
      "let the program unmap it before the dump"},
-    {"anon_inode:[io_uring]", "rings of io_uring cannot be saved",
-     "let the program use another interface (epoll, AIO)"},
     {"anon_inode:[perf_event]", "the ring of a performance event (perf_event_open(2)) cannot be saved",
      "end the profiling, or let the program unmap it"},
     {"anon_inode:bpf-map", "a map of BPF, which belongs to the kernel, cannot be saved", "let the program unmap it"},

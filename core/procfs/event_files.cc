@@ -47,6 +47,57 @@ std::string read_bytes(Cursor& cursor, size_t count) {
   return bytes;
 }
 
+void read_handle(Cursor& cursor, int& type, std::string& handle) {
+  constexpr size_t kLongestHandle = 128;  // MAX_HANDLE_SZ
+  if (!cursor.skip_blanks().accept("fhandle-bytes:")) return;
+  const auto bytes = cursor.number<uint32_t>(16);
+  type = cursor.skip_blanks().expect("fhandle-type:").number<int>(16);
+  cursor.skip_blanks().expect("f_handle:");
+  if (bytes > kLongestHandle) cursor.fail();
+  handle = read_bytes(cursor, bytes);
+}
+
+struct MountLine {
+  int id = 0;
+  uint64_t device = 0;
+  std::string folder;
+};
+
+// "36 35 98:0 /part /mnt/a\\040b rw,noatime ...": blanks and the like in three octal digits.
+MountLine read_mount(std::string_view line) {
+  constexpr std::string_view kMountInfo = "mountinfo";
+  MountLine mount;
+  Cursor cursor(kMountInfo, line);
+  mount.id = cursor.number<int>();
+  cursor.skip_blanks().number<int>();
+  const auto upper = cursor.skip_blanks().number<uint32_t>();
+  const auto lower = cursor.expect(":").number<uint32_t>();
+  mount.device = makedev(upper, lower);
+  cursor.word();  // the part of the file system that is mounted
+  const std::string_view folder = cursor.word();
+  for (size_t i = 0; i < folder.size(); ++i) {
+    if (folder[i] != '\\') {
+      mount.folder += folder[i];
+      continue;
+    }
+    mount.folder += static_cast<char>(Cursor(kMountInfo, folder.substr(i + 1, 3)).number<unsigned char>(8));
+    i += 3;
+  }
+  return mount;
+}
+
+// "0: 0x7f9e78cf2000/4096", "1: <none>"
+IoUringInfo::Buffer ring_buffer_of(std::string_view line, size_t index) {
+  IoUringInfo::Buffer buffer;
+  Cursor cursor(kFdInfo, line);
+  if (cursor.skip_blanks().number<uint32_t>() != index) cursor.fail();
+  if (cursor.expect(":").skip_blanks().accept("<none>")) return buffer;
+  buffer.address = cursor.expect("0x").number<uint64_t>(16);
+  buffer.bytes = cursor.expect("/").number<uint64_t>();
+  cursor.finish();
+  return buffer;
+}
+
 }  // namespace
 
 EventCounterInfo event_counter_of(const FdInfo& info) {
@@ -99,7 +150,6 @@ PidFileInfo pid_file_of(const FdInfo& info) {
 
 // "inotify wd:1 ino:3c51a sdev:fe00000 mask:100 ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:1ac5..."
 std::vector<InotifyInfo> inotify_of(const FdInfo& info) {
-  constexpr size_t kLongestHandle = 128;  // MAX_HANDLE_SZ
   std::vector<InotifyInfo> watches;
   for (const std::string& line : info.rest) {
     Cursor cursor(kFdInfo, line);
@@ -110,43 +160,93 @@ std::vector<InotifyInfo> inotify_of(const FdInfo& info) {
     watch.device = device_of(cursor.skip_blanks().expect("sdev:").number<uint32_t>(16));
     watch.mask = cursor.skip_blanks().expect("mask:").number<uint32_t>(16);
     cursor.skip_blanks().expect("ignored_mask:").number<uint32_t>(16);
-    if (cursor.skip_blanks().accept("fhandle-bytes:")) {
-      const auto bytes = cursor.number<uint32_t>(16);
-      watch.handle_type = cursor.skip_blanks().expect("fhandle-type:").number<int>(16);
-      cursor.skip_blanks().expect("f_handle:");
-      if (bytes > kLongestHandle) cursor.fail();
-      watch.handle = read_bytes(cursor, bytes);
-    }
+    read_handle(cursor, watch.handle_type, watch.handle);
     cursor.finish();
   }
   return watches;
 }
 
-// "36 35 98:0 /part /mnt/a\\040b rw,noatime ...": blanks and the like in three octal digits.
+// "fanotify flags:c03 event-flags:8000", then "fanotify ino:a83fdc sdev:fe00000 mflags:0 mask:48000300 ignored_mask:0
+// fhandle-bytes:...", "fanotify mnt_id:1e mflags:...", "fanotify sdev:1b mflags:...", "fanotify mnt_ns:4026531832 ...".
+FanotifyInfo fanotify_of(const FdInfo& info) {
+  using Kind = FanotifyMarkInfo::Kind;
+  FanotifyInfo group;
+  Cursor head = require_line(info, "fanotify flags:");
+  group.flags = head.number<uint32_t>(16);
+  group.event_flags = head.skip_blanks().expect("event-flags:").number<uint32_t>(16);
+  head.finish();
+  for (const std::string& line : info.rest) {
+    Cursor cursor(kFdInfo, line);
+    if (!cursor.accept("fanotify ") || cursor.accept("flags:")) continue;
+    FanotifyMarkInfo& mark = group.marks.emplace_back();
+    if (cursor.accept("ino:")) {
+      mark.inode = cursor.number<uint64_t>(16);
+      mark.device = device_of(cursor.skip_blanks().expect("sdev:").number<uint32_t>(16));
+    } else if (cursor.accept("mnt_id:")) {
+      mark.kind = Kind::mount;
+      mark.mount = cursor.number<int>(16);
+    } else if (cursor.accept("mnt_ns:")) {
+      mark.kind = Kind::mount_namespace;
+      mark.inode = cursor.number<uint64_t>();
+    } else {
+      mark.kind = Kind::file_system;
+      mark.device = device_of(cursor.expect("sdev:").number<uint32_t>(16));
+    }
+    mark.flags = cursor.skip_blanks().expect("mflags:").number<uint32_t>(16);
+    mark.mask = cursor.skip_blanks().expect("mask:").number<uint32_t>(16);
+    mark.ignored_mask = cursor.skip_blanks().expect("ignored_mask:").number<uint32_t>(16);
+    read_handle(cursor, mark.handle_type, mark.handle);
+    cursor.finish();
+  }
+  return group;
+}
+
+// io_uring/fdinfo.c: "Key:\tvalue", some followed by lines that begin with blanks, one an item.
+IoUringInfo io_uring_of(const FdInfo& info) {
+  IoUringInfo ring;
+  const auto mask = [&](std::string_view key) {
+    Cursor cursor = require_line(info, key);
+    cursor.skip_blanks().expect("0x");
+    const auto value = cursor.number<uint32_t>(16);
+    if (value == UINT32_MAX) cursor.fail();
+    return value + 1;
+  };
+  ring.sq_entries = mask("SqMask:");
+  ring.cq_entries = mask("CqMask:");
+  ring.taken = require_line(info, "CachedSqHead:").last_number<uint32_t>();
+  ring.completed = require_line(info, "CachedCqTail:").last_number<uint32_t>();
+  ring.has_thread = require_line(info, "SqThread:").last_number<int>() >= 0;
+  ring.files = require_line(info, "UserFiles:").last_number<uint32_t>();
+  ring.has_personalities = find_line(info, "Personalities:").has_value();
+  if (auto line = find_line(info, "NAPI:")) ring.polls_network = !line->skip_blanks().accept("disabled");
+  std::string_view list;
+  for (const std::string& line : info.rest) {
+    if (line.empty()) continue;
+    if (!is_blank(line.front())) {
+      list = std::string_view(line).substr(0, line.find(':'));
+      continue;
+    }
+    if (list == "SQEs") ring.entries.push_back(line);
+    if (list == "CQEs") ring.completions.push_back(line);
+    if (list == "UserBufs") ring.buffers.push_back(ring_buffer_of(line, ring.buffers.size()));
+    if (list == "PollList" || list == "CqOverflowList") ++ring.waiting;
+  }
+  return ring;
+}
+
 std::vector<std::string> mounts_of(std::string_view mountinfo, uint64_t device) {
-  constexpr std::string_view kMountInfo = "mountinfo";
   std::vector<std::string> folders;
   std::string_view line;
-  for (Lines lines(mountinfo); lines.next(line);) {
-    Cursor cursor(kMountInfo, line);
-    cursor.number<int>();
-    cursor.skip_blanks().number<int>();
-    const auto upper = cursor.skip_blanks().number<uint32_t>();
-    const auto lower = cursor.expect(":").number<uint32_t>();
-    cursor.word();  // the part of the file system that is mounted
-    const std::string_view folder = cursor.word();
-    if (makedev(upper, lower) != device) continue;
-    std::string& path = folders.emplace_back();
-    for (size_t i = 0; i < folder.size(); ++i) {
-      if (folder[i] != '\\') {
-        path += folder[i];
-        continue;
-      }
-      path += static_cast<char>(Cursor(kMountInfo, folder.substr(i + 1, 3)).number<unsigned char>(8));
-      i += 3;
-    }
-  }
+  for (Lines lines(mountinfo); lines.next(line);)
+    if (MountLine mount = read_mount(line); mount.device == device) folders.push_back(std::move(mount.folder));
   return folders;
+}
+
+std::optional<std::string> folder_of_mount(std::string_view mountinfo, int mount) {
+  std::string_view line;
+  for (Lines lines(mountinfo); lines.next(line);)
+    if (MountLine found = read_mount(line); found.id == mount) return std::move(found.folder);
+  return std::nullopt;
 }
 
 }  // namespace mcr::procfs

@@ -235,12 +235,25 @@ void FrozenTree::sort_by_descent() {
   processes_ = std::move(sorted);
 }
 
+namespace {
+
+// A thread that the kernel runs for the process (io_uring(7)). It executes nothing of the program, has no registers of
+// its own, and goes on with its requests.
+bool is_worker(HostPid pid, HostTid tid) {
+  constexpr uint32_t kIoWorker = 0x10, kUserWorker = 0x4000;  // PF_IO_WORKER (5.12), PF_USER_WORKER (6.4)
+  if (tid.get() == pid.get()) return false;
+  const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/stat", pid, tid));
+  return text && (procfs::parse_stat(*text).flags & (kIoWorker | kUserWorker)) != 0;
+}
+
+}  // namespace
+
 bool FrozenTree::seize_new_threads(FrozenProcess& process) {
   std::set<HostTid> known;
   for (const auto& thread : process.threads) known.insert(thread->tid());
   bool found = false;
   for (const HostTid tid : threads_of(process.pid)) {
-    if (known.contains(tid)) continue;
+    if (known.contains(tid) || is_worker(process.pid, tid)) continue;
     // EPERM for a thread that is just ending, and for one that somebody else has begun to trace since the look.
     std::unique_ptr<Tracee> thread;
     try {

@@ -98,7 +98,8 @@ Mapping read_header(const std::string& line, Anonymous& names) {
     return mapping;
   const std::string path = line.substr(static_cast<size_t>(at));
   std::string object = std::string(device) + ":" + std::to_string(inode);
-  if (inode != 0 && (deleted(path) || path.starts_with("["))) object = names.name(object);
+  if (inode != 0 && (deleted(path) || path.starts_with("[") || path.starts_with("anon_inode:")))
+    object = names.name(object);
   char text[128];
   snprintf(text, sizeof text, "%lx-%lx", start, end);
   mapping.place = text;

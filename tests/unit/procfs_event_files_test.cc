@@ -105,6 +105,46 @@ TEST(EventFiles, InotifyWatches) {
     EXPECT_THROW(inotify_of(info_of({head + tail})), Error) << tail;
 }
 
+TEST(EventFiles, FanotifyGroups) {
+  using Kind = FanotifyMarkInfo::Kind;
+  const std::string head = "fanotify flags:c03 event-flags:8000";
+  const auto group = fanotify_of(info_of(
+      {head,
+       "fanotify ino:a83fdc sdev:fe00000 mflags:40 mask:48000300 ignored_mask:20 fhandle-bytes:8 fhandle-type:1 "
+       "f_handle:1ac50300000000ff",
+       "fanotify mnt_id:1e mflags:440 mask:18 ignored_mask:18", "fanotify sdev:1b mflags:0 mask:20 ignored_mask:0",
+       "fanotify mnt_ns:4026531832 mflags:0 mask:3000000 ignored_mask:0"}));
+  EXPECT_EQ(group.flags, 0xc03U);
+  EXPECT_EQ(group.event_flags, 0x8000U);
+  ASSERT_EQ(group.marks.size(), 4U);
+  EXPECT_EQ(group.marks[0].kind, Kind::inode);
+  EXPECT_EQ(group.marks[0].inode, 0xa83fdcU);
+  EXPECT_EQ(group.marks[0].flags, 0x40U);
+  EXPECT_EQ(group.marks[0].mask, 0x48000300U);
+  EXPECT_EQ(group.marks[0].ignored_mask, 0x20U);
+  EXPECT_EQ(group.marks[0].handle, std::string("\x1a\xc5\x03\0\0\0\0\xff", 8));
+  EXPECT_EQ(group.marks[1].kind, Kind::mount);
+  EXPECT_EQ(group.marks[1].mount, 30);
+  EXPECT_EQ(group.marks[2].kind, Kind::file_system);
+  EXPECT_EQ(group.marks[2].device, 27U);
+  EXPECT_EQ(group.marks[3].kind, Kind::mount_namespace);
+  EXPECT_EQ(group.marks[3].inode, 4026531832U);
+  EXPECT_TRUE(fanotify_of(info_of({head})).marks.empty());
+  EXPECT_THROW(fanotify_of(info_of({})), Error);
+  for (const char* line : {"fanotify ", "fanotify ino:1 mflags:0 mask:2 ignored_mask:0", "fanotify mnt_id:x mflags:0",
+                           "fanotify sdev:1 mflags:0 mask:2", "fanotify sdev:1 mflags:0 mask:2 ignored_mask:0 more"})
+    EXPECT_THROW(fanotify_of(info_of({head, line})), Error) << line;
+}
+
+TEST(EventFiles, FolderOfAMount) {
+  const std::string text =
+      "24 1 254:0 / / rw,relatime - ext4 /dev/root rw\n"
+      "36 24 98:0 /part /mnt/a\\040b rw,noatime - ext3 /dev/b rw\n";
+  EXPECT_EQ(folder_of_mount(text, 36), "/mnt/a b");
+  EXPECT_EQ(folder_of_mount(text, 24), "/");
+  EXPECT_EQ(folder_of_mount(text, 2), std::nullopt);
+}
+
 TEST(EventFiles, Mounts) {
   const std::string text =
       "24 1 254:0 / / rw,relatime - ext4 /dev/root rw\n"

@@ -15,6 +15,7 @@
 #include "core/tree/process_image.h"
 #include "images/format.h"
 #include "images/proto/facets.pb.h"
+#include "images/proto/fanotify.pb.h"
 #include "images/proto/ipc.pb.h"
 #include "images/proto/sharing.pb.h"
 #include "images/proto/terminals.pb.h"
@@ -407,7 +408,7 @@ TEST(RestoreBadValues, FilesOfEvents) {
   refuse([](auto& f) { f.set_ticks(UINT64_MAX); }, "ticks cannot be");
   refuse([](auto& f) { f.set_clock_ns(INT64_MAX); }, "clock_ns cannot be");
   refuse([](auto& f) { f.set_read_unix_ns(-5); }, "read_unix_ns cannot be -5");
-  for (const char* kind : {"event_counter", "timer_file", "signal_file", "epoll", "pid_file", "inotify"})
+  for (const char* kind : {"event_counter", "timer_file", "signal_file", "epoll", "pid_file", "inotify", "fanotify"})
     expect_refused([&](Sample& s) { s.add_object(5, kind, image::CharDevice()); }, "its record is unreadable");
 }
 
@@ -498,6 +499,40 @@ TEST(RestoreBadValues, Terminals) {
   refuse_end([](auto& e) { e.set_index(1 << 20); }, "index cannot be");
   refuse_end([](auto& e) { e.set_pty(9); }, "there is no terminal 9");
   expect_refused([](Sample& s) { s.add_object(5, "pty", image::CharDevice()); }, "its record is unreadable");
+}
+
+TEST(RestoreBadValues, FanotifyGroups) {
+  using image::FanotifyGroup, image::FanotifyMark;
+  const auto refuse = [](const std::function<void(FanotifyGroup&)>& change, const std::string& expected) {
+    expect_object_refused<FanotifyGroup>("fanotify", change, expected);
+  };
+  refuse([](auto& g) { g.set_flags(1U << 15); }, "flags of a fanotify group cannot be 0x8000");
+  refuse([](auto& g) { g.set_flags(0xc); }, "flags of a fanotify group cannot be 0xc");
+  refuse([](auto& g) { g.set_event_flags(O_CREAT); }, "event_flags cannot be 0x40");
+  refuse([](auto& g) { g.set_unprivileged(true), g.set_flags(0x10); }, "a group without rights cannot have");
+  const auto refuse_mark = [&](const std::function<void(FanotifyMark&)>& change, const std::string& expected) {
+    refuse(
+        [&](auto& g) {
+          FanotifyMark& mark = *g.add_marks();
+          mark.set_kind(FanotifyMark::INODE);
+          mark.set_mask(2);
+          mark.set_path("/");
+          mark.set_mode(S_IFDIR);
+          change(mark);
+        },
+        expected);
+  };
+  refuse_mark([](auto& m) { m.set_kind(FanotifyMark::UNKNOWN); }, "kind of a mark cannot be 0");
+  refuse_mark([](auto& m) { m.set_flags(1); }, "flags of a mark cannot be 0x1");
+  for (const uint32_t mask : {0U, 0x10000U, 0x80000000U})
+    refuse_mark([&](auto& m) { m.set_mask(mask); }, "mask of a mark cannot be");
+  refuse_mark([](auto& m) { m.set_ignored_mask(0x40000); }, "mask of a mark cannot be");
+  refuse_mark([](auto& m) { m.set_path("relative"); }, "path of a mark cannot be so");
+  refuse_mark([](auto& m) { m.set_mode(S_IFREG); }, "is watched by the program (fanotify), and is not what it was");
+  refuse_mark([](auto& m) { m.set_kind(FanotifyMark::MOUNT_NAMESPACE); },
+              "a mark on a mount namespace has another path");
+  refuse_mark([](auto& m) { m.set_kind(FanotifyMark::MOUNT), m.set_path("/proc/self"); },
+              "and nothing is mounted there");
 }
 
 TEST(RestoreBadValues, Paths) {

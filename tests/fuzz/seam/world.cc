@@ -166,6 +166,7 @@ constexpr int kForbidden[] = {
     SYS_umask,
     SYS_personality,
     SYS_inotify_add_watch,
+    SYS_fanotify_mark,
 };
 
 }  // namespace
