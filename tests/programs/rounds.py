@@ -7,6 +7,9 @@ import time
 from harness import dump_and_reap, exists, expect, must, no_helpers, read, restore, seeded, start, wait_for, Failure
 
 
+OPTIONS = ()  # of every dump and restore
+
+
 class TooFast(Exception):
     """The program came to its end, as it should, before the last of its rounds: other work had slowed the first run."""
 
@@ -35,7 +38,7 @@ def disturbed(arguments, output, seconds, directory, rounds=5, **options):
         images = os.path.join(directory, f"images-{number}")
         began = time.monotonic()
         try:
-            dump_and_reap(pid, images)
+            dump_and_reap(pid, images, *OPTIONS)
         except Failure:
             if not exists(pid) or read(f"/proc/{pid}/stat").rsplit(")", 1)[-1].split()[:1] == ["Z"]:
                 expect(wait_for(pid) == 0, "the program failed")
@@ -44,7 +47,7 @@ def disturbed(arguments, output, seconds, directory, rounds=5, **options):
         ran += began - resumed
         gone = time.monotonic()
         expect(not exists(pid), "the program is still there")
-        must(restore(images))
+        must(restore(images, *OPTIONS))
         resumed = time.monotonic()
         print(f"round {number} after {ran:.2f} s: dump {gone - began:.3f} s, restore {resumed - gone:.3f} s")
         no_helpers(pid)
