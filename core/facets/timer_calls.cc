@@ -162,11 +162,16 @@ void arm_timer(const image::PosixTimer& timer, const TimerSignals& all, inject::
   const int64_t next = next_expiry(timer, all);
   itimerspec value{from_ns(timer.interval_ns()), from_ns(std::max<int64_t>(next, 1))};
   uint64_t flags = 0;
-  if (const auto clock = wall_clock(timer.clock()); clock && next <= 0 && timer.interval_ns() > 0) {
+  const auto clock = wall_clock(timer.clock());
+  if (clock && next <= 0 && timer.interval_ns() > 0) {
     // In the past: the kernel counts the expiries since then, and goes on in the old rhythm. Not before the clock
     // began.
     const int64_t first = static_cast<int64_t>(sys::clock_ns(*clock)) + next;
     value.it_value = from_ns(std::max<int64_t>(first, 1));
+    flags = TIMER_ABSTIME;
+  } else if (!clock && fires) {
+    // CPU time stands still while nobody uses it. A moment that it has passed is seen at once (posix_cpu_timer_set).
+    value.it_value = from_ns(1);
     flags = TIMER_ABSTIME;
   }
   calls.add("timer_settime", SYS_timer_settime,

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include <algorithm>
 
@@ -247,11 +248,16 @@ ThreadProbe ParasiteSession::end_probe(trace::Tracee& thread) {
   return probe;
 }
 
-// Busy waiting: it is a matter of microseconds, and waking a halted processor takes longer.
+// Busy waiting: it is a matter of microseconds, and waking a halted processor takes longer. After a while the processor
+// is left to the thread: it may have none, least of all where mini-criu has a higher priority.
 void ParasiteSession::await_signal(trace::Tracee& thread, int signal) {
-  const auto give_up = sys::Clock::now() + std::chrono::seconds(10);
-  while (sys::Clock::now() < give_up)
+  constexpr timespec kTurn{0, 50'000};
+  const auto start = sys::Clock::now();
+  const auto give_up = start + std::chrono::seconds(10);
+  for (auto now = start; now < give_up; now = sys::Clock::now()) {
     if (thread.poll_for_signal(signal)) return;
+    if (now - start > std::chrono::milliseconds(1)) ::nanosleep(&kTurn, nullptr);
+  }
   thread.stop_again(soon());
 }
 

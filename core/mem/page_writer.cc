@@ -5,11 +5,13 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <atomic>
 #include <future>
 
 #include "core/base/error.h"
 #include "core/mem/vma_flags.h"
 #include "core/sys/file.h"
+#include "core/sys/process.h"
 #include "images/store.h"
 
 namespace mcr::mem {
@@ -120,17 +122,15 @@ std::vector<PageRun> PageWriter::write(const std::vector<PageSource>& sources) {
   inject::Batch batch = channel_.batch();
   const auto flush = [&] {
     if (chunks.empty()) return;
-    batch.clear();
-    start_batch(batch, chunks);
-    // While the program's thread writes, or we do.
-    std::future<void> hashing;
-    if (by_parasite_)
-      hash(before, runs);
-    else
-      hashing = std::async(std::launch::async, [&] { hash(before, runs); });
-    finish_batch(batch, chunks);
-    if (hashing.valid()) hashing.get();
-    before.swap(chunks);
+    if (by_parasite_) {
+      batch.clear();
+      start_batch(batch, chunks);
+      hash(before, runs);  // while the program's thread writes
+      finish_batch(batch, chunks);
+      before.swap(chunks);
+    } else {
+      copy_all(chunks, runs);
+    }
     chunks.clear();
     pending = 0;
   };
@@ -157,7 +157,6 @@ std::vector<PageRun> PageWriter::write(const std::vector<PageSource>& sources) {
 
 // Chunks lie one behind the other in the file, so that one pwritev takes as many of them as a vector can hold.
 void PageWriter::start_batch(inject::Batch& batch, const std::vector<Chunk>& chunks) {
-  if (!by_parasite_) return;
   for (size_t i = 0; i < chunks.size();) {
     if (!chunks[i].readable) {
       ++i;
@@ -174,10 +173,10 @@ void PageWriter::start_batch(inject::Batch& batch, const std::vector<Chunk>& chu
 }
 
 void PageWriter::finish_batch(inject::Batch& batch, const std::vector<Chunk>& chunks) {
-  if (by_parasite_ && !batch.empty()) channel_.finish(batch);
+  if (!batch.empty()) channel_.finish(batch);
   size_t call = 0;
   for (size_t i = 0; i < chunks.size();) {
-    if (!by_parasite_ || !chunks[i].readable) {
+    if (!chunks[i].readable) {
       copy_ourselves(chunks[i++]);
       continue;
     }
@@ -206,11 +205,34 @@ void read_page_by_page(const trace::RemoteMemory& memory, uint64_t address, std:
 
 }  // namespace
 
-// One buffer for all, which stays in the processor's caches.
 void PageWriter::copy_ourselves(const Chunk& chunk) {
-  if (buffer_.empty()) buffer_.resize(images::kChunkBytes);
-  const auto bytes = std::span(buffer_).first(chunk.bytes);
-  read_page_by_page(memory_, chunk.address, bytes);
+  std::vector<std::byte> buffer(images::kChunkBytes);
+  copy_through(buffer, chunk);
+}
+
+// Two threads, each with a buffer that stays in its processor's caches.
+void PageWriter::copy_all(const std::vector<Chunk>& chunks, std::vector<PageRun>& runs) {
+  std::vector<uint64_t> sums(chunks.size());
+  std::atomic<size_t> next = 0;
+  const auto work = [&](std::vector<std::byte>& buffer) {
+    buffer.resize(images::kChunkBytes);
+    for (size_t i = next++; i < chunks.size(); i = next++) {
+      copy_through(buffer, chunks[i]);
+      sums[i] = images::checksum_of(buffer.data(), chunks[i].bytes);
+    }
+  };
+  std::future<void> other;
+  if (chunks.size() > 1) other = std::async(std::launch::async, [&] { work(buffers_[1]); });
+  work(buffers_[0]);
+  if (other.valid()) other.get();
+  for (size_t i = 0; i < chunks.size(); ++i) runs[chunks[i].run].add_checksums(sums[i]);
+}
+
+void PageWriter::copy_through(std::vector<std::byte>& buffer, const Chunk& chunk) const {
+  const auto bytes = std::span(buffer).first(chunk.bytes);
+  // process_vm_readv copies once, /proc/PID/mem twice; but only that reads what the program may not.
+  if (!chunk.readable || !sys::try_read_memory(channel_.pid(), RemoteAddr(chunk.address), bytes.data(), bytes.size()))
+    read_page_by_page(memory_, chunk.address, bytes);
   const Step step("store {} bytes of memory at {:#x}", chunk.bytes, chunk.address);
   sys::pwrite_fully(fd_, bytes.data(), bytes.size(), chunk.offset);
 }

@@ -38,6 +38,8 @@ class PageWriter {
   void start_batch(inject::Batch& batch, const std::vector<Chunk>& chunks);
   void finish_batch(inject::Batch& batch, const std::vector<Chunk>& chunks);
   void copy_ourselves(const Chunk& chunk);
+  void copy_all(const std::vector<Chunk>& chunks, std::vector<mcr::image::PageRun>& runs);
+  void copy_through(std::vector<std::byte>& buffer, const Chunk& chunk) const;
   void hash(const std::vector<Chunk>& chunks, std::vector<mcr::image::PageRun>& runs);
 
   inject::Channel& channel_;
@@ -47,7 +49,7 @@ class PageWriter {
   uint64_t offset_;
   uint64_t pages_ = 0;
   bool by_parasite_;
-  std::vector<std::byte> buffer_;
+  std::vector<std::byte> buffers_[2];  // of the two threads that copy
 };
 
 // The stretches to be stored of private mappings: what PAGEMAP says has content of its own. Guard pages are noted in

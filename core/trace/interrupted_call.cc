@@ -107,14 +107,21 @@ uint64_t whole_timeout(int64_t number, const sys::Registers& r, HostPid pid) {
   }
 }
 
+// On a machine with much to do it may take a while until it is its turn.
 bool sleeps_again(HostPid pid, HostTid tid) {
-  for (int i = 0; i < 2000; ++i) {
+  constexpr int kQuickLooks = 2000;
+  constexpr timespec kTurn{0, 50'000};
+  const auto until = sys::Clock::now() + std::chrono::milliseconds(50);
+  for (int i = 0; i < kQuickLooks || sys::Clock::now() < until; ++i) {
     const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/stat", pid, tid));
     if (!text) return false;
     const char state = procfs::parse_stat(*text).state;
     if (state == 'S') return true;
     if (state == 't') return false;  // stopped again by a stop that was still due
-    ::sched_yield();
+    if (i < kQuickLooks)
+      ::sched_yield();
+    else
+      ::nanosleep(&kTurn, nullptr);
   }
   return false;
 }
@@ -168,6 +175,11 @@ std::optional<uint64_t> left_of_first_sleep(const Tracee& thread, HostPid pid, i
   return slept < whole ? whole - slept : 1;
 }
 
+// A restart block all the same, but no time in it.
+bool polls_without_limit(const SleepingCall& call, const Tracee& thread) {
+  return call.number == SYS_poll && static_cast<int32_t>(thread.frame().rdx) < 0;
+}
+
 }  // namespace
 
 void settle_ended_call(Tracee& thread, uint64_t deliverable_signals) {
@@ -194,12 +206,14 @@ std::optional<SleepingCall> examine_sleeping_call(Tracee& thread, HostPid pid, c
   if (call.number == SYS_clock_nanosleep && thread.frame().r10 != 0)
     remaining = read_remainder(thread.tid(), pid, thread.frame().r10);
   if (call.number == SYS_futex && !is_relative_futex_wait(thread.frame().rsi)) remaining = 0;  // its moment stands
-  if (call.number == SYS_poll && static_cast<int32_t>(thread.frame().rdx) < 0)
-    remaining = whole_timeout(call.number, thread.frame(), pid);  // no limit, and a restart block all the same
-  if (!remaining) {
+  if (!remaining && !polls_without_limit(call, thread)) {
     remaining = look_up_timer(thread, pid, call.number);
     if (!is_asleep(thread)) return std::nullopt;
   }
+  if (call.number == 0)
+    throw Error(Fault::refused, fmt::format("thread {}: the call that it sleeps in cannot be found out", thread.tid()),
+                "dump again");
+  if (polls_without_limit(call, thread)) remaining = whole_timeout(call.number, thread.frame(), pid);
   if (!remaining) remaining = left_of_first_sleep(thread, pid, call.number, runs, stopped_ns);
   call.exact = remaining.has_value();
   call.remaining_ns = remaining.value_or(whole_timeout(call.number, thread.frame(), pid));

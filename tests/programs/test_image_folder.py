@@ -6,14 +6,14 @@ import os
 import stat
 import subprocess
 import sys
-import time
 
 import harness
 
 
 def program(directory):
-    pid = harness.start([sys.executable, "-c", "import time; time.sleep(100)"], os.path.join(directory, "output"))
-    time.sleep(0.3)
+    output = os.path.join(directory, "output")
+    pid = harness.start([sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(100)"], output)
+    harness.wait_until(lambda: harness.read(output), 10, "the program")
     return pid
 
 

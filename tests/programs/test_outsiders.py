@@ -3,6 +3,7 @@
 """What a program shares with a process outside of what is dumped: refused before the freeze, naming that process, or
 warned of where it does no harm for certain. The one outside is this test, or a child of it."""
 
+import fcntl
 import os
 import re
 import subprocess
@@ -36,12 +37,16 @@ class Program:
         actions = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                    (os.POSIX_SPAWN_OPEN, 1, output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644),
                    (os.POSIX_SPAWN_DUP2, 1, 2)]
-        actions += [(os.POSIX_SPAWN_DUP2, ours, number) for number, ours in (descriptors or {}).items()]
+        # Out of the way of the numbers over there.
+        high = {number: fcntl.fcntl(ours, fcntl.F_DUPFD_CLOEXEC, 100) for number, ours in (descriptors or {}).items()}
+        actions += [(os.POSIX_SPAWN_DUP2, ours, number) for number, ours in high.items()]
         old = os.getcwd()
         os.chdir(directory)
         self.pid = os.posix_spawn(sys.executable, [sys.executable, "-c", PRELUDE + program + "\ncount()\n"], os.environ,
                                   file_actions=actions, setsid=True)
         os.chdir(old)
+        for ours in high.values():
+            os.close(ours)
         harness.wait_until(lambda: os.path.exists(f"{directory}/ready"), 10, f"ready: {harness.read(output)}")
 
     def expect_refused(self, *patterns):
