@@ -235,16 +235,19 @@ void look_at_newcomer(HostPid pid, HostPid view) {
   refuse_32_bit(view);
 }
 
-// While it runs any of them may end, and the child of a vfork shares its parent's memory for a moment only.
+// While it runs any of them may end at any time. One that is ending has lost its memory first, and to kcmp(2) those
+// that have lost the same share nothing with each other.
 SharedTables look_at_shared_tables(const std::vector<HostPid>& tree) {
   std::vector<HostPid> views;
   for (const HostPid pid : tree)
     if (!has_ended(pid)) views.push_back(trace::living_thread(pid));
-  try {
-    return SharedTables(views);
-  } catch (const Error&) {
-    return {};
-  }
+  for (int attempt = 0; attempt < 5; ++attempt) try {
+      SharedTables tables(views);
+      if (std::erase_if(views, [](HostPid view) { return !has_memory(view); }) == 0) return tables;
+    } catch (const Error&) {
+      std::erase_if(views, [](HostPid view) { return !has_memory(view); });
+    }
+  return {};
 }
 
 }  // namespace

@@ -84,12 +84,19 @@ std::vector<HostPid> SharedTables::sharers(tree::Shared what, HostPid view) cons
   return all;
 }
 
+// It goes before the rest (do_exit in kernel/exit.c).
+bool has_memory(HostPid pid) {
+  return sys::try_read_link(fmt::format("/proc/{}/exe", pid)).has_value();
+}
+
 namespace {
 
-// EPERM for what is not ours to look at, ESRCH for what has ended.
+// EPERM for what is not ours to look at, ESRCH for what has ended. Where both have memory afterwards, both had all
+// else.
 std::optional<HostPid> try_find(const SharedTables& tables, tree::Shared what, HostPid outsider) {
   try {
-    return tables.find(what, outsider);
+    const auto member = tables.find(what, outsider);
+    return member && has_memory(*member) && has_memory(outsider) ? member : std::nullopt;
   } catch (const Error&) {
     return std::nullopt;
   }

@@ -36,6 +36,9 @@ class SharedTables {
   std::array<std::map<HostPid, HostPid>, tree::kShared.size()> first_;  // also of the first itself
 };
 
+// Not when it is ending, nor a kernel thread. Then kcmp(2) finds what both do not have to be the same.
+bool has_memory(HostPid pid);
+
 // Throws when a process outside of the tree shares with one of it. While all run.
 void refuse_outside_sharers(const SharedTables& tables, HostPid root, const std::vector<HostPid>& tree);
 
