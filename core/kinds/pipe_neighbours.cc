@@ -8,6 +8,7 @@
 #include "core/kinds/open_files.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
+#include "core/trace/frozen_tree.h"
 
 namespace mcr::kinds {
 namespace {
@@ -31,24 +32,43 @@ void note_links(const std::string& pid, std::multimap<std::string, HostPid>& hol
 
 }  // namespace
 
-std::optional<std::string> OpenFiles::find_holder(const FileView& file) const {
+std::set<HostPid> OpenFiles::outsiders_with(const std::string& link) const {
   if (!holders_) {
     holders_.emplace();
     for (const std::string& name : sys::list_directory("/proc"))
       if (is_number(name) && name != std::to_string(sys::own_pid().get())) note_links(name, *holders_);
   }
-  const auto [first, last] = holders_->equal_range(sys::try_read_link(file.door).value_or(file.link));
-  const auto outsider = std::find_if(first, last, [&](const auto& h) { return !tree_.contains(h.second); });
-  if (outsider == last) return std::nullopt;
-  auto comm = sys::try_read_text(fmt::format("/proc/{}/comm", outsider->second)).value_or("?");
-  std::erase(comm, '\n');
-  return fmt::format("{} ({})", outsider->second, comm);
+  std::set<HostPid> outsiders;
+  const auto [first, last] = holders_->equal_range(link);
+  for (auto holder = first; holder != last; ++holder)
+    if (!tree_.contains(holder->second)) outsiders.insert(holder->second);
+  return outsiders;
 }
 
-std::optional<std::string> OpenFiles::holder_of_path(const std::string& path) const {
-  FileView file;
-  file.link = path;
-  return find_holder(file);
+std::optional<std::string> OpenFiles::find_holder(const FileView& file) const {
+  const auto outsiders = outsiders_with(sys::try_read_link(file.door).value_or(file.link));
+  return outsiders.empty() ? std::nullopt : std::optional(trace::describe_process(*outsiders.begin()));
+}
+
+// Paths may mean other files elsewhere (containers), and all masters have one: so the files themselves are compared.
+std::optional<std::string> OpenFiles::holder_of_terminal(const std::string& path, const struct stat& status,
+                                                         const std::string& info_line) const {
+  for (const HostPid pid : outsiders_with(path)) {
+    const std::string base = fmt::format("/proc/{}", pid);
+    std::vector<std::string> fds;
+    try {
+      fds = sys::list_directory(base + "/fd");
+    } catch (const Error&) {
+      continue;
+    }
+    for (const std::string& fd : fds) {
+      const auto other = sys::try_stat(base + "/fd/" + fd);
+      if (!other || !is_same_file(*other, status)) continue;
+      if (sys::try_read_text(base + "/fdinfo/" + fd).value_or("").find(info_line) != std::string::npos)
+        return trace::describe_process(pid);
+    }
+  }
+  return std::nullopt;
 }
 
 void OpenFiles::require_closed_pipe(const FileView& file) const {

@@ -155,6 +155,16 @@ def refused(directory):
     result = harness.dump(pid, f"{folder}/d")
     harness.expect(result.code == 1 and f"is open in {os.getpid()}" in result.text, str(result))
     os.close(slave)
+    # And the master.
+    pidfd = os.pidfd_open(pid)
+    number = next(fd for fd, link in harness.links(pid).items() if link == "/dev/ptmx")
+    master = harness.libc.syscall(438, pidfd, number, 0)  # pidfd_getfd
+    harness.expect(master >= 0, "pidfd_getfd failed")
+    result = harness.dump(pid, f"{folder}/d")
+    harness.expect(result.code == 1 and f"is open in {os.getpid()}" in result.text and "master" in result.text,
+                   str(result))
+    os.close(master)
+    harness.must(harness.dump(pid, f"{folder}/d", "-R"))
     harness.kill_and_reap(pid)
 
 
