@@ -1,8 +1,10 @@
 # ctest: TIMEOUT 180
-# ctest: CASES shell nested refused taken
+# ctest: CASES shell nested tmux refused taken
 """Pseudo-terminals with both ends in the tree: shells that a Python program drives, and states that are refused."""
 
 import os
+import shutil
+import subprocess
 import sys
 import time
 
@@ -112,6 +114,43 @@ def nested(directory):
     harness.expect("again 49" in harness.read(f"{directory}/typescript"), "script(1) did not write what it saw")
 
 
+# Adopts the server of tmux, which leaves its caller.
+ADOPTER = r"""
+import ctypes, os, subprocess, time
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+subprocess.run(["tmux", "-S", os.getcwd() + "/socket", "-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24",
+                "bash --norc --noprofile -i"], check=True)
+open("part", "w").close()
+os.rename("part", "ready")
+while True: time.sleep(1)
+"""
+
+
+def tmux(directory):
+    """The server of tmux with a shell in its terminal; clients from outside find it again."""
+    if not shutil.which("tmux"):
+        raise harness.Skip("there is no tmux")
+    with open(f"{directory}/adopter.py", "w") as stream:
+        stream.write(ADOPTER)
+    pid = harness.start([sys.executable, "adopter.py"], f"{directory}/out", cwd=directory)
+    harness.wait_until(lambda: os.path.exists(f"{directory}/ready"), 10, "tmux is ready")
+
+    def client(*arguments):
+        return subprocess.run(["tmux", "-S", f"{directory}/socket", *arguments], capture_output=True, text=True,
+                              timeout=10, stdin=subprocess.DEVNULL).stdout
+
+    def say(text, answer):
+        client("send-keys", text, "Enter")
+        harness.wait_until(lambda: answer in client("capture-pane", "-p"), 15, answer)
+
+    say("A=5; echo v$((A+1))", "v6")
+    for turn in range(2):
+        harness.dump_and_reap(pid, f"{directory}/images-{turn}")
+        harness.must(harness.restore(f"{directory}/images-{turn}"))
+        say(f"echo w$((A+{10 + turn}))", f"w{15 + turn}")
+    harness.expect("v6" in client("capture-pane", "-p"), "the screen was lost")
+
+
 STATES = {
     # what it does with (master, slave), and what a dump says
     "packet": ("fcntl.ioctl(m, termios.TIOCPKT, b'\\1\\0\\0\\0'); termios.tcflush(s, termios.TCIOFLUSH)",
@@ -192,4 +231,4 @@ def taken(directory):
     harness.expect(path in harness.links(pid).values(), f"{path} is not there: {harness.links(pid)}")
 
 
-harness.cases({"shell": shell, "nested": nested, "refused": refused, "taken": taken})
+harness.cases({"shell": shell, "nested": nested, "tmux": tmux, "refused": refused, "taken": taken})

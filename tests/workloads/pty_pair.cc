@@ -72,7 +72,8 @@ void check_talk(const Pty& first, const Pty& second, int again, int copy) {
 
 int main(int argc, char** argv) {
   begin(argc, argv);
-  Pty first = open_pty("/dev/ptmx"), second = open_pty("/dev/pts/ptmx");
+  const bool may = access("/dev/pts/ptmx", R_OK | W_OK) == 0;  // devpts(5): mode 000 unless it was mounted otherwise
+  Pty first = open_pty("/dev/ptmx"), second = open_pty(may ? "/dev/pts/ptmx" : "/dev/ptmx");
   Settings settings;
   set_termios(first.slave);
   MUST(ioctl(first.master, TIOCSWINSZ, &settings.size) == 0);
