@@ -36,6 +36,16 @@ while True:
 """
 
 
+def restore(images):
+    """Another test may have a terminal of that number for a moment."""
+    for _ in range(40):
+        result = harness.restore(images)
+        if result.code == 0 or "taken" not in result.text:
+            break
+        time.sleep(0.25)
+    return harness.must(result)
+
+
 class Shell:
     def __init__(self, directory):
         self.directory = directory
@@ -67,7 +77,7 @@ class Shell:
     def round_trip(self, name):
         images = f"{self.directory}/{name}"
         harness.dump_and_reap(self.pid, images)
-        harness.must(harness.restore(images))
+        restore(images)
 
 
 def shell(directory):
@@ -148,7 +158,7 @@ def tmux(directory):
     say("A=5; echo v$((A+1))", "v6")
     for turn in range(2):
         harness.dump_and_reap(pid, f"{directory}/images-{turn}")
-        harness.must(harness.restore(f"{directory}/images-{turn}"))
+        restore(f"{directory}/images-{turn}")
         say(f"echo w$((A+{10 + turn}))", f"w{15 + turn}")
     harness.expect("v6" in client("capture-pane", "-p"), "the screen was lost")
 
@@ -225,12 +235,7 @@ def taken(directory):
                    str(result))
     for master in masters:
         os.close(master)
-    for attempt in range(20):  # somebody else's terminal may come and go
-        result = harness.restore(f"{folder}/d")
-        if result.code == 0 or "is taken" not in result.text:
-            break
-        time.sleep(0.5)
-    harness.must(result)
+    restore(f"{folder}/d")
     harness.expect(path in harness.links(pid).values(), f"{path} is not there: {harness.links(pid)}")
 
 
