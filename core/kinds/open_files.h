@@ -108,8 +108,9 @@ class OpenFiles {
   const PtyTable& ptys() const { return ptys_; }
   // Refuses a controlling terminal that would be lost.
   void look_at_controlling_terminal(HostPid pid) const;
-  // "4711 (cat)": a process outside of the tree that has the file of this path open.
-  std::optional<std::string> holder_of_path(const std::string& path) const;
+  // "4711 (cat)": a process outside of the tree that has this file open, by a path and with this text in its fdinfo.
+  std::optional<std::string> holder_of_terminal(const std::string& path, const struct stat& status,
+                                                const std::string& info) const;
   void dump_queue(uint64_t inode, google::protobuf::RepeatedPtrField<mcr::image::SocketMessage>& queue);
 
   void write(images::ImageWriter& writer);  // files.img

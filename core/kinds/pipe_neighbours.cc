@@ -17,10 +17,16 @@ std::optional<std::string> OpenFiles::find_holder(const FileView& file) const {
   return std::nullopt;
 }
 
-std::optional<std::string> OpenFiles::holder_of_path(const std::string& path) const {
-  FileView file;
-  file.link = path;
-  return find_holder(file);
+// Paths may mean other files elsewhere (containers), and all masters have one: so the files themselves are compared.
+std::optional<std::string> OpenFiles::holder_of_terminal(const std::string& path, const struct stat& status,
+                                                         const std::string& info_line) const {
+  for (const Outsiders::Holder& holder : outsiders_.holders_of(path, tree_)) {
+    const auto other = sys::try_stat(fmt::format("/proc/{}/fd/{}", holder.pid, holder.fd));
+    if (!other || !is_same_file(*other, status) || !Outsiders::is_outside(holder, path, tree_)) continue;
+    const auto info = sys::try_read_text(fmt::format("/proc/{}/fdinfo/{}", holder.pid, holder.fd));
+    if (info.value_or("").find(info_line) != std::string::npos) return trace::describe_process(holder.pid);
+  }
+  return std::nullopt;
 }
 
 // Whoever holds any end of it besides the tree would have another pipe than the tree after a restore.

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <sys/sysmacros.h>
 
+#include <algorithm>
+
 #include "core/base/bounds.h"
 #include "core/kinds/external.h"
 #include "core/kinds/kinds.h"
@@ -26,7 +28,14 @@ class PtyKind : public Kind {
       throw Error(Fault::refused, fmt::format("{} is a pseudo-terminal whose slave is not below it", file.link),
                   "its devpts must be mounted beside it, and it must not travel in a message" + external_remedy(file));
     const std::string slave = table.ptys().slave_of(file);
-    if (const auto holder = table.holder_of_path(slave))
+    const auto index = std::ranges::find_if(file.info.rest, [](const auto& l) { return l.starts_with("tty-index:"); });
+    if (index != file.info.rest.end())
+      if (const auto holder = table.holder_of_terminal(file.link, file.status, *index + "\n"))
+        throw Error(Fault::refused,
+                    fmt::format("the master of {} is open in {} outside of the tree too", slave, *holder),
+                    "dump the common parent, or let that process close it" + external_remedy(file));
+    const auto node = sys::try_stat(slave);
+    if (const auto holder = node ? table.holder_of_terminal(slave, *node, {}) : std::nullopt)
       throw Error(Fault::refused,
                   fmt::format("the slave {} of this terminal is open in {} outside of the tree", slave, *holder),
                   "dump the common parent, or end that process" + external_remedy(file));

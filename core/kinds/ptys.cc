@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
 #include <algorithm>
 #include <set>
@@ -22,6 +23,8 @@ namespace mcr::kinds {
 namespace {
 
 constexpr size_t kMostWaiting = 4095;
+constexpr int kAttempts = 20;
+constexpr timespec kTurn{0, 50'000'000};
 constexpr int kAccess = O_ACCMODE | O_LARGEFILE | O_NOFOLLOW | O_NONBLOCK;
 
 std::string node_of(const image::Pty& record) {
@@ -176,17 +179,24 @@ void Ptys::hang_up(const image::FileObject& object) {
   slaves_[object.id()] = open_slave(object, node, keeper.get());
 }
 
-// The kernel gives the lowest number that is free.
+// The kernel gives the lowest number that is free. The check found ours free: who has it now may be about to go.
 void Ptys::open_masters(const std::vector<uint32_t>& ids) {
   std::map<std::string, std::map<uint32_t, uint32_t>> wanted;  // ids by ptmx and index
   for (const uint32_t id : ids) wanted[records_.at(id).ptmx()][records_.at(id).index()] = id;
   for (auto& [ptmx, indexes] : wanted) {
     std::vector<UniqueFd> holders;
+    int attempts = 0;
     while (!indexes.empty()) {
       UniqueFd master = sys::open(ptmx, O_RDWR | O_NOCTTY);
       const uint32_t index = sys::pty_index(master.get());
-      if (index > indexes.rbegin()->first)
-        throw Error(Fault::refused, fmt::format("terminal {} has been taken meanwhile", indexes.begin()->first));
+      if (index > indexes.rbegin()->first) {
+        if (++attempts > kAttempts)
+          throw Error(Fault::refused, fmt::format("terminal {} has been taken meanwhile", indexes.begin()->first),
+                      "end that terminal, or try again");
+        master.reset(), holders.clear();
+        ::nanosleep(&kTurn, nullptr);
+        continue;
+      }
       const auto found = indexes.find(index);
       if (found == indexes.end()) {
         holders.push_back(std::move(master));

@@ -27,7 +27,7 @@ class TerminalKind : public Kind {
   void look(const FileView& file, const OpenFiles& table) const override {
     if (table.ptys().has(file)) return pty_kind()->look(file, table);
     if (table.policy().shell_job) return;
-    const std::string holder = table.holder_of_path(file.link).value_or("");
+    const std::string holder = table.holder_of_terminal(file.link, file.status, {}).value_or("");
     throw Error(Fault::refused,
                 fmt::format("{} is {}{}", file.link, describe(file.status.st_rdev),
                             holder.empty() ? "" : fmt::format(", which {} has open too", holder)),

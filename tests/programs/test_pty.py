@@ -1,8 +1,10 @@
 # ctest: TIMEOUT 180
-# ctest: CASES shell nested refused taken
+# ctest: CASES shell nested tmux refused taken
 """Pseudo-terminals with both ends in the tree: shells that a Python program drives, and states that are refused."""
 
 import os
+import shutil
+import subprocess
 import sys
 import time
 
@@ -14,10 +16,12 @@ import os, pty, select, signal, sys, termios
 for number in range(3, 300):
     try: os.close(number)
     except OSError: pass
+low = [os.openpty() for _ in range(20)]  # low numbers: another test may be given them meanwhile
 pid, master = pty.fork()
 if pid == 0:
     os.environ["PS1"] = "$ "
     os.execvp("bash", ["bash", "--norc", "--noprofile", "-i"])
+for one, other in low: os.close(one), os.close(other)
 termios.tcsetwinsize(master, (40, 120))
 screen = os.open("screen", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 while True:
@@ -30,6 +34,16 @@ while True:
         os.unlink("type")
         os.write(master, text)
 """
+
+
+def restore(images):
+    """Another test may have a terminal of that number for a moment."""
+    for _ in range(40):
+        result = harness.restore(images)
+        if result.code == 0 or "taken" not in result.text:
+            break
+        time.sleep(0.25)
+    return harness.must(result)
 
 
 class Shell:
@@ -63,7 +77,7 @@ class Shell:
     def round_trip(self, name):
         images = f"{self.directory}/{name}"
         harness.dump_and_reap(self.pid, images)
-        harness.must(harness.restore(images))
+        restore(images)
 
 
 def shell(directory):
@@ -112,6 +126,43 @@ def nested(directory):
     harness.expect("again 49" in harness.read(f"{directory}/typescript"), "script(1) did not write what it saw")
 
 
+# Adopts the server of tmux, which leaves its caller.
+ADOPTER = r"""
+import ctypes, os, subprocess, time
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+subprocess.run(["tmux", "-S", os.getcwd() + "/socket", "-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24",
+                "bash --norc --noprofile -i"], check=True)
+open("part", "w").close()
+os.rename("part", "ready")
+while True: time.sleep(1)
+"""
+
+
+def tmux(directory):
+    """The server of tmux with a shell in its terminal; clients from outside find it again."""
+    if not shutil.which("tmux"):
+        raise harness.Skip("there is no tmux")
+    with open(f"{directory}/adopter.py", "w") as stream:
+        stream.write(ADOPTER)
+    pid = harness.start([sys.executable, "adopter.py"], f"{directory}/out", cwd=directory)
+    harness.wait_until(lambda: os.path.exists(f"{directory}/ready"), 10, "tmux is ready")
+
+    def client(*arguments):
+        return subprocess.run(["tmux", "-S", f"{directory}/socket", *arguments], capture_output=True, text=True,
+                              timeout=10, stdin=subprocess.DEVNULL).stdout
+
+    def say(text, answer):
+        client("send-keys", text, "Enter")
+        harness.wait_until(lambda: answer in client("capture-pane", "-p"), 15, answer)
+
+    say("A=5; echo v$((A+1))", "v6")
+    for turn in range(2):
+        harness.dump_and_reap(pid, f"{directory}/images-{turn}")
+        restore(f"{directory}/images-{turn}")
+        say(f"echo w$((A+{10 + turn}))", f"w{15 + turn}")
+    harness.expect("v6" in client("capture-pane", "-p"), "the screen was lost")
+
+
 STATES = {
     # what it does with (master, slave), and what a dump says
     "packet": ("fcntl.ioctl(m, termios.TIOCPKT, b'\\1\\0\\0\\0'); termios.tcflush(s, termios.TCIOFLUSH)",
@@ -126,7 +177,8 @@ STATES = {
 
 
 def start_state(directory, name, code):
-    program = ("import fcntl, os, termios, time\nm, s = os.openpty()\n"
+    program = ("import fcntl, os, termios, time\nlow = [os.openpty() for _ in range(20)]\nm, s = os.openpty()\n"
+               "for one, other in low: os.close(one), os.close(other)\n"
                f"try:\n  {code}\nexcept OSError: open('cannot', 'w').close()\n"
                "open('index', 'w').write(os.ttyname(s))\nopen('part', 'w').close(); os.rename('part', 'ready')\n"
                "while True: time.sleep(1)\n")
@@ -155,6 +207,16 @@ def refused(directory):
     result = harness.dump(pid, f"{folder}/d")
     harness.expect(result.code == 1 and f"is open in {os.getpid()}" in result.text, str(result))
     os.close(slave)
+    # And the master.
+    pidfd = os.pidfd_open(pid)
+    number = next(fd for fd, link in harness.links(pid).items() if link == "/dev/ptmx")
+    master = harness.libc.syscall(438, pidfd, number, 0)  # pidfd_getfd
+    harness.expect(master >= 0, "pidfd_getfd failed")
+    result = harness.dump(pid, f"{folder}/d")
+    harness.expect(result.code == 1 and f"is open in {os.getpid()}" in result.text and "master" in result.text,
+                   str(result))
+    os.close(master)
+    harness.must(harness.dump(pid, f"{folder}/d", "-R"))
     harness.kill_and_reap(pid)
 
 
@@ -173,13 +235,8 @@ def taken(directory):
                    str(result))
     for master in masters:
         os.close(master)
-    for attempt in range(20):  # somebody else's terminal may come and go
-        result = harness.restore(f"{folder}/d")
-        if result.code == 0 or "is taken" not in result.text:
-            break
-        time.sleep(0.5)
-    harness.must(result)
+    restore(f"{folder}/d")
     harness.expect(path in harness.links(pid).values(), f"{path} is not there: {harness.links(pid)}")
 
 
-harness.cases({"shell": shell, "nested": nested, "refused": refused, "taken": taken})
+harness.cases({"shell": shell, "nested": nested, "tmux": tmux, "refused": refused, "taken": taken})

@@ -486,11 +486,12 @@ TEST(RestoreBadValues, Terminals) {
       },
       "its slave was never opened");
   const auto refuse_end = [](const std::function<void(PtyEnd&)>& change, const std::string& expected) {
-    expect_object_refused<PtyEnd>(
-        "pty",
-        [&](auto& end) {
+    expect_refused(
+        [&](Sample& s) {
+          PtyEnd end;
           end.set_path("/dev/pts/900000");
           change(end);
+          s.add_object(5, "pty", end);
         },
         expected);
   };

@@ -12,6 +12,26 @@ namespace workload {
 constexpr unsigned long kGetPacket = _IOR('T', 0x38, int), kGetLock = _IOR('T', 0x39, int);
 constexpr unsigned long kGetExclusive = _IOR('T', 0x40, int);
 
+// Until it is released the low numbers of /dev/pts are taken: the terminals that are made meanwhile get high ones,
+// which nobody else is given between a dump and its restore.
+class LowNumbers {
+ public:
+  LowNumbers() {
+    for (int& fd : held_) fd = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  }
+  ~LowNumbers() { release(); }
+  void release() {
+    for (int& fd : held_) {
+      if (fd >= 0) close(fd);
+      fd = -1;
+    }
+  }
+  LowNumbers(const LowNumbers&) = delete;
+
+ private:
+  int held_[40];
+};
+
 struct Pty {
   int master = -1, slave = -1;
   std::string path;

@@ -6,9 +6,11 @@ using namespace workload;
 
 int main(int argc, char** argv) {
   begin(argc, argv);
+  LowNumbers low;
   Pty first = open_pty("/dev/ptmx"), second = open_pty("/dev/ptmx");
   MUST(close(second.master) == 0 && close(first.master) == 0);
   Pty living = open_pty("/dev/ptmx");
+  low.release();
   ready();
   wait_for_end();
   char byte = 'x';

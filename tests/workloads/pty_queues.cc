@@ -128,12 +128,14 @@ struct Widow {
 
 int main(int argc, char** argv) {
   begin(argc, argv);
+  LowNumbers low;
   const Raw raw;
   const Lines lines;
   const Partial partial;
   Pty empty = open_pty("/dev/ptmx");
   const Packets packets;
   const Widow widow;
+  low.release();
   ready();
   wait_for_end();
   raw.verify();

@@ -102,7 +102,9 @@ pid_t fork_group(const std::function<void()>& life) {
 int main(int argc, char** argv) {
   begin(argc, argv);
   block_all();
+  LowNumbers low;
   const int master = posix_openpt(O_RDWR | O_NOCTTY);
+  low.release();
   if (master < 0) skip("no pseudo-terminals can be made here");
   MUST(unlockpt(master) == 0);
   const std::string path = ptsname(master);
