@@ -2,6 +2,8 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include <list>
+
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/engine/caller.h"
@@ -11,6 +13,7 @@
 #include "core/engine/process_limits.h"
 #include "core/engine/restore_check.h"
 #include "core/engine/restore_process.h"
+#include "core/kinds/locks_left.h"
 #include "core/sys/file.h"
 #include "core/sys/guardian.h"
 
@@ -191,19 +194,12 @@ void restore_ipc(kinds::IpcObjects& ipc, NewProcesses& processes) {
   });
 }
 
-}  // namespace
-
-Restored restore(const RestoreOptions& options, Damage& damage) {
-  const auto start = Clock::now();
-  const Step step("restore");
-  const sys::ChildSignal children;
+Restored restore_image(const RestoreOptions& options, const images::ImageReader& reader, kinds::OpenedFiles& files,
+                       Clock::time_point start, Damage& damage) {
   const Caller caller = identify_caller();
   const bool own_namespaces = needs_own_namespaces(caller);
   const RaisedLimits limits;
   Restored result;
-  const images::ImageReader reader(options.images_dir);
-  kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation), options.inherited,
-                                    options.timers == Timers::real, options.tcp_close, options.lock_network});
   const std::vector<tree::ProcessImage> images = read_processes(reader);
   std::vector<Problem> problems;
   tree::RestoredCgroups cgroups(reader, options.cgroups);
@@ -252,6 +248,33 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   result.statistics.total_us = since_us(start);
   call_last_hook(options.hook, result.root);
   return result;
+}
+
+}  // namespace
+
+Restored restore(const RestoreOptions& options, Damage& damage) {
+  const auto start = Clock::now();
+  const Step step("restore");
+  const sys::ChildSignal children;
+  const images::ImageReader reader(options.images_dir);
+  kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation), options.inherited,
+                                    options.timers == Timers::real, options.tcp_close, options.lock_network});
+  try {
+    return restore_image(options, reader, files, start, damage);
+  } catch (const ProblemList& list) {
+    const std::string locks = kinds::describe_locks_left(files);
+    if (locks.empty()) throw;
+    std::vector<Problem> problems = list.problems();
+    problems.push_back({"the network", locks, {}});
+    throw ProblemList(list.fault(), list.reason(), std::move(problems), list.where());
+  } catch (const Error& error) {
+    const std::string locks = kinds::describe_locks_left(files);
+    if (locks.empty()) throw;
+    std::list<Step> steps;  // where it happened
+    for (size_t i = Step::trail().size(); i < error.trail().size(); ++i) steps.emplace_back(error.trail()[i]);
+    throw Error(error.fault(), error.reason(), error.remedy() + (error.remedy().empty() ? "" : "; ") + locks,
+                error.code(), error.where());
+  }
 }
 
 }  // namespace mcr::engine

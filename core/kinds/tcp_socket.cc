@@ -86,6 +86,9 @@ class TcpSocketKind : public Kind {
     image::TcpSocket message;
     const procfs::InetSocket* socket = table.sockets().find_inet(file.status.st_ino);
     const int state = tcp_state_of(file.copy);
+    if (const int left = state == tcp::kClose ? sys::bytes_to_read(file.copy) : 0; left > 0)
+      refuse(fmt::format("its connection has ended, and {} byte{} of it wait to be read", left, left == 1 ? "" : "s"),
+             "let the program read them, and dump again");
     if (const image::TcpSocket* read = table.sockets().tcp_state(file.status.st_ino)) message = *read;
     if (const auto layer = sys::try_get_option(file.copy, IPPROTO_TCP, kProtocolName); layer && !layer->empty())
       refuse(fmt::format("it is handled by {} (TCP_ULP)", layer->c_str()), "its keys cannot be read");

@@ -8,6 +8,7 @@
 #include "tools/command_line.h"
 #include "tools/config_file.h"
 #include "tools/option_table.h"
+#include "tools/request.h"
 #include "tools/suggestion.h"
 
 namespace mcr::cli {
@@ -111,7 +112,8 @@ TEST(CommandLine, SeveralUnbuiltOptionsAreNamedAtOnce) {
 TEST(CommandLine, WhatIsAskedForAnywayIsAccepted) {
   EXPECT_EQ(usage_of({"dump", "--manage-cgroups=ignore", "--network-lock", "skip", "-L", "/lib", "--ghost-fiemap"}),
             "");
-  EXPECT_NE(usage_of({"dump", "--network-lock=iptables"}), "");
+  for (const char* method : {"iptables", "", "nft"})
+    EXPECT_THROW(dump_request(parse_command_line({"dump", "-t", "1", "--network-lock", method}, {})), Error) << method;
 }
 
 TEST(CommandLine, EveryOptionOfTheCompatibilityListIsKnown) {
