@@ -216,6 +216,7 @@ class ProcessDumper {
     for (auto& facet : all) facet->ask(batch, view);
     parasite.channel().run(batch);
     if (image_.has_own(tree::Shared::memory)) mem::require_own_contexts(parasite.channel(), image_.aio);
+    refuse_registered_rings(parasite.channel(), pid_, context_.files);
     if (batch.result(table) > 0)
       throw Error(Fault::refused, "it has segments of its own in a local descriptor table (modify_ldt)",
                   "such a table cannot be saved yet");

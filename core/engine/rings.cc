@@ -94,6 +94,22 @@ void await_rings(HostPid pid, int pidfd, const kinds::OpenFiles& files, const sy
   for_each_ring(pid, files, pidfd, [&](int ring) { await_ring(ring, deadline); });
 }
 
+void refuse_registered_rings(inject::Channel& channel, HostPid pid, const kinds::OpenFiles& files) {
+  if (!has_rings(pid, files)) return;
+  constexpr uint64_t kNumbers = 16, kRegisteredRing = 1 << 4;  // IO_RINGFD_REG_MAX, IORING_ENTER_REGISTERED_RING
+  inject::Batch batch = channel.batch();
+  for (uint64_t number = 0; number < kNumbers; ++number)  // nothing is submitted, nothing awaited
+    batch.try_add("io_uring_enter", SYS_io_uring_enter, {number, 0, 0, kRegisteredRing, 0, 0});
+  channel.run(batch);
+  for (size_t i = 0; i < kNumbers; ++i)
+    if (batch.result(i) >= 0)
+      throw Error(Fault::refused,
+                  fmt::format("a ring of io_uring is registered with its thread as number {} "
+                              "(IORING_REGISTER_RING_FDS), and the kernel shows not which",
+                              i),
+                  "let the program unregister it (io_uring_unregister_ring_fd)");
+}
+
 uint32_t ring_of(const kinds::OpenFiles& files, ino_t inode) {
   std::set<uint32_t> ids;
   for (const auto& [pid, views] : files.views())

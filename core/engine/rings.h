@@ -13,6 +13,10 @@ void look_at_rings(HostPid pid, const kinds::OpenFiles& files, const sys::Deadli
 // Frozen: requests go on. Throws Fault::refused when the deadline passes.
 void await_rings(HostPid pid, int pidfd, const kinds::OpenFiles& files, const sys::Deadline& deadline);
 
+// Frozen, by the host of the parasite: a thread may have given numbers of its own to rings (IORING_REGISTER_RING_FDS,
+// 5.18), which nobody else sees. Throws Fault::refused.
+void refuse_registered_rings(inject::Channel& channel, HostPid pid, const kinds::OpenFiles& files);
+
 // Of the ring with this inode that has been entered; 0: none, or more than one (before every ring had its own, 5.12).
 uint32_t ring_of(const kinds::OpenFiles& files, ino_t inode);
 // Before the freeze: refuses memory of a ring to which no descriptor leads.

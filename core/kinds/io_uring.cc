@@ -7,6 +7,7 @@
 #include <linux/capability.h>
 #include <linux/io_uring.h>
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -90,11 +91,18 @@ RingShape shape_of(int ring, const procfs::IoUringInfo& info) {
     return shape;
   }
   shape.flags |= sys::kRingNoArray;
-  // Of a small one both kinds fit into a page. Wide ones are for commands to devices, which no dump allows.
   const RingShape wide{shape.flags | sys::kRingWideEntries, shape.sq_entries, shape.cq_entries};
   if (wide.entries_bytes() != shape.entries_bytes() && sys::reaches(ring, IORING_OFF_SQES, wide.entries_bytes()))
     shape.flags |= sys::kRingWideEntries;
   return shape;
+}
+
+// Without a list a small ring, whose entries fit into a page either way, tells by what lies behind narrow ones. Wide
+// ones are for commands to devices, which no dump allows.
+bool seems_wide(const RingShape& shape, const sys::RingMemory& memory) {
+  if (!(shape.flags & sys::kRingNoArray)) return false;
+  const auto behind = memory.entries().subspan(std::min(memory.entries().size(), size_t{64} * shape.sq_entries));
+  return std::any_of(behind.begin(), behind.end(), [](std::byte byte) { return byte != std::byte{0}; });
 }
 
 // An array of nothing but indices that do not exist is not listed either.
@@ -140,6 +148,7 @@ class IoUringKind : public Kind {
     const sys::RingMemory memory(file.copy, shape);
     require_no_array(shape, memory);
     require_known_layout(memory, info);
+    if (seems_wide(shape, memory)) shape.flags |= sys::kRingWideEntries;
     image::IoUring message;
     message.set_flags(shape.flags);
     message.set_sq_entries(shape.sq_entries);

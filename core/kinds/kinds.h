@@ -23,6 +23,7 @@ const Kind* pid_file_kind();
 const Kind* inotify_kind();
 const Kind* fanotify_kind();
 const Kind* io_uring_kind();
+const Kind* namespace_file_kind();
 const Kind* unix_socket_kind();
 const Kind* tcp_socket_kind();
 const Kind* udp_socket_kind();

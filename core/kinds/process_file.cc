@@ -46,7 +46,8 @@ class ProcessFileKind : public Kind {
  public:
   const char* name() const override { return "process_file"; }
 
-  bool claims(const FileView& file) const override { return process_in(file.link).has_value(); }
+  // Process 1 is always there, and never in the tree: its files are found by their path.
+  bool claims(const FileView& file) const override { return process_in(file.link).value_or(1) != 1; }
 
   void look(const FileView& file, const OpenFiles& table) const override {
     const pid_t pid = *process_in(file.link);

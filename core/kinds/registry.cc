@@ -10,12 +10,11 @@ namespace mcr::kinds {
 // The first that claims a file has it.
 const std::vector<const Kind*>& all_kinds() {
   static const std::vector<const Kind*> kinds{
-      process_file_kind(),  path_only_kind(),   terminal_kind(),    character_device_kind(),
-      pipe_kind(),          memfd_kind(),       posix_queue_kind(), event_counter_kind(),
-      timer_file_kind(),    signal_file_kind(), epoll_kind(),       pid_file_kind(),
-      inotify_kind(),       fanotify_kind(),    io_uring_kind(),    regular_file_kind(),
-      unix_socket_kind(),   tcp_socket_kind(),  udp_socket_kind(),  netlink_socket_kind(),
-      packet_socket_kind(), raw_socket_kind(),  external_kind(),    pty_kind()};
+      process_file_kind(),   path_only_kind(),     terminal_kind(),      character_device_kind(), pipe_kind(),
+      memfd_kind(),          posix_queue_kind(),   event_counter_kind(), timer_file_kind(),       signal_file_kind(),
+      epoll_kind(),          pid_file_kind(),      inotify_kind(),       fanotify_kind(),         io_uring_kind(),
+      namespace_file_kind(), regular_file_kind(),  unix_socket_kind(),   tcp_socket_kind(),       udp_socket_kind(),
+      netlink_socket_kind(), packet_socket_kind(), raw_socket_kind(),    external_kind(),         pty_kind()};
   return kinds;
 }
 

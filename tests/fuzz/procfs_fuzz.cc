@@ -40,6 +40,7 @@ void parse_descriptor(std::string_view text) {
   if (text.find("Pid:") != text.npos) procfs::pid_file_of(info);
   for (const auto& watch : procfs::watches_of(info)) require(watch.device <= makedev(4095, 1048575));
   for (const auto& watch : procfs::inotify_of(info)) require(watch.handle.size() <= 128);
+  if (text.find("SqMask") != text.npos) require(procfs::io_uring_of(info).buffers.size() <= text.size());
   if (text.find("fanotify flags:") != text.npos)
     for (const auto& mark : procfs::fanotify_of(info).marks) require(mark.handle.size() <= 128);
 }

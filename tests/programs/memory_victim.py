@@ -40,12 +40,31 @@ def map_and_close(fd, size=PAGE, offset=0):
     os.close(fd)
 
 
-def io_uring():
-    return call("io_uring_setup", 425, 4, ctypes.create_string_buffer(160))
+def io_uring(flags=0):
+    parameters = ctypes.create_string_buffer(160)
+    struct.pack_into("I", parameters, 8, flags)
+    return call("io_uring_setup", 425, 4, parameters)
 
 
 def io_uring_ring():
     map_and_close(io_uring())
+
+
+def io_uring_thread():
+    io_uring(1 << 1)  # IORING_SETUP_SQPOLL
+
+
+def io_uring_bound():
+    io_uring(1 << 12)  # IORING_SETUP_SINGLE_ISSUER
+
+
+def io_uring_files():
+    call("io_uring_register", 427, io_uring(), 2, struct.pack("i", 1), 1)
+
+
+def io_uring_eventfd():
+    event = call("eventfd2", 290, 0, 0)
+    call("io_uring_register", 427, io_uring(), 4, struct.pack("i", event), 1)
 
 
 def perf_ring():

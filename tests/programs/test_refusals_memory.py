@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 90
-# ctest: CASES io_uring io_uring_ring perf_ring bpf_map secret secret_memory userfaultfd packet_ring xdp_ring virtual_processor device aio_poll memfd_open_elsewhere memory_of_an_orphan segment_attached_elsewhere segment_taken huge_pages_missing
+# ctest: CASES io_uring_ring io_uring_thread io_uring_bound io_uring_files io_uring_eventfd perf_ring bpf_map secret secret_memory userfaultfd packet_ring xdp_ring virtual_processor device aio_poll memfd_open_elsewhere memory_of_an_orphan segment_attached_elsewhere segment_taken huge_pages_missing
 """Memory that cannot be saved: each is refused by its name before the freeze, and the program runs on. Segments and huge
 pages that are not to be had at the restore: refused before anything is created."""
 
@@ -50,8 +50,11 @@ def refusal(*patterns):
 
 
 REFUSED = {
-    "io_uring": refusal("io_uring"),
-    "io_uring_ring": refusal("rings? of io_uring"),
+    "io_uring_ring": refusal("rings of io_uring are known by their descriptors"),
+    "io_uring_thread": refusal("IORING_SETUP_SQPOLL"),
+    "io_uring_bound": refusal("IORING_SETUP_SINGLE_ISSUER"),
+    "io_uring_files": refusal("1 registered files"),
+    "io_uring_eventfd": refusal("an eventfd is registered"),
     "perf_ring": refusal("performance event"),
     "bpf_map": refusal("map of BPF"),
     "secret": refusal("memfd_secret"),

@@ -136,6 +136,62 @@ TEST(EventFiles, FanotifyGroups) {
     EXPECT_THROW(fanotify_of(info_of({head, line})), Error) << line;
 }
 
+TEST(EventFiles, RingsOfIoUring) {
+  std::vector<std::string> lines{"SqMask:\t0x7",
+                                 "SqHead:\t5",
+                                 "SqTail:\t6",
+                                 "CachedSqHead:\t4294967295",
+                                 "CqMask:\t0xf",
+                                 "CqHead:\t3",
+                                 "CqTail:\t5",
+                                 "CachedCqTail:\t4294967295",
+                                 "SQEs:\t1",
+                                 "    5: opcode:NOP, fd:0, flags:0, user_data:0, e0:0x0, e1:0x0",
+                                 "CQEs:\t1",
+                                 "    7: user_data:0, res:0, flag:0, extra1:0, extra2:0",
+                                 "",
+                                 "SqThread:\t-1",
+                                 "SqThreadCpu:\t-1",
+                                 "UserFiles:\t2",
+                                 "    0: /dev/null",
+                                 "UserBufs:\t2",
+                                 "    0: 0x7f9e78cf2000/4096",
+                                 "    1: <none>",
+                                 "PollList:",
+                                 "CqOverflowList:",
+                                 "NAPI:\tdisabled"};
+  const auto info_with = [&](size_t line, const std::string& text) {
+    auto changed = lines;
+    changed[line] = text;
+    FdInfo info;
+    info.rest = changed;
+    return info;
+  };
+  const IoUringInfo ring = io_uring_of(info_with(0, lines[0]));
+  EXPECT_EQ(ring.sq_entries, 8U);
+  EXPECT_EQ(ring.cq_entries, 16U);
+  EXPECT_EQ(ring.taken, UINT32_MAX);
+  EXPECT_TRUE(ring.is_idle());
+  EXPECT_FALSE(ring.has_thread || ring.polls_network || ring.has_personalities);
+  EXPECT_EQ(ring.files, 2U);
+  ASSERT_EQ(ring.buffers.size(), 2U);
+  EXPECT_EQ(ring.buffers[0].address, 0x7f9e78cf2000U);
+  EXPECT_EQ(ring.buffers[0].bytes, 4096U);
+  EXPECT_EQ(ring.buffers[1].bytes, 0U);
+  ASSERT_EQ(ring.entries.size(), 1U);
+  ASSERT_EQ(ring.completions.size(), 1U);
+  EXPECT_FALSE(io_uring_of(info_with(7, "CachedCqTail:\t4294967294")).is_idle());
+  EXPECT_FALSE(io_uring_of(info_with(21, "  op=22, task_works=0")).is_idle());
+  EXPECT_TRUE(io_uring_of(info_with(13, "SqThread:\t417")).has_thread);
+  EXPECT_TRUE(io_uring_of(info_with(22, "NAPI:\tenabled")).polls_network);
+  EXPECT_TRUE(io_uring_of(info_with(22, "Personalities:")).has_personalities);
+  EXPECT_THROW(io_uring_of(info_with(0, "SqMask:\t0xffffffff")), Error);
+  EXPECT_THROW(io_uring_of(info_with(0, "SqMask:\t7")), Error);
+  EXPECT_THROW(io_uring_of(info_with(3, "other")), Error);
+  EXPECT_THROW(io_uring_of(info_with(18, "    0: 0x7f/x")), Error);
+  EXPECT_THROW(io_uring_of(info_with(19, "    2: <none>")), Error);
+}
+
 TEST(EventFiles, FolderOfAMount) {
   const std::string text =
       "24 1 254:0 / / rw,relatime - ext4 /dev/root rw\n"

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <sys/user.h>
 
+#include <cstring>
 #include <functional>
 #include <optional>
 
@@ -16,6 +17,7 @@
 #include "images/format.h"
 #include "images/proto/facets.pb.h"
 #include "images/proto/fanotify.pb.h"
+#include "images/proto/io_uring.pb.h"
 #include "images/proto/ipc.pb.h"
 #include "images/proto/sharing.pb.h"
 #include "images/proto/terminals.pb.h"
@@ -408,7 +410,8 @@ TEST(RestoreBadValues, FilesOfEvents) {
   refuse([](auto& f) { f.set_ticks(UINT64_MAX); }, "ticks cannot be");
   refuse([](auto& f) { f.set_clock_ns(INT64_MAX); }, "clock_ns cannot be");
   refuse([](auto& f) { f.set_read_unix_ns(-5); }, "read_unix_ns cannot be -5");
-  for (const char* kind : {"event_counter", "timer_file", "signal_file", "epoll", "pid_file", "inotify", "fanotify"})
+  for (const char* kind :
+       {"event_counter", "timer_file", "signal_file", "epoll", "pid_file", "inotify", "fanotify", "io_uring"})
     expect_refused([&](Sample& s) { s.add_object(5, kind, image::CharDevice()); }, "its record is unreadable");
 }
 
@@ -534,6 +537,37 @@ TEST(RestoreBadValues, FanotifyGroups) {
               "a mark on a mount namespace has another path");
   refuse_mark([](auto& m) { m.set_kind(FanotifyMark::MOUNT), m.set_path("/proc/self"); },
               "and nothing is mounted there");
+}
+
+TEST(RestoreBadValues, RingsOfIoUring) {
+  const auto set_word = [](image::IoUring& ring, size_t at, uint32_t value) {
+    std::memcpy(ring.mutable_ring()->data() + at, &value, sizeof value);
+  };
+  const auto refuse = [&](const std::function<void(image::IoUring&)>& change, const std::string& expected) {
+    image::IoUring ring;
+    ring.set_flags(8), ring.set_sq_entries(8), ring.set_cq_entries(16);
+    ring.set_ring(std::string(4096, '\0')), ring.set_entries(std::string(4096, '\0'));
+    set_word(ring, 16, 7), set_word(ring, 20, 15), set_word(ring, 24, 8), set_word(ring, 28, 16);
+    Sample good;
+    good.add_object(5, "io_uring", ring);
+    EXPECT_EQ(restore(good).find("of a ring cannot be so"), std::string::npos) << restore(good);
+    change(ring);
+    expect_refused([&](Sample& s) { s.add_object(5, "io_uring", ring); }, expected);
+  };
+  refuse([](auto& r) { r.set_flags(8 | 2); }, "the flags 0xa of a ring cannot be so");
+  refuse([](auto& r) { r.set_flags(0); }, "the flags 0x0 of a ring cannot be so");
+  for (const uint32_t entries : {0U, 3U, 1U << 16}) refuse([&](auto& r) { r.set_sq_entries(entries); }, "sq_entries");
+  for (const uint32_t entries : {0U, 4U, 24U, 1U << 17})
+    refuse([&](auto& r) { r.set_cq_entries(entries); }, "cq_entries");
+  refuse([](auto& r) { r.set_taken(1); }, "position 1 of a ring cannot be so");
+  refuse([](auto& r) { r.set_taken(1U << 31), r.set_completed(1U << 31); }, "position 2147483648");
+  refuse([](auto& r) { r.set_flags(8 | 64), r.set_taken(1), r.set_completed(1); }, "position 1");
+  refuse([](auto& r) { r.set_ring("short"); }, "the memory of a ring");
+  refuse([](auto& r) { r.mutable_entries()->append("x"); }, "the memory of a ring");
+  for (const size_t word : {0, 12, 16, 20, 24, 28, 36})
+    refuse([&](auto& r) { set_word(r, word, 99); }, "the head of the memory of a ring");
+  refuse([](auto& r) { r.add_buffers()->set_bytes(1ULL << 40); }, "a buffer of a ring");
+  refuse([](auto& r) { r.add_buffers()->set_address(UINT64_MAX); }, "a buffer of a ring");
 }
 
 TEST(RestoreBadValues, Paths) {

@@ -85,6 +85,31 @@ void add(int group, unsigned flags, uint64_t mask, const std::string& path) {
     fail("fanotify_mark %s: %s", path.c_str(), strerror(errno));
 }
 
+void mark_all(int names, int files, int mounts, const std::string& folder, const std::string& file,
+              const std::string& link) {
+  add(names, 0, FAN_CREATE | FAN_DELETE | FAN_ONDIR | FAN_EVENT_ON_CHILD, folder);
+  add(names, 0, FAN_DELETE_SELF, folder);
+  add(names, FAN_MARK_DONT_FOLLOW, FAN_ATTRIB, link);
+  add(files, 0, FAN_CLOSE | FAN_OPEN, file);
+  add(files, FAN_MARK_IGNORED_MASK | FAN_MARK_IGNORED_SURV_MODIFY, FAN_OPEN, file);
+  if (fanotify_mark(files, FAN_MARK_ADD | kEvictable | kIgnore | FAN_MARK_IGNORED_SURV_MODIFY, FAN_ACCESS, AT_FDCWD,
+                    folder.c_str()) != 0)
+    MUST_BE(errno, EINVAL);  // older kernels
+  add(mounts, FAN_MARK_MOUNT, FAN_CLOSE_WRITE, "/sys/kernel");
+  add(mounts, FAN_MARK_FILESYSTEM, FAN_CLOSE_WRITE | FAN_OPEN_EXEC, "/dev");
+  add(mounts, FAN_MARK_FILESYSTEM | FAN_MARK_IGNORED_MASK | FAN_MARK_IGNORED_SURV_MODIFY, FAN_OPEN_EXEC, "/dev");
+}
+
+void expect_closings(int files, const std::string& file) {
+  look_into(file);
+  touch(file);
+  const Told looked = take(files);
+  MUST_BE(looked.mask & ~FAN_CLOSE, 0);  // the opening is ignored, before and after the file was written to
+  MUST(looked.has_fd);
+  MUST_BE(looked.pid, gettid());
+  MUST_BE(take(files).mask & ~FAN_CLOSE, 0);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -103,17 +128,7 @@ int main(int argc, char** argv) {
   MUST(files >= 0);
   const int mounts = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK, O_RDONLY), empty = fanotify_init(FAN_CLOEXEC, 0);
   MUST(mounts >= 0 && empty >= 0);
-  add(names, 0, FAN_CREATE | FAN_DELETE | FAN_ONDIR | FAN_EVENT_ON_CHILD, folder);
-  add(names, 0, FAN_DELETE_SELF, folder);
-  add(names, FAN_MARK_DONT_FOLLOW, FAN_ATTRIB, link);
-  add(files, 0, FAN_CLOSE | FAN_OPEN, file);
-  add(files, FAN_MARK_IGNORED_MASK | FAN_MARK_IGNORED_SURV_MODIFY, FAN_OPEN, file);
-  if (fanotify_mark(files, FAN_MARK_ADD | kEvictable | kIgnore | FAN_MARK_IGNORED_SURV_MODIFY, FAN_ACCESS, AT_FDCWD,
-                    folder.c_str()) != 0)
-    MUST_BE(errno, EINVAL);  // older kernels
-  add(mounts, FAN_MARK_MOUNT, FAN_CLOSE_WRITE, "/sys/kernel");
-  add(mounts, FAN_MARK_FILESYSTEM, FAN_CLOSE_WRITE | FAN_OPEN_EXEC, "/dev");
-  add(mounts, FAN_MARK_FILESYSTEM | FAN_MARK_IGNORED_MASK | FAN_MARK_IGNORED_SURV_MODIFY, FAN_OPEN_EXEC, "/dev");
+  mark_all(names, files, mounts, folder, file, link);
   const std::string shown[] = {info_of(names), info_of(files), info_of(mounts), info_of(empty)};
   const pid_t child = fork_child([&] {
     nursery.grown();
@@ -135,13 +150,7 @@ int main(int argc, char** argv) {
   EXPECT(names, FAN_DELETE, "by the parent");
   MUST_BE(lchown(link.c_str(), 0, 0), 0);
   MUST_BE(take(names).mask, FAN_ATTRIB);
-  look_into(file);
-  touch(file);
-  const Told looked = take(files);
-  MUST_BE(looked.mask & ~FAN_CLOSE, 0);  // the opening is ignored, before and after the file was written to
-  MUST(looked.has_fd);
-  MUST_BE(looked.pid, gettid());
-  MUST_BE(take(files).mask & ~FAN_CLOSE, 0);
+  expect_closings(files, file);
   touch(on_devices);
   EXPECT(mounts, FAN_CLOSE_WRITE, "");
   MUST_BE(unlink(on_devices.c_str()), 0);

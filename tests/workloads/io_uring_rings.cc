@@ -28,6 +28,28 @@ std::string info_of(const Ring& ring) {
   return text.substr(text.find("SqMask"));
 }
 
+void expect_enabling(Ring& disabled) {
+  disabled.prepare(IORING_OP_NOP, 1);
+  MUST_BE(disabled.submit(), -EBADFD);
+  MUST_BE(syscall(SYS_io_uring_register, disabled.fd(), IORING_REGISTER_ENABLE_RINGS, nullptr, 0), 0);
+  MUST_BE(disabled.submit(1), 1);
+  disabled.expect(1, 0, __LINE__);
+}
+
+// Three completions that wait, and two entries that are not handed over.
+void leave_work(Ring& ring, int file, char* fixed) {
+  ring.turn(37);
+  for (uint64_t data : {101, 102, 103}) ring.prepare(IORING_OP_NOP, data);
+  MUST_BE(ring.submit(3), 3);
+  ring.prepare(IORING_OP_NOP, 104);
+  ring.publish();
+  io_uring_sqe& entry = ring.prepare(IORING_OP_READ_FIXED, 105);
+  entry.fd = file;
+  entry.addr = reinterpret_cast<uint64_t>(fixed);
+  entry.len = 5;
+  entry.buf_index = 2;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -51,16 +73,7 @@ int main(int argc, char** argv) {
   static char fixed[3 * 4096];
   const iovec buffers[3] = {{fixed, 4096}, {nullptr, 0}, {fixed + 5000, 3000}};
   MUST_BE(syscall(SYS_io_uring_register, plain.fd(), IORING_REGISTER_BUFFERS, buffers, 3), 0);
-  plain.turn(37);
-  for (uint64_t data : {101, 102, 103}) plain.prepare(IORING_OP_NOP, data);
-  MUST_BE(plain.submit(3), 3);
-  plain.prepare(IORING_OP_NOP, 104);
-  plain.publish();
-  io_uring_sqe& entry = plain.prepare(IORING_OP_READ_FIXED, 105);
-  entry.fd = file;
-  entry.addr = reinterpret_cast<uint64_t>(fixed + 5003);
-  entry.len = 5;
-  entry.buf_index = 2;
+  leave_work(plain, file, fixed + 5003);
   const int epoll = epoll_create1(EPOLL_CLOEXEC);
   epoll_event event{EPOLLIN, {.u64 = 9}};
   MUST_BE(epoll_ctl(epoll, EPOLL_CTL_ADD, plain.fd(), &event), 0);
@@ -87,11 +100,7 @@ int main(int argc, char** argv) {
     others[i].turn(9);
     expect_reading(others[i], file);
   }
-  disabled.prepare(IORING_OP_NOP, 1);
-  MUST_BE(disabled.submit(), -EBADFD);
-  MUST_BE(syscall(SYS_io_uring_register, disabled.fd(), IORING_REGISTER_ENABLE_RINGS, nullptr, 0), 0);
-  MUST_BE(disabled.submit(1), 1);
-  disabled.expect(1, 0, __LINE__);
+  expect_enabling(disabled);
   unused.turn(5);
   MUST_BE(syscall(SYS_io_uring_register, plain.fd(), IORING_UNREGISTER_BUFFERS, nullptr, 0), 0);
   unlink(path.c_str());

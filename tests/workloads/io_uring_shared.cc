@@ -33,7 +33,7 @@ int main(int argc, char** argv) {
   });
   nursery.expect(1);
   // The kernel's own thread is not there any more.
-  ready("loose threads\nloose masks\nloose credentials\n");
+  ready("loose threads\nloose masks\nloose credentials\nloose pending\n");
   wait_for_end();
   expect_end(child, 4);
   ring.catch_up();
