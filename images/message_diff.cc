@@ -33,9 +33,18 @@ constexpr char kAbsent[] = "absent";
 // How an image is written, not what it holds: where bytes lie, numbers that only connect records, counts of records,
 // checksums. What they lead to is compared instead.
 constexpr std::string_view kStructure[] = {
-    "FileObject.id",       "Pty.id",        "Ghost.id",        "PipeData.id",          "SharedMemory.id",
-    "Ghost.content_file",  "Ghost.extents", "Inventory.files", "MemoryMap.pages_file", "MemoryMap.vma_count",
-    "MemoryMap.run_count", "TcpSocket.lock_table",
+    "FileObject.id",
+    "Pty.id",
+    "Ghost.id",
+    "PipeData.id",
+    "SharedMemory.id",
+    "Ghost.content_file",
+    "Ghost.extents",
+    "Inventory.files",
+    "MemoryMap.pages_file",
+    "MemoryMap.vma_count",
+    "MemoryMap.run_count",
+    "TcpSocket.lock_table",
 };
 
 // Numbers by which one record refers to another. A new one is listed here; unlisted, it is compared as a number.
