@@ -347,8 +347,13 @@ void FrozenTree::thaw() {
 void FrozenTree::kill() {
   kill_all();
   // Every thread reports its end to us, its tracer; only then is the leader's death seen by its parent and by the
-  // pidfd.
-  sys::reap_killed_tracees(sys::Clock::now() + std::chrono::seconds(10));
+  // pidfd. Other children of ours may live on (sys::SocketKeeper), so the end of all is not waited for.
+  const auto last = sys::Clock::now() + std::chrono::seconds(10);
+  const auto have_ended = [&] {
+    return std::ranges::all_of(processes_, [](const auto& p) { return sys::wait_readable(p->pidfd.get(), 0); });
+  };
+  do sys::reap_killed_tracees(std::min(last, sys::Clock::now() + std::chrono::milliseconds(2)));
+  while (!have_ended() && sys::Clock::now() < last);
   for (auto& process : processes_)
     if (!sys::wait_readable(process->pidfd.get(), 10'000))
       throw Error(Fault::system, fmt::format("process {} did not end after SIGKILL", process->pid));
