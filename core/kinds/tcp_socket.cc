@@ -1,4 +1,5 @@
 // TCP over IPv4 and IPv6: listeners and connections.
+#include <linux/capability.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -9,6 +10,7 @@
 #include "core/kinds/socket_options.h"
 #include "core/kinds/tcp_repair.h"
 #include "core/kinds/tcp_sockets.h"
+#include "core/sys/process.h"
 #include "core/sys/socket.h"
 
 namespace mcr::kinds {
@@ -78,6 +80,9 @@ class TcpSocketKind : public Kind {
     if (!policy.tcp_established)
       refuse(fmt::format("it is an open connection, {}", describe_ends(*socket)),
              "give --tcp-established to save it, or --tcp-close to have it closed by the restore");
+    if (!sys::has_capability(CAP_NET_ADMIN))
+      refuse(fmt::format("it is an open connection, {}, which is read by TCP_REPAIR", describe_ends(*socket)),
+             "CAP_NET_ADMIN is the right that is missing (docs/rights.md); or give --tcp-close");
     if (!policy.lock_table.empty() && !table.sockets().has_collected() && table.sockets().tcp_peer(*socket) == 0)
       table.sockets().require_lockable();
   }

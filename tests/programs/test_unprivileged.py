@@ -26,6 +26,7 @@ NOT_FOR_USERS = {
     "tree_process_files": "compares pids in /proc with its own, which differ in a pid namespace",
     "pid_files": "has a pidfd of an ended process, which in a pid namespace of its own is that of a stranger",
     "process_files": "sets its login uid, which nobody sets in a user namespace",
+    "namespace_files": "compares namespaces by their numbers, which are new ones where a restore makes them",
     "priority": "sets real-time policies",
     "root_directory": "changes its root",
     "self_image": "asks the kernel for rights over itself",

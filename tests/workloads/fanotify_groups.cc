@@ -114,6 +114,7 @@ void expect_closings(int files, const std::string& file) {
 
 int main(int argc, char** argv) {
   begin(argc, argv);
+  if (geteuid() != 0) skip("only root marks mounts and file systems");
   Nursery nursery;
   const std::string folder = prefix + ".folder \tname", file = prefix + ".watched", link = prefix + ".link",
                     on_devices = "/dev/.mini-criu-test-" + std::to_string(getpid());
