@@ -90,6 +90,21 @@ constexpr auto kEntries = std::to_array<Entry>({
     {"cap_sys_chroot", false, capability<CAP_SYS_CHROOT>, "", "programs with a root of their own", kGiveCapability},
     {"cgroups", false, probe::cgroups, "", "control groups", "mount cgroup2 at /sys/fs/cgroup"},
     {"io_uring", false, probe::io_uring, "5.1", "programs that use io_uring", "set kernel.io_uring_disabled=0"},
+    // By the names that CRIU gives them, as scripts ask for them.
+    {"aio_remap", false, probe::asynchronous_io, "3.19", "contexts of asynchronous I/O", kNewerKernel},
+    {"fdinfo_lock", false, probe::locks_in_fdinfo, "4.1", "file locks", kNewerKernel},
+    {"mnt_id", false, probe::mount_in_fdinfo, "3.15", "files on mounts that lie over others", kNewerKernel},
+    {"timerfd", false, probe::clock_in_fdinfo, "3.17", "timerfd", kNewerKernel},
+    {"loginuid", false, probe::login_uid, "2.6.11", "login uids", "use a kernel with CONFIG_AUDIT"},
+    {"memfd_hugetlb", false, probe::huge_memory_file, "4.16", "memfds on huge pages", kNewerKernel},
+    {"kcmp_epoll", false, probe::compare_epoll_targets, "4.13", "epoll with duplicated descriptors", kNewerKernel},
+    {"seccomp_filters", false, probe::seccomp_filter_mode, "4.14", "programs with seccomp filters", kNewerKernel},
+    {"seccomp_suspend", false, probe::suspended_seccomp, "4.3", "programs with seccomp filters", kGiveCapability},
+    {"sockopt_buf_lock", false, probe::locked_socket_buffers, "5.14", "fixed sizes of socket buffers", kNewerKernel},
+    {"network_lock_nftables", false, probe::packet_filter, "3.13", "TCP connections with others",
+     "use a kernel with CONFIG_NF_TABLES"},
+    {"get_rseq_conf", false, probe::ptrace_rseq_configuration, "5.13", "restartable sequences (rseq)", kNewerKernel},
+    {"userns", false, probe::user_namespaces, "3.8", "restore without root", "allow user namespaces"},
 });
 
 Feature try_out(const Entry& entry) {

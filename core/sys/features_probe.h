@@ -99,4 +99,17 @@ Finding yama_ptrace_scope();
 Finding cgroups();
 Finding capability(int number);
 
+// features_files.cc: open files, and what /proc says of them
+Finding asynchronous_io();
+Finding locks_in_fdinfo();
+Finding mount_in_fdinfo();
+Finding clock_in_fdinfo();
+Finding login_uid();
+Finding huge_memory_file();
+Finding compare_epoll_targets();
+Finding seccomp_filter_mode();
+Finding suspended_seccomp();
+Finding locked_socket_buffers();
+Finding packet_filter();
+
 }  // namespace mcr::sys::probe
