@@ -69,7 +69,9 @@ def figures_of(pids):
     for pid in pids:
         sums["descriptors"] += count(f"/proc/{pid}/fd")
         sums["mappings"] += harness.read(f"/proc/{pid}/maps").count("\n")
-        sums["threads"] += count(f"/proc/{pid}/task")
+        # Workers of io_uring are the kernel's, and end when they have been idle for a while.
+        sums["threads"] += sum(not harness.read(f"/proc/{pid}/task/{tid}/comm").startswith("iou-")
+                               for tid in os.listdir(f"/proc/{pid}/task"))
         sums["RssAnon"] += int((harness.field(pid, "RssAnon") or "0").split()[0])
     # Of the whole machine, where others come and go too.
     host = {"System V objects": sum(harness.read(f"/proc/sysvipc/{kind}").count("\n") for kind in ("shm", "sem", "msg")),
