@@ -33,12 +33,16 @@ struct Found {
   int fd = -1;
 };
 std::optional<Found> find_target(const OpenFiles& table, const procfs::WatchInfo& watch, const sys::EpollSlot& slot) {
-  if (sys::is_watched(slot.pid, watch.fd, slot).value_or(false)) return Found{slot.pid, watch.fd};
+  const auto is_it = [&](HostPid pid, int fd) { return sys::is_watched(pid, fd, slot).value_or(false); };
+  const auto may_be_it = [&](const FileView& file) {
+    return file.status.st_ino == watch.inode && file.status.st_dev == watch.device;
+  };
+  if (table.id_of(slot.pid, watch.fd) != 0 && is_it(slot.pid, watch.fd)) return Found{slot.pid, watch.fd};
   for (const auto& [pid, files] : table.views())
     for (const FileView& file : files)
-      if (file.status.st_ino == watch.inode && file.status.st_dev == watch.device &&
-          sys::is_watched(pid, file.fd, slot).value_or(false))
-        return Found{pid, file.fd};
+      if (may_be_it(file) && is_it(pid, file.fd)) return Found{pid, file.fd};
+  for (const FileView& file : table.in_flight_views())
+    if (may_be_it(file) && is_it(file.pid, file.fd)) return Found{file.pid, file.fd};
   return std::nullopt;
 }
 

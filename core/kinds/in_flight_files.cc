@@ -23,9 +23,12 @@ void OpenFiles::collect_sockets(const std::function<int(HostPid)>& pidfd_of) {
 }
 
 uint32_t OpenFiles::enter_in_flight(int fd) {
-  FileView file = view_own(fd);
+  FileView& file = in_flight_views_.emplace_back(view_own(fd));  // what it refers to is asked for later
   const Step step("{} in a message", file.link);
-  return find_or_enter(file);
+  const uint32_t id = find_or_enter(file);
+  first_views_.try_emplace(id, &file);
+  ids_[{file.pid, fd}] = id;
+  return id;
 }
 
 void OpenFiles::dump_queue(uint64_t inode, google::protobuf::RepeatedPtrField<image::SocketMessage>& queue) {

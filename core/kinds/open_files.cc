@@ -256,6 +256,8 @@ uint32_t OpenFiles::id_of(HostPid pid, int fd) const {
 }
 
 void OpenFiles::connect() {
+  // What lies in a message is entered before the socket that it waits in.
+  std::sort(objects_.begin(), objects_.end(), [](const auto& a, const auto& b) { return a.id() < b.id(); });
   for (image::FileObject& object : objects_) {
     const auto view = first_views_.find(object.id());
     if (view == first_views_.end()) continue;

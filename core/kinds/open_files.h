@@ -1,6 +1,7 @@
 // Dump: every open file description of the tree once, with the descriptors that lead to it.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <set>
 #include <tuple>
@@ -98,6 +99,8 @@ class OpenFiles {
   void connect();  // all descriptors of all processes are entered; before anything runs
   const std::map<HostPid, std::vector<FileView>>& views() const { return views_; }  // by process
   uint32_t id_of(HostPid pid, int fd) const;                                        // 0: it is not entered
+  // Files that only messages hold, as our own descriptors; entered.
+  const std::deque<FileView>& in_flight_views() const { return in_flight_views_; }
   // Sockets. Frozen, before anything is entered: what waits in their queues.
   void collect_sockets(const std::function<int(HostPid)>& pidfd_of);
   SocketTable& sockets() { return *sockets_; }
@@ -157,6 +160,7 @@ class OpenFiles {
   std::set<HostPid> members_;                                          // processes, those that have ended too
   std::map<std::pair<HostPid, int>, uint32_t> ids_;
   std::map<uint32_t, const FileView*> first_views_;  // of each object that is a descriptor
+  std::deque<FileView> in_flight_views_;             // of files in messages, by our own numbers
   std::shared_ptr<SocketTable> sockets_ = std::make_shared<SocketTable>();
   uint32_t enter_in_flight(int fd);
   PtyTable ptys_;

@@ -31,6 +31,9 @@ class PacketSocketKind : public Kind {
   }
   void look(const FileView& file, const OpenFiles&) const override {
     if (file.copy < 0) return;
+    if (sys::type_of_socket(file.copy).type == SOCK_PACKET)
+      throw Error(Fault::refused, "it is of the obsolete type SOCK_PACKET, whose protocol the kernel shows to nobody",
+                  "let the program use AF_PACKET with SOCK_RAW or SOCK_DGRAM");
     if (const auto fanout = sys::try_get_option(file.copy, kPacket, kFanout, sizeof(int));
         fanout && fanout->find_first_not_of('\0') != std::string::npos)
       throw Error(Fault::refused, "it shares its packets with others (PACKET_FANOUT)", "this cannot be saved yet");
