@@ -43,7 +43,7 @@ TEST(TcpSegment, ChecksumsAreRight) {
 TEST(Datagram, HeadsAndChecksumsAreRight) {
   const PacketEnds ends = packet_ends(four(0x0a000001, 80), four(0x7f000001, 4000));
   const std::string ports("\0\120\17\240", 4);
-  for (const std::string data : {std::string(), std::string("odd"), std::string("even"), std::string(60001, 'x')})
+  for (const std::string& data : {std::string(), std::string("odd"), std::string("even"), std::string(60001, 'x')})
     for (const int protocol : {IPPROTO_UDP, IPPROTO_UDPLITE}) {
       const std::string packet = datagram_packet(ends, protocol, ports, data, {.hops = 17, .traffic_class = 0x28});
       ASSERT_EQ(packet.size(), 28 + data.size());

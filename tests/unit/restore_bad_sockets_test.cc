@@ -73,7 +73,7 @@ TEST(RestoreBadValues, UnixSockets) {
   };
   refuse([](auto& s) { s.mutable_common()->set_type(SOCK_RAW); }, "type cannot be so");
   refuse([](auto& s) { s.set_has_name(true); }, "name cannot be so");
-  for (const std::string name : {std::string(109, 'n'), std::string("a\0b", 3), std::string("folder/")})
+  for (const std::string& name : {std::string(109, 'n'), std::string("a\0b", 3), std::string("folder/")})
     refuse([&](auto& s) { s.set_has_name(true), s.set_name(name); }, "name cannot be so");
   refuse([](auto& s) { s.set_outside_peer(std::string(111, 'p')); }, "outside_peer cannot be so");
   refuse([](auto& s) { s.set_root("relative"); }, "folder cannot be so");
@@ -93,7 +93,7 @@ TEST(RestoreBadValues, TcpSockets) {
   };
   refuse([](auto& s) { s.mutable_common()->set_domain(AF_UNIX); }, "domain cannot be so");
   for (const int state : {0, 13, -1}) refuse([&](auto& s) { s.set_state(state); }, "state cannot be so");
-  for (const std::string address : {std::string(), four(1).substr(0, 15), six(1).substr(0, 16), std::string(200, 'a')})
+  for (const std::string& address : {std::string(), four(1).substr(0, 15), six(1).substr(0, 16), std::string(200, 'a')})
     refuse([&](auto& s) { s.set_local(address); }, "local cannot be so");
   refuse([](auto& s) { s.set_state(1); }, "remote cannot be so");
   refuse([](auto& s) { s.set_never_sent(1); }, "never_sent cannot be so");
@@ -116,7 +116,7 @@ TEST(RestoreBadValues, UdpSockets) {
   for (const int protocol : {0, 6, 255})
     refuse([&](auto& s) { s.mutable_common()->set_protocol(protocol); },
            fmt::format("protocol cannot be {}", protocol));
-  for (const std::string address : {four(1).substr(0, 15), four(1) + "x", six(1), std::string("a")}) {
+  for (const std::string& address : {four(1).substr(0, 15), four(1) + "x", six(1), std::string("a")}) {
     refuse([&](auto& s) { s.set_local(address); }, "local cannot be so");
     refuse([&](auto& s) { s.set_remote(address); }, "remote cannot be so");
     refuse([&](auto& s) { s.add_queue()->set_address(address); }, "a datagram that waits has no sender");
