@@ -12,6 +12,7 @@
 #include "core/kinds/kind.h"
 #include "core/kinds/socket_options.h"
 #include "core/kinds/tcp_sockets.h"
+#include "core/kinds/udp_queue.h"
 #include "core/kinds/unix_sockets.h"
 #include "core/sys/file.h"
 #include "images/page_extents.h"
@@ -98,7 +99,7 @@ void check_object(const image::FileObject& object) {
   image::TcpSocket tcp_socket;
   if (object.body().UnpackTo(&tcp_socket)) check_tcp_record(record, tcp_socket);
   image::UdpSocket udp_socket;
-  if (object.body().UnpackTo(&udp_socket)) check_socket_record(record, udp_socket.common());
+  if (object.body().UnpackTo(&udp_socket)) check_udp_record(record, udp_socket);
   image::NetlinkSocket netlink_socket;
   if (object.body().UnpackTo(&netlink_socket)) check_socket_record(record, netlink_socket.common());
   image::PacketSocket packet_socket;

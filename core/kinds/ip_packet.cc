@@ -9,15 +9,12 @@
 #include <cstring>
 
 #include "core/base/error.h"
-#include "core/kinds/packet_lock.h"
 #include "core/kinds/tcp_sockets.h"
 #include "core/sys/failure.h"
 #include "core/sys/socket.h"
 
 namespace mcr::kinds {
 namespace {
-
-constexpr uint8_t kHops = 64;
 
 template <typename T>
 std::string bytes_of(const T& value) {
@@ -51,28 +48,28 @@ std::string pseudo_header(const PacketEnds& ends, int protocol, size_t bytes) {
   return ends.from + ends.to + bytes_of(length) + bytes_of(number);  // of four bytes each the sum is the same
 }
 
-std::string ip_packet(const PacketEnds& ends, int protocol, std::string_view payload) {
+std::string ip_packet(const PacketEnds& ends, int protocol, std::string_view payload, PacketHead values) {
   if (ends.from.size() == 4) {
     iphdr head{};
-    head.version = 4, head.ihl = 5, head.ttl = kHops, head.protocol = static_cast<uint8_t>(protocol);
+    head.version = 4, head.ihl = 5, head.ttl = values.hops, head.tos = values.traffic_class,
+    head.protocol = static_cast<uint8_t>(protocol);
     head.tot_len = htons(static_cast<uint16_t>(sizeof head + payload.size()));
     std::memcpy(&head.saddr, ends.from.data(), 4), std::memcpy(&head.daddr, ends.to.data(), 4);
     head.check = checksum(bytes_of(head));
     return bytes_of(head) + std::string(payload);
   }
   ip6_hdr head{};
-  head.ip6_flow = htonl(6U << 28);
+  head.ip6_flow = htonl(6U << 28 | uint32_t{values.traffic_class} << 20);
   head.ip6_plen = htons(static_cast<uint16_t>(payload.size()));
-  head.ip6_nxt = static_cast<uint8_t>(protocol), head.ip6_hlim = kHops;
+  head.ip6_nxt = static_cast<uint8_t>(protocol), head.ip6_hlim = values.hops;
   std::memcpy(&head.ip6_src, ends.from.data(), 16), std::memcpy(&head.ip6_dst, ends.to.data(), 16);
   return bytes_of(head) + std::string(payload);
 }
 
-void send_packet(const PacketEnds& ends, const std::string& packet) {
+void send_packet(const PacketEnds& ends, const std::string& packet, uint32_t mark) {
   const bool is_six = ends.from.size() == 16;
   const UniqueFd raw = sys::make_socket({is_six ? AF_INET6 : AF_INET, SOCK_RAW, IPPROTO_RAW});
-  const uint32_t mark = kPassingMark;
-  sys::set_option(raw.get(), SOL_SOCKET, SO_MARK, bytes_of(mark));
+  if (mark != 0) sys::set_option(raw.get(), SOL_SOCKET, SO_MARK, bytes_of(mark));
   sys::SocketMessage message;
   message.data = packet;
   if (is_six) {

@@ -19,11 +19,14 @@ struct PacketEnds {
 PacketEnds packet_ends(const std::string& from, const std::string& to);
 // What precedes a header of TCP or UDP when its checksum is computed (RFC 793, RFC 8200).
 std::string pseudo_header(const PacketEnds& ends, int protocol, size_t bytes);
+struct PacketHead {
+  uint8_t hops = 64, traffic_class = 0;  // TTL and TOS, of IPv4
+};
 // With the header of IP before `payload`.
-std::string ip_packet(const PacketEnds& ends, int protocol, std::string_view payload);
+std::string ip_packet(const PacketEnds& ends, int protocol, std::string_view payload, PacketHead values = {});
 
-// Over the loopback, whatever source address it has; marked so that it passes a lock (packet_lock.h). `to` is an
-// address of this host. Needs CAP_NET_RAW and CAP_NET_ADMIN.
-void send_packet(const PacketEnds& ends, const std::string& packet);
+// Over the loopback, whatever source address it has. `to` is an address of this host. Needs CAP_NET_RAW. `mark`: that
+// of packets that pass a lock (packet_lock.h), which needs CAP_NET_ADMIN too; 0: none.
+void send_packet(const PacketEnds& ends, const std::string& packet, uint32_t mark);
 
 }  // namespace mcr::kinds

@@ -52,11 +52,13 @@ std::optional<sys::SocketMessage> peek_at(PeekOffset& position, const Job& job, 
 
 // A datagram without bytes is passed over by every look but the first (net/core/datagram.c): one that leads the queue
 // is seen by a look without an offset.
-bool leads_empty(PeekOffset& position, const Job& job, const std::optional<sys::SocketMessage>& first) {
-  if (job.type.type != SOCK_DGRAM || !first || first->data.empty()) return false;
+std::optional<sys::SocketMessage> leading_empty(PeekOffset& position, const Job& job,
+                                                const std::optional<sys::SocketMessage>& first) {
+  if (job.type.type != SOCK_DGRAM || (first && first->data.empty())) return std::nullopt;
   position.set(-1);
-  const auto head = sys::try_peek(job.fd, kRoom);
-  return head && head->data.empty();
+  auto head = sys::try_peek(job.fd, kRoom);
+  if (!head || !head->data.empty() || (job.type.domain == AF_UNIX && is_at_end(job))) return std::nullopt;
+  return head;
 }
 
 std::vector<sys::SocketMessage> walk(const Job& job) {
@@ -66,12 +68,12 @@ std::vector<sys::SocketMessage> walk(const Job& job) {
   uint64_t offset = 0;
   for (;;) {
     auto message = peek_at(position, job, offset, room);
+    if (all.empty())
+      if (auto head = leading_empty(position, job, message)) all.push_back(std::move(*head));
     if (!message) return all;
-    if (message->data.empty() && (job.type.type == SOCK_STREAM || is_at_end(job))) return all;
-    if (all.empty() && leads_empty(position, job, message)) {
-      all.emplace_back();
-      all.back().address = message->address;
-    }
+    // The end of what is connected looks like a message without bytes; UDP has no end.
+    if (message->data.empty() && job.type.domain == AF_UNIX && (job.type.type == SOCK_STREAM || is_at_end(job)))
+      return all;
     offset += message->data.size();
     all.push_back(std::move(*message));
   }
@@ -87,7 +89,21 @@ image::SocketMessage message_of(const sys::SocketMessage& from) {
     message.set_pid(from.credentials->pid);
     message.set_uid(from.credentials->uid), message.set_gid(from.credentials->gid);
   }
+  message.set_destination(from.arrival.destination), message.set_interface(from.arrival.interface);
+  if (from.arrival.hops) message.set_hops(static_cast<uint32_t>(*from.arrival.hops) + 1);
+  message.set_traffic_class(static_cast<uint32_t>(from.arrival.traffic_class.value_or(0)));
   return message;
+}
+
+// What the kernel has put together for the program (UDP_GRO) was several datagrams.
+std::vector<image::SocketMessage> messages_of(const sys::SocketMessage& from) {
+  const size_t segment = from.arrival.segment;
+  std::vector<image::SocketMessage> all{message_of(from)};
+  if (segment == 0 || from.data.size() <= segment) return all;
+  all.front().set_data(from.data.substr(0, segment));
+  for (size_t at = segment; at < from.data.size(); at += segment)
+    all.emplace_back(all.front()).set_data(from.data.substr(at, segment));
+  return all;
 }
 
 std::string frame(uint64_t inode, const google::protobuf::Message& message) {
@@ -100,7 +116,7 @@ void deliver(const Job& job, const std::vector<sys::SocketMessage>& messages, co
   for (const sys::SocketMessage& one : messages) {
     std::vector<int> files;
     for (const UniqueFd& file : one.files) files.push_back(file.get());
-    to(frame(job.inode, message_of(one)), files);
+    for (const image::SocketMessage& message : messages_of(one)) to(frame(job.inode, message), files);
   }
 }
 

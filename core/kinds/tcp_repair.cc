@@ -102,6 +102,10 @@ int tcp_state_of(int fd) {
   return info_of(fd).tcpi_state;
 }
 
+bool has_sent_segments(int fd) {
+  return info_of(fd).tcpi_segs_out > 0;
+}
+
 bool is_connected_state(int state) {
   return state != tcp::kClose && state != tcp::kListen && state != tcp::kSynSent && state != tcp::kSynReceived;
 }

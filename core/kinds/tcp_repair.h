@@ -14,6 +14,7 @@ inline constexpr int kEstablished = 1, kSynSent = 2, kSynReceived = 3, kFinWait1
 }  // namespace tcp
 
 int tcp_state_of(int fd);
+bool has_sent_segments(int fd);      // one that is closed now was connected before, or wanted to be
 bool is_connected_state(int state);  // both ends have sequence numbers
 inline bool needs_repair(int fd) {
   return is_connected_state(tcp_state_of(fd));

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/kinds/ip_packet.h"
+#include "core/kinds/packet_lock.h"
 
 namespace mcr::kinds {
 
@@ -23,7 +24,7 @@ std::string tcp_end_packet(const TcpSegment& segment) {
 }
 
 void send_tcp_end(const TcpSegment& segment) {
-  send_packet(packet_ends(segment.from, segment.to), tcp_end_packet(segment));
+  send_packet(packet_ends(segment.from, segment.to), tcp_end_packet(segment), kPassingMark);
 }
 
 }  // namespace mcr::kinds

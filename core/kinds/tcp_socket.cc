@@ -22,16 +22,18 @@ constexpr int kWindowClamp = 10, kQuickAck = 12, kSegment = 2, kProtocolName = 3
   throw Error(Fault::refused, reason, remedy);
 }
 
+std::string describe_end(const std::string& bytes, uint16_t port) {
+  std::string address(bytes.size() == 4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6), '\0');
+  auto* any = reinterpret_cast<sockaddr*>(address.data());
+  any->sa_family = bytes.size() == 4 ? AF_INET : AF_INET6;
+  reinterpret_cast<sockaddr_in*>(any)->sin_port = htons(port);
+  bytes.copy(address.data() + (bytes.size() == 4 ? 4 : 8), bytes.size());
+  return describe_address(address);
+}
+
 std::string describe_ends(const procfs::InetSocket& socket) {
-  const auto shown = [&](const std::string& bytes, uint16_t port) {
-    std::string address(bytes.size() == 4 ? sizeof(sockaddr_in) : sizeof(sockaddr_in6), '\0');
-    auto* any = reinterpret_cast<sockaddr*>(address.data());
-    any->sa_family = bytes.size() == 4 ? AF_INET : AF_INET6;
-    reinterpret_cast<sockaddr_in*>(any)->sin_port = htons(port);
-    bytes.copy(address.data() + (bytes.size() == 4 ? 4 : 8), bytes.size());
-    return describe_address(address);
-  };
-  return fmt::format("{} to {}", shown(socket.local, socket.local_port), shown(socket.remote, socket.remote_port));
+  return fmt::format("{} to {}", describe_end(socket.local, socket.local_port),
+                     describe_end(socket.remote, socket.remote_port));
 }
 
 uint16_t port_of(const std::string& address) {
@@ -39,12 +41,12 @@ uint16_t port_of(const std::string& address) {
 }
 
 // Of a connection these tell what the two ends have agreed on, or what lasts a moment.
-void drop_agreed_options(image::SocketCommon& common) {
+void drop_agreed_options(image::SocketCommon& common, bool is_connected) {
   auto& options = *common.mutable_options();
   for (int i = options.size(); i-- > 0;)
     if ((options[i].level() == IPPROTO_TCP &&
          (options[i].name() == kWindowClamp || options[i].name() == kQuickAck || options[i].name() == kSegment)) ||
-        (options[i].level() == IPPROTO_IPV6 && options[i].name() == IPV6_V6ONLY))
+        (is_connected && options[i].level() == IPPROTO_IPV6 && options[i].name() == IPV6_V6ONLY))
       options.DeleteSubrange(i, 1);
 }
 
@@ -65,7 +67,7 @@ class TcpSocketKind : public Kind {
     if (socket->state == tcp::kListen) {
       if (socket->receive_queue != 0 && !policy.skip_in_flight)
         refuse(fmt::format("{} connection{} at {} wait{} to be accepted", socket->receive_queue,
-                           socket->receive_queue == 1 ? "" : "s", socket->local_port,
+                           socket->receive_queue == 1 ? "" : "s", describe_end(socket->local, socket->local_port),
                            socket->receive_queue == 1 ? "s" : ""),
                "dump again when the program has accepted, or give --skip-in-flight to lose them");
       return;
@@ -103,11 +105,13 @@ class TcpSocketKind : public Kind {
     message.set_bound(port_of(message.local()) != 0);
     if (const auto remote = sys::peer_name(file.copy)) message.set_remote(*remote);
     if (is_connected_state(message.state())) {
-      drop_agreed_options(*message.mutable_common());
+      drop_agreed_options(*message.mutable_common(), true);
       message.set_closed(table.policy().tcp_close);
     }
     if (!is_connected_state(message.state()) && message.state() != tcp::kListen) {
       message.set_state(tcp::kClose);  // one that was being opened
+      // What shows there is from that connection, and would be what the program asks of the next one.
+      if (has_sent_segments(file.copy)) drop_agreed_options(*message.mutable_common(), false);
       if (message.common().domain() == AF_INET && !message.remote().empty()) message.set_bound(false);
     }
     if (state == tcp::kListen && socket) message.set_backlog(static_cast<int>(socket->send_queue));

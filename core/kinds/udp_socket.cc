@@ -7,9 +7,9 @@
 #include "core/kinds/opened_files.h"
 #include "core/kinds/socket_options.h"
 #include "core/kinds/tcp_sockets.h"
+#include "core/kinds/udp_queue.h"
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
-#include "core/sys/netlink.h"
 #include "core/sys/socket.h"
 
 namespace mcr::kinds {
@@ -31,17 +31,7 @@ class UdpSocketKind : public Kind {
     return protocol == "UDP" || protocol == "UDPv6" || protocol == "UDP-Lite" || protocol == "UDPLITEv6";
   }
 
-  // Datagrams are there or they are not, and programs are made for that; but those that have arrived are the program's.
-  void look(const FileView& file, const OpenFiles& table) const override {
-    const SocketTable& sockets = table.sockets();
-    const procfs::InetSocket* socket = sockets.find_inet(file.status.st_ino);
-    const bool waits =
-        sockets.has_collected() ? !sockets.queue(file.status.st_ino).empty() : socket && socket->receive_queue != 0;
-    if (waits)
-      throw Error(
-          Fault::refused, fmt::format("datagrams wait in it to be received"),
-          "they cannot be put back with their senders' addresses: let the program receive them, and dump again");
-  }
+  void look(const FileView&, const OpenFiles&) const override {}
 
   void dump(const FileView& file, OpenFiles& table, image::FileObject& object) const override {
     image::UdpSocket message;
@@ -62,7 +52,8 @@ class UdpSocketKind : public Kind {
 
   void check(const image::FileObject& object, const OpenedFiles&, std::vector<Problem>& problems) const override {
     image::UdpSocket message;
-    if (!object.body().UnpackTo(&message)) problems.push_back({"udp socket", "its record is unreadable", {}});
+    if (!object.body().UnpackTo(&message)) return problems.push_back({"udp socket", "its record is unreadable", {}});
+    check_udp_queue(message, problems);
   }
 
   UniqueFd restore(const image::FileObject& object, OpenedFiles&) const override {
@@ -70,6 +61,7 @@ class UdpSocketKind : public Kind {
     if (!object.body().UnpackTo(&message)) throw Error(Fault::image, "its record is unreadable");
     const image::SocketCommon& common = message.common();
     UniqueFd fd = sys::make_socket({common.domain(), common.type(), common.protocol()});
+    fill_udp_queue(fd.get(), message);
     set_socket_options(fd.get(), common, OptionTime::early);
     sys::set_int_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, int_option_of(common, SOL_SOCKET, SO_REUSEADDR, 0));
     if (!message.local().empty()) {

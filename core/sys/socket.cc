@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <ifaddrs.h>
 #include <linux/filter.h>
 #include <linux/sockios.h>
+#include <net/if.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -144,10 +147,53 @@ namespace {
 
 constexpr size_t kMostFiles = 253;  // SCM_MAX_FD
 
+template <typename T>
+std::optional<T> control_value(const cmsghdr& head, size_t bytes) {
+  if (bytes < sizeof(T)) return std::nullopt;
+  T value{};
+  std::memcpy(&value, CMSG_DATA(&head), sizeof value);
+  return value;
+}
+
+std::string ip_bytes(const void* address, size_t size) {
+  std::string bytes(static_cast<const char*>(address), size);
+  in6_addr six{};
+  if (size == sizeof six) std::memcpy(&six, address, size);
+  return size == sizeof six && IN6_IS_ADDR_V4MAPPED(&six) ? bytes.substr(12) : bytes;
+}
+
+void take_arrival(const cmsghdr& head, size_t bytes, Arrival& into) {
+  constexpr int kUdp = 17, kUdpGro = 104;  // SOL_UDP, UDP_GRO (5.0)
+  const int level = head.cmsg_level, type = head.cmsg_type;
+  if (level == IPPROTO_IP && type == IP_PKTINFO) {
+    if (const auto info = control_value<in_pktinfo>(head, bytes)) {
+      into.destination = ip_bytes(&info->ipi_addr, sizeof info->ipi_addr);
+      into.interface = static_cast<uint32_t>(info->ipi_ifindex);
+    }
+  } else if (level == IPPROTO_IPV6 && type == IPV6_PKTINFO) {
+    if (const auto info = control_value<in6_pktinfo>(head, bytes)) {
+      into.destination = ip_bytes(&info->ipi6_addr, sizeof info->ipi6_addr);
+      into.interface = info->ipi6_ifindex;
+    }
+  } else if ((level == IPPROTO_IP && type == IP_TTL) || (level == IPPROTO_IPV6 && type == IPV6_HOPLIMIT)) {
+    into.hops = control_value<int>(head, bytes);
+  } else if (level == IPPROTO_IP && type == IP_TOS) {
+    into.traffic_class = control_value<uint8_t>(head, bytes);
+  } else if (level == IPPROTO_IPV6 && type == IPV6_TCLASS) {
+    into.traffic_class = control_value<int>(head, bytes);
+  } else if (level == kUdp && type == kUdpGro) {
+    if (const auto segment = control_value<int>(head, bytes); segment && *segment > 0)
+      into.segment = static_cast<size_t>(*segment);
+  }
+}
+
 void take_control(msghdr& message, SocketMessage& into) {
   for (cmsghdr* head = CMSG_FIRSTHDR(&message); head; head = CMSG_NXTHDR(&message, head)) {
-    if (head->cmsg_level != SOL_SOCKET) continue;
     const size_t bytes = head->cmsg_len - CMSG_LEN(0);
+    if (head->cmsg_level != SOL_SOCKET) {
+      take_arrival(*head, bytes, into.arrival);
+      continue;
+    }
     if (head->cmsg_type == SCM_RIGHTS) {
       std::vector<int> fds(bytes / sizeof(int));
       std::memcpy(fds.data(), CMSG_DATA(head), fds.size() * sizeof(int));
@@ -213,6 +259,31 @@ int try_send(int fd, const SocketMessage& what, std::span<const int> files, int 
   const ssize_t n = ::sendmsg(fd, &message, flags | MSG_NOSIGNAL | MSG_DONTWAIT);
   if (n < 0) return errno;
   return static_cast<size_t>(n) == what.data.size() ? 0 : EMSGSIZE;
+}
+
+std::vector<LocalAddress> local_addresses() {
+  ifaddrs* first = nullptr;
+  check(::getifaddrs(&first), "getifaddrs");
+  std::vector<LocalAddress> found;
+  for (const ifaddrs* one = first; one; one = one->ifa_next) {
+    const int family = one->ifa_addr ? one->ifa_addr->sa_family : AF_UNSPEC;
+    const auto* bytes = reinterpret_cast<const char*>(one->ifa_addr);
+    const uint32_t interface = ::if_nametoindex(one->ifa_name);
+    if (family == AF_INET) found.push_back({interface, std::string(bytes + offsetof(sockaddr_in, sin_addr), 4)});
+    if (family == AF_INET6) found.push_back({interface, std::string(bytes + offsetof(sockaddr_in6, sin6_addr), 16)});
+  }
+  ::freeifaddrs(first);
+  return found;
+}
+
+LoopbackState loopback_state() {
+  const UniqueFd control = make_socket({AF_INET, SOCK_DGRAM, 0});
+  ifreq request{};
+  std::strcpy(request.ifr_name, "lo");
+  check(::ioctl(control.get(), SIOCGIFFLAGS, &request), "ioctl(SIOCGIFFLAGS) of lo");
+  const bool is_up = (request.ifr_flags & IFF_UP) != 0;
+  check(::ioctl(control.get(), SIOCGIFMTU, &request), "ioctl(SIOCGIFMTU) of lo");
+  return {is_up, static_cast<size_t>(request.ifr_mtu)};
 }
 
 // The calls themselves: those of the library change all threads, and the saved ids.

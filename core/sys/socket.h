@@ -56,18 +56,37 @@ struct SocketCredentials {
   uid_t uid = 0;
   gid_t gid = 0;
 };
+// How a datagram of IP has come, as far as the socket asks for it (ip(7), ipv6(7), udp(7)).
+struct Arrival {
+  std::string destination;  // address bytes, 4 or 16; empty: not known
+  uint32_t interface = 0;
+  std::optional<int> hops, traffic_class;
+  size_t segment = 0;  // UDP_GRO: it is several datagrams of this many bytes, the last perhaps shorter; 0: it is one
+};
 struct SocketMessage {
   std::string data, address;  // address: whom it came from, or goes to; may be empty
   std::vector<UniqueFd> files;
   std::optional<SocketCredentials> credentials;
   bool end_of_record = false;  // MSG_EOR
   bool truncated = false;      // MSG_TRUNC
+  Arrival arrival;
 };
 // What lies in the queue, not taken out (MSG_PEEK), without waiting. nullopt: nothing. An end of file is an empty
 // message.
 std::optional<SocketMessage> try_peek(int fd, size_t room);
 // flags: MSG_*. Returns 0 or errno; all of it is sent, or nothing.
 int try_send(int fd, const SocketMessage& message, std::span<const int> files, int flags = 0);
+
+struct LocalAddress {
+  uint32_t interface = 0;
+  std::string bytes;  // 4 or 16
+};
+std::vector<LocalAddress> local_addresses();  // getifaddrs(3)
+struct LoopbackState {
+  bool is_up = false;
+  size_t mtu = 0;
+};
+LoopbackState loopback_state();  // netdevice(7)
 
 // Other effective ids and groups for this thread while it lives.
 class AssumedIds {
