@@ -352,4 +352,25 @@ void set_socket_options(int fd, const image::SocketCommon& common, OptionTime ti
   }
 }
 
+bool is_own_address(const std::string& address) {
+  sa_family_t family = 0;
+  std::memcpy(&family, address.data(), sizeof family);
+  const UniqueFd probe = sys::make_socket({family, SOCK_DGRAM, 0});
+  std::string any_port = address;
+  any_port[2] = any_port[3] = 0;
+  return sys::try_bind_socket(probe.get(), any_port) != EADDRNOTAVAIL;
+}
+
+int try_bind_inet(int fd, const std::string& address, bool foreign) {
+  constexpr int kFreebind6 = 78;  // IPV6_FREEBIND
+  sa_family_t family = 0;
+  std::memcpy(&family, address.data(), sizeof family);
+  const int level = family == AF_INET ? IPPROTO_IP : IPPROTO_IPV6, name = family == AF_INET ? IP_FREEBIND : kFreebind6;
+  const int before = foreign ? sys::get_int_option(fd, level, name) : 1;
+  if (before == 0) sys::set_int_option(fd, level, name, 1);
+  const int code = sys::try_bind_socket(fd, address);
+  if (before == 0) sys::set_int_option(fd, level, name, 0);
+  return code;
+}
+
 }  // namespace mcr::kinds

@@ -27,4 +27,9 @@ void grow_socket_buffers(int fd);
 void shrink_receive_buffer(int fd, const mcr::image::SocketCommon& common);
 int int_option_of(const mcr::image::SocketCommon& common, int level, int name, int otherwise);
 
+// Whether the host has the address of this struct sockaddr_in or sockaddr_in6.
+bool is_own_address(const std::string& address);
+// Binds to it; `foreign`: though the host does not have it (IP_FREEBIND). Returns 0, or the error number.
+int try_bind_inet(int fd, const std::string& address, bool foreign);
+
 }  // namespace mcr::kinds

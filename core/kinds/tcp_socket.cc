@@ -2,6 +2,7 @@
 #include <linux/capability.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "core/kinds/kinds.h"
@@ -16,6 +17,7 @@
 namespace mcr::kinds {
 namespace {
 
+constexpr uint32_t kBothWays = 3;
 constexpr int kWindowClamp = 10, kQuickAck = 12, kSegment = 2, kProtocolName = 31;  // TCP_*; 31: TCP_ULP
 
 [[noreturn]] void refuse(const std::string& reason, const std::string& remedy) {
@@ -103,6 +105,10 @@ class TcpSocketKind : public Kind {
     if (message.state() == 0) message.set_state(state);
     message.set_local(sys::socket_name(file.copy));
     message.set_bound(port_of(message.local()) != 0);
+    if (message.bound()) message.set_foreign(!is_own_address(message.local()));
+    // One that has never been connected is hung up, but not at an end.
+    if (state == tcp::kClose && (sys::poll_now(file.copy, POLLRDHUP) & POLLRDHUP)) message.set_shutdown(kBothWays);
+    if (table.policy().tcp_close && is_connected_state(message.state())) message.set_shutdown(kBothWays);
     if (const auto remote = sys::peer_name(file.copy)) message.set_remote(*remote);
     if (is_connected_state(message.state())) {
       drop_agreed_options(*message.mutable_common(), true);

@@ -64,6 +64,10 @@ UniqueFd TcpSockets::take(uint32_t id, OpenedFiles& table) {
         const Step step("tcp socket, object {}", number);
         if (socket.is_connection == connections) make(socket);
       }
+    for (auto& [number, socket] : sockets_)
+      if (shares_address(socket))
+        sys::set_int_option(socket.fd.get(), SOL_SOCKET, SO_REUSEPORT,
+                            int_option_of(socket.message.common(), SOL_SOCKET, SO_REUSEPORT, 0));
   }
   const auto found = sockets_.find(id);
   if (found == sockets_.end()) throw Error(Fault::image, "its record is unreadable");
@@ -114,10 +118,23 @@ void TcpSockets::make(Socket& socket) {
   }
   if (m.bound() && !is_connected_state(m.state())) {
     const Step step("{}", describe_address(m.local()));
-    sys::bind_socket(fd, m.local());
+    // Others of the image may share the address, whatever they allow by now.
+    if (shares_address(socket)) sys::set_int_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+    if (const int code = try_bind_inet(fd, m.local(), m.foreign()); code != 0) sys::throw_code(code, "bind");
   }
   if (m.state() == tcp::kListen) sys::listen_on(fd, m.backlog());
+  const bool is_closed = is_connected_state(m.state());  // by --tcp-close, of the dump or of this restore
+  if (const uint32_t ways = is_closed ? 3 : m.shutdown(); ways != 0)
+    (void)sys::try_shutdown(fd, static_cast<int>(ways) - 1);  // ENOTCONN, and done all the same
   finish(socket);
+}
+
+bool TcpSockets::shares_address(const Socket& socket) const {
+  const auto is_bound = [](const image::TcpSocket& m) { return m.bound() && !is_connected_state(m.state()); };
+  return std::ranges::count_if(sockets_, [&](const auto& entry) {
+           const image::TcpSocket& m = entry.second.message;
+           return is_bound(m) && m.local() == socket.message.local();
+         }) > 1;
 }
 
 void TcpSockets::finish(Socket& socket) {
@@ -186,6 +203,7 @@ void check_tcp_record(const std::string& record, const image::TcpSocket& socket)
   if (socket.send_scale() > 14 || socket.receive_scale() > 14) bad("a window scale cannot be so");
   if (!socket.window().empty() && socket.window().size() != sizeof(tcp_repair_window)) bad("window cannot be so");
   if (socket.backlog() < 0) bad("backlog cannot be so");
+  if (socket.shutdown() > 3) bad("shutdown cannot be so");
   if (!socket.lock_table().empty() && !is_lock_name(socket.lock_table())) bad("lock_table cannot be so");
 }
 

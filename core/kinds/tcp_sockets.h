@@ -38,6 +38,7 @@ class TcpSockets {
   };
   void load(const OpenedFiles& table);
   void make(Socket& socket);
+  bool shares_address(const Socket& socket) const;
   void finish(Socket& socket);
   void note_outside_ends();
   void end_halves(Socket& socket);

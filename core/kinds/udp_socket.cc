@@ -40,7 +40,8 @@ class UdpSocketKind : public Kind {
       throw Error(Fault::refused, "a datagram is being put together in it (UDP_CORK)",
                   "let the program send it, and dump again");
     const std::string local = sys::socket_name(file.copy);
-    if (has_port(local)) message.set_local(local);
+    if (has_port(local)) message.set_local(local), message.set_foreign(!is_own_address(local));
+    if (const auto* known = table.sockets().find_inet(file.status.st_ino)) message.set_shutdown(known->shutdown);
     if (const auto remote = sys::peer_name(file.copy)) message.set_remote(*remote);
     // One that was connected without a name gets this with the name (inet6_bind).
     auto& options = *message.mutable_common()->mutable_options();
@@ -66,11 +67,12 @@ class UdpSocketKind : public Kind {
     sys::set_int_option(fd.get(), SOL_SOCKET, SO_REUSEADDR, int_option_of(common, SOL_SOCKET, SO_REUSEADDR, 0));
     if (!message.local().empty()) {
       const Step step("{}", describe_address(message.local()));
-      if (const int code = sys::try_bind_socket(fd.get(), message.local()); code != 0)
+      if (const int code = try_bind_inet(fd.get(), message.local(), message.foreign()); code != 0)
         throw Error(Fault::system, fmt::format("bind: {}", sys::code_name(code)),
                     code == EADDRINUSE ? "end the program that has the address (ss -lunp names it)" : "", code);
     }
     if (!message.remote().empty()) sys::connect_socket(fd.get(), message.remote());
+    if (message.shutdown() != 0) (void)sys::try_shutdown(fd.get(), static_cast<int>(message.shutdown()) - 1);
     set_socket_options(fd.get(), common, OptionTime::late);
     sys::set_status_flags(fd.get(), static_cast<int>(object.flags()));
     return fd;

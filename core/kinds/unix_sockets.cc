@@ -114,6 +114,7 @@ void UnixSockets::make_connected(Socket& socket) {
   Socket* other = find(m.peer());
   if (!other) throw Error(Fault::image, fmt::format("files.img: there is no socket {}", m.peer()));
   const image::UnixSocket& o = other->message;
+  if (other == &socket && is_datagram(m) && m.has_name()) return;  // connected to itself, later, by its name
   if (other == &socket || o.common().type() != m.common().type())
     throw Error(Fault::image, "files.img: two sockets that cannot be connected");
   const bool mutual = o.peer() == m.common().inode() && !other->fd.valid();

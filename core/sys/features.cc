@@ -103,6 +103,10 @@ constexpr auto kEntries = std::to_array<Entry>({
     {"sockopt_buf_lock", false, probe::locked_socket_buffers, "5.14", "fixed sizes of socket buffers", kNewerKernel},
     {"network_lock_nftables", false, probe::packet_filter, "3.13", "TCP connections with others",
      "use a kernel with CONFIG_NF_TABLES"},
+    {"tcp_half_closed", false, probe::tcp_repair, "3.5", "open TCP connections", kGiveCapability},
+    {"ipv6_freebind", false, probe::foreign_addresses, "4.15", "sockets of addresses that the host lacks",
+     kNewerKernel},
+    {"net_diag_raw", false, probe::raw_sockets, "", "raw sockets", kGiveCapability},
     {"get_rseq_conf", false, probe::ptrace_rseq_configuration, "5.13", "restartable sequences (rseq)", kNewerKernel},
     {"userns", false, probe::user_namespaces, "3.8", "restore without root", "allow user namespaces"},
 });

@@ -3,6 +3,8 @@
 #include <linux/kcmp.h>
 #include <linux/netlink.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/file.h>
@@ -93,6 +95,24 @@ Finding locked_socket_buffers() {
   int value = 0;
   socklen_t length = sizeof value;
   return by_errno(getsockopt(fd.get(), SOL_SOCKET, kBufferLock, &value, &length), "getsockopt(SO_BUF_LOCK)");
+}
+
+Finding tcp_repair() {
+  const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  return by_errno(setsockopt(fd.get(), IPPROTO_TCP, TCP_REPAIR, &on, sizeof on), "setsockopt(TCP_REPAIR)");
+}
+
+Finding foreign_addresses() {
+  constexpr int kFreebind = 78;  // IPV6_FREEBIND (4.15)
+  const UniqueFd fd(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const int on = 1;
+  return by_errno(setsockopt(fd.get(), IPPROTO_IPV6, kFreebind, &on, sizeof on), "setsockopt(IPV6_FREEBIND)");
+}
+
+Finding raw_sockets() {
+  const UniqueFd fd(socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP));
+  return fd.valid() ? yes() : by_errno(-1, "socket(SOCK_RAW)");
 }
 
 Finding packet_filter() {

@@ -111,5 +111,8 @@ Finding seccomp_filter_mode();
 Finding suspended_seccomp();
 Finding locked_socket_buffers();
 Finding packet_filter();
+Finding tcp_repair();
+Finding foreign_addresses();
+Finding raw_sockets();
 
 }  // namespace mcr::sys::probe

@@ -65,18 +65,22 @@ def count(folder):
 
 
 def figures_of(pids):
-    sums = dict.fromkeys(("descriptors", "mappings", "threads", "RssAnon"), 0)
+    each = {}
     for pid in pids:
-        sums["descriptors"] += count(f"/proc/{pid}/fd")
-        sums["mappings"] += harness.read(f"/proc/{pid}/maps").count("\n")
         # Workers of io_uring are the kernel's, and end when they have been idle for a while.
-        sums["threads"] += sum(not harness.read(f"/proc/{pid}/task/{tid}/comm").startswith("iou-")
-                               for tid in os.listdir(f"/proc/{pid}/task"))
-        sums["RssAnon"] += int((harness.field(pid, "RssAnon") or "0").split()[0])
+        threads = sum(not harness.read(f"/proc/{pid}/task/{tid}/comm").startswith("iou-")
+                      for tid in os.listdir(f"/proc/{pid}/task"))
+        each[pid] = {"descriptors": count(f"/proc/{pid}/fd"), "mappings": harness.read(f"/proc/{pid}/maps").count("\n"),
+                     "threads": threads, "RssAnon": int((harness.field(pid, "RssAnon") or "0").split()[0])}
     # Of the whole machine, where others come and go too.
-    host = {"System V objects": sum(harness.read(f"/proc/sysvipc/{kind}").count("\n") for kind in ("shm", "sem", "msg")),
+    ipc = sum(harness.read(f"/proc/sysvipc/{kind}").count("\n") for kind in ("shm", "sem", "msg"))
+    host = {"System V objects": ipc,
             "POSIX queues and memory": count("/dev/mqueue") + count("/dev/shm"), "terminals": count("/dev/pts")}
-    return sums, host
+    return each, host
+
+
+def sum_of(each, name):
+    return sum(figures[name] for figures in each.values())
 
 
 def begin(directory):
@@ -121,20 +125,27 @@ def rounds(directory, many):
         spent[1] += (clock[3] - clock[2]) / 1e9
         expect(tree_of(pid) == tree, f"round {number}: processes {tree_of(pid)} instead of {tree}")
         harness.no_helpers(pid)
-        sums, host = figures_of(tree)
+        each, host = figures_of(tree)
         if number == WARM:
-            first = sums, host
+            first = each, host
         if number > WARM:
             for name in ("descriptors", "mappings", "threads"):
-                expect(sums[name] == first[0][name], f"round {number}: {sums[name]} {name}, were {first[0][name]}")
-            expect(sums["RssAnon"] <= first[0]["RssAnon"] * 1.05 + 1024,
-                   f"round {number}: {sums['RssAnon']} KiB, were {first[0]['RssAnon']}")
+                for one in tree:
+                    now, before = each[one][name], first[0][one][name]
+                    expect(now == before,
+                           f"round {number}: {harness.read(f'/proc/{one}/cmdline')}: {now} {name}, not {before}")
+            now, before = sum_of(each, "RssAnon"), sum_of(first[0], "RssAnon")
+            expect(now <= before * 1.05 + 1024, f"round {number}: {now} KiB, were {before}")
             for name, value in host.items():
                 expect(value <= first[1][name] + 8, f"round {number}: {value} {name}, were {first[1][name]}")
         if time.monotonic() - told > 30:
             told = time.monotonic()
             print(f"{number} rounds in {told - began:.0f} s", flush=True)
         time.sleep(0.05)
-    print(f"{many} rounds of {len(tree)} processes in {time.monotonic() - began:.0f} s: dump {spent[0] / many:.3f} s, restore "
-          f"{spent[1] / many:.3f} s each; {first} after {WARM} rounds, {sums}, {host} at the end")
+    print(f"{many} rounds of {len(tree)} processes in {time.monotonic() - began:.0f} s: dump {spent[0] / many:.3f} s, "
+          f"restore {spent[1] / many:.3f} s each")
+    for name in ("descriptors", "mappings", "threads", "RssAnon"):
+        print(f"  {name}: {sum_of(first[0], name)} after round {WARM}, {sum_of(each, name)} at the end")
+    for name, value in host.items():
+        print(f"  {name}: {first[1][name]} after round {WARM}, {value} at the end")
     verify_all(pid, directory, pauses)
