@@ -1,12 +1,15 @@
 // Sockets of an image that no kernel could have had.
 #include <arpa/inet.h>
+#include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <cstring>
 #include <functional>
 
+#include <fmt/format.h>
 #include "images/proto/sockets.pb.h"
+
 #include "tests/unit/restore_sample.h"
 
 namespace mcr {
