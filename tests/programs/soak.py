@@ -8,6 +8,7 @@ import time
 import harness
 from harness import expect
 
+PATIENCE = 120  # s; each of the many processes waits for its turn on a machine with much to do
 WARM = 3  # rounds until everything that a restored program touches once has been touched
 OPTIONS = ("--tcp-established", "--file-locks", "--link-remap", "--no-sync")
 
@@ -114,11 +115,13 @@ def rounds(directory, many):
     began = told = time.monotonic()
     for number in range(1, many + 1):
         images, clock = f"{directory}/images", [time.monotonic_ns()]
-        harness.dump_and_reap(pid, images, *OPTIONS)
+        harness.must(harness.engine("dump", "-t", pid, "-D", images, "-o", "dump.log", *OPTIONS, limit=PATIENCE))
+        expect(harness.wait_for(pid) == -9, "the dump did not end the program")
+        harness.reap_dumped(images)
         clock.append(time.monotonic_ns())
         time.sleep(0.02)
         clock.append(time.monotonic_ns())
-        harness.must(harness.restore(images, *OPTIONS[:2]))
+        harness.must(harness.restore(images, *OPTIONS[:2], limit=PATIENCE))
         clock.append(time.monotonic_ns())
         pauses += "gone {} {} {} {}\n".format(*clock)
         spent[0] += (clock[1] - clock[0]) / 1e9
