@@ -113,6 +113,31 @@ void LateFiles::take_lock(const image::Descriptor& d, const image::FileLock& loc
                 fmt::format("{} on {} cannot be taken again ({})", kinds::describe(lock),
                             files_.path_of(d.file()).value_or("its file"), sys::code_name(static_cast<int>(-result))),
                 "another process has the file open or locked since the check: restore again when it has let it go");
+  if (lock.breaking() != 0) break_lease(d, lock);
+}
+
+// As the one did who wants it: by an open(2) that would have to wait. The holder has been told of it once already; that
+// signal is SIGIO still, and waits, as all are blocked here.
+void LateFiles::break_lease(const image::Descriptor& d, const image::FileLock& lock) {
+  const uint64_t set = uint64_t{1} << (SIGIO - 1);
+  inject::Batch before = process_.channel().small_batch();
+  const RemoteAddr waiting = before.put_value(uint64_t{0});
+  before.add("rt_sigpending", SYS_rt_sigpending, {waiting.get(), sizeof set});
+  process_.channel().run(before);
+  uint64_t pending = 0;
+  sys::read_memory(process_.pid(), waiting, &pending, sizeof pending);
+  const std::string door = fmt::format("/proc/{}/fd/{}", process_.pid(), d.fd());
+  int code = 0;
+  (void)sys::probe_open(door, (lock.breaking() == kinds::kToRead ? O_RDONLY : O_WRONLY) | O_NONBLOCK | O_NOCTTY, code);
+  if (code != EWOULDBLOCK)
+    throw Error(Fault::refused,
+                fmt::format("{} cannot be broken again ({})", kinds::describe(lock), sys::code_name(code)),
+                "the file has changed since the check: restore again");
+  if (pending & set) return;
+  inject::Batch after = process_.channel().small_batch();
+  after.add("rt_sigtimedwait", SYS_rt_sigtimedwait,
+            {after.put_value(set).get(), 0, after.put_value(timespec{}).get(), 8});
+  process_.channel().run(after);
 }
 
 // After the credentials: the right to send a signal is that of the one who has set the owner. O_ASYNC notes the number

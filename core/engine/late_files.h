@@ -24,6 +24,7 @@ class LateFiles {
  private:
   void open_here(const mcr::image::Descriptor& descriptor, const kinds::LateOpen& late, uint64_t lowest);
   std::string path_of(const kinds::LateOpen& late) const;
+  void break_lease(const mcr::image::Descriptor& d, const mcr::image::FileLock& lock);
   void take_lock(const mcr::image::Descriptor& descriptor, const mcr::image::FileLock& lock);
   void take(const mcr::image::Descriptor& descriptor, int opened);
 

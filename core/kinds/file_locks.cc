@@ -12,7 +12,7 @@
 namespace mcr::kinds {
 namespace {
 
-constexpr std::string_view kWrite = "WRITE", kBreaking = "BREAKING";
+constexpr std::string_view kRead = "READ", kWrite = "WRITE", kBreaking = "BREAKING";
 
 std::vector<procfs::FileLock> lines_of(const FileView& file) {
   std::vector<procfs::FileLock> locks;
@@ -29,10 +29,18 @@ std::string kind_of(const procfs::FileLock& lock) {
   return {};
 }
 
-image::FileLock message_of(const procfs::FileLock& lock) {
+// Of a lease that is being broken the type is what it is to become (target_leasetype in fs/locks.c). What it was is not
+// shown any more, nor does anybody ask: of a file that is open for reading a read lease does as well.
+void describe_breaking(const procfs::FileLock& lock, const FileView& file, image::FileLock& message) {
+  message.set_breaking(lock.type == kRead ? kToRead : kToNothing);
+  message.set_write(lock.type == kRead || (file.info.flags & O_ACCMODE) != O_RDONLY);
+}
+
+image::FileLock message_of(const procfs::FileLock& lock, const FileView& file) {
   image::FileLock message;
   message.set_kind(kind_of(lock));
   message.set_write(lock.type == kWrite);
+  if (lock.mode == kBreaking) describe_breaking(lock, file, message);
   message.set_start(lock.start);
   message.set_bytes(lock.bytes);
   return message;
@@ -96,11 +104,9 @@ void look_at_locks(const FileView& file, bool are_kept) {
       throw Error(Fault::refused,
                   fmt::format("the program holds a lock of kind {} {} on {}", lock.kind, lock.mode, file.link),
                   "such a lock cannot be saved: let the program release it");
-    if (lock.mode == kBreaking)
-      throw Error(Fault::refused, fmt::format("the lease on {} is being broken", file.link),
-                  "another process waits for the program to give it up: dump afterwards");
     if (!are_kept)
-      throw Error(Fault::refused, fmt::format("the program holds {} on {}", describe(message_of(lock)), file.link),
+      throw Error(Fault::refused,
+                  fmt::format("the program holds {} on {}", describe(message_of(lock, file)), file.link),
                   "give --file-locks, which takes it again at the restore, or let the program release it");
   }
 }
@@ -108,7 +114,7 @@ void look_at_locks(const FileView& file, bool are_kept) {
 std::vector<image::FileLock> locks_of(const FileView& file, bool of_process) {
   std::vector<image::FileLock> messages;
   for (const auto& lock : lines_of(file))
-    if ((kind_of(lock) == kPosix) == of_process) messages.push_back(message_of(lock));
+    if ((kind_of(lock) == kPosix) == of_process) messages.push_back(message_of(lock, file));
   return messages;
 }
 
@@ -120,7 +126,7 @@ bool has_lease(const FileView& file) {
 bool has_write_lease(const FileView& file) {
   const auto locks = lines_of(file);
   return std::any_of(locks.begin(), locks.end(),
-                     [](const auto& lock) { return kind_of(lock) == kLease && lock.type == kWrite; });
+                     [&](const auto& lock) { return kind_of(lock) == kLease && message_of(lock, file).write(); });
 }
 
 std::string describe(const image::FileLock& lock) {

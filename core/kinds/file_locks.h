@@ -9,6 +9,8 @@
 
 namespace mcr::kinds {
 
+// FileLock.breaking.
+inline constexpr uint32_t kToNothing = 1, kToRead = 2;
 inline constexpr const char* kFlock = "flock";
 inline constexpr const char* kPosix = "posix";
 inline constexpr const char* kOpenFile = "open_file";

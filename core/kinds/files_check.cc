@@ -66,6 +66,9 @@ void check_lock(const std::string& record, const image::FileLock& lock, bool of_
   if (!known) bad(record, fmt::format("a lock of kind \"{}\" cannot stand there", shown(lock.kind())));
   if (lock.start() > INT64_MAX || lock.bytes() > INT64_MAX - lock.start())
     bad(record, fmt::format("a lock of {} bytes from {}", lock.bytes(), lock.start()));
+  if (lock.breaking() > kToRead || (lock.breaking() != 0 && lock.kind() != kLease) ||
+      (lock.breaking() == kToRead && !lock.write()))
+    bad(record, fmt::format("a lock that is broken to {}", lock.breaking()));
 }
 
 }  // namespace

@@ -30,6 +30,17 @@ tree_shared_fs tree_shared_handlers tree_shared_memory tree_shared_vm tree_sysv_
 tree_users tree_zombies udp_sockets unix_messages unix_named unix_pairs unnamed_file working_directory
 """.split()
 
+# One of each, for very many rounds.
+FEW = """
+aio_contexts deleted_file devices epoll_family epoll_watches event_counters fd_sharing fifo_contents file_signal_owner
+ghost_names inotify_watches io_uring_shared link_remap locks_leases locks_open_files locks_process memfd_descriptors
+memory_patterns memory_shared_file netlink_sockets opath_kinds pid_files pipe_contents posix_queues pty_queues
+seccomp_filters signal_files signal_pending sysv_queue sysv_segments sysv_semaphores tcp_connections thread_controls
+threads_state timer_files tmpfile_linkable tree_family tree_memfds tree_posix_shm tree_pty_session tree_sessions
+tree_shared_files tree_shared_fs tree_shared_vm tree_tcp tree_unix_sockets tree_zombies udp_queues unix_messages
+unix_named unix_passed_epoll
+""".split()
+
 ROOT = r"""
 import os, signal, subprocess, sys, time
 children = {}
@@ -84,32 +95,32 @@ def sum_of(each, name):
     return sum(figures[name] for figures in each.values())
 
 
-def begin(directory):
-    pid = harness.start([sys.executable, "-c", ROOT, harness.WORKLOADS, *KINDS], f"{directory}/root", cwd=directory)
+def begin(directory, kinds):
+    pid = harness.start([sys.executable, "-c", ROOT, harness.WORKLOADS, *kinds], f"{directory}/root", cwd=directory)
     def missing():
-        return [name for name in KINDS if not os.path.exists(f"{directory}/{name}/state.ready")
+        return [name for name in kinds if not os.path.exists(f"{directory}/{name}/state.ready")
                 and not harness.read(f"{directory}/{name}/state.result")]
     harness.wait_until(lambda: not missing(), 60, "READY of all")
-    skipped = [name for name in KINDS if harness.read(f"{directory}/{name}/state.result").startswith("SKIP")]
-    print(f"{len(KINDS) - len(skipped)} workloads, skipped by themselves: {' '.join(skipped)}")
+    skipped = [name for name in kinds if harness.read(f"{directory}/{name}/state.result").startswith("SKIP")]
+    print(f"{len(kinds) - len(skipped)} workloads, skipped by themselves: {' '.join(skipped)}")
     return pid
 
 
-def verify_all(pid, directory, pauses):
-    for name in KINDS:
+def verify_all(pid, directory, kinds, pauses):
+    for name in kinds:
         with open(f"{directory}/{name}/state.pauses", "w") as stream:
             stream.write(pauses)
     open(f"{directory}/end", "w").close()
     code = harness.wait_for(pid, 60)
     expect(code == 0, f"the root ended with {code}: {harness.read(directory + '/root.err')}")
-    results = {name: harness.read(f"{directory}/{name}/state.result").strip() for name in KINDS}
+    results = {name: harness.read(f"{directory}/{name}/state.result").strip() for name in kinds}
     bad = [f"{name}: {text}" for name, text in results.items() if text != "PASS" and not text.startswith("SKIP")]
     expect(not bad, "not as they were:\n" + "\n".join(bad))
 
 
-def rounds(directory, many):
+def rounds(directory, kinds, many):
     os.chmod(directory, 0o777)
-    pid = begin(directory)
+    pid = begin(directory, kinds)
     time.sleep(0.5)
     tree, first, pauses, spent = tree_of(pid), None, "", [0.0, 0.0]
     began = told = time.monotonic()
@@ -151,4 +162,4 @@ def rounds(directory, many):
         print(f"  {name}: {sum_of(first[0], name)} after round {WARM}, {sum_of(each, name)} at the end")
     for name, value in host.items():
         print(f"  {name}: {first[1][name]} after round {WARM}, {value} at the end")
-    verify_all(pid, directory, pauses)
+    verify_all(pid, directory, kinds, pauses)

@@ -6,8 +6,10 @@ somebody else has taken meanwhile is listed by the restore, before anything is c
 import fcntl
 import os
 import re
+import signal
 import struct
 import sys
+import time
 
 import harness
 
@@ -70,12 +72,24 @@ def without_the_option(directory):
 
 
 def breaking(directory):
-    """A lease is not kept while another process waits for it; that one gets it when the program gives it up."""
+    """A lease that others want to be given up is so afterwards: the program knows already, and is not told again."""
     pid, place = begin(directory, "breaking", HELD["lease"][0])
     other = harness.start([sys.executable, "-c", "import os; os.open('locked', os.O_RDONLY); open('opened', 'w')"],
                           os.path.join(place, "other"), cwd=place)
     harness.wait_until(lambda: "BREAKING" in harness.read("/proc/locks"), 10, "the lease is being broken")
-    expect_refused(pid, place, "is being broken", "--file-locks", others=[other])
+    os.kill(other, signal.SIGKILL)  # what it has asked for stays so
+    harness.wait_for(other)
+    before = {field: harness.field(pid, field) for field in ("SigPnd", "ShdPnd")}
+    images = os.path.join(place, "images")
+    harness.dump_and_reap(pid, images, "--file-locks")
+    harness.must(harness.restore(images))
+    lines = [line for line in harness.read("/proc/locks").splitlines() if f" {pid} " in line]
+    harness.expect(len(lines) == 1 and "BREAKING" in lines[0] and "READ" in lines[0], f"locks: {lines}")
+    after = {field: harness.field(pid, field) for field in ("SigPnd", "ShdPnd")}
+    harness.expect(before == after, f"signals {after}, were {before}")
+    other = harness.start([sys.executable, "-c", "import os; os.open('locked', os.O_RDONLY); open('opened', 'w')"],
+                          os.path.join(place, "other"), cwd=place)
+    time.sleep(0.3)
     harness.expect(not os.path.exists(f"{place}/opened"), "the file was opened before the lease was given up")
     finish(pid, place)
     harness.wait_until(lambda: os.path.exists(f"{place}/opened"), 10, "the other one opens the file")
