@@ -6,6 +6,7 @@
 #include <cstring>
 #include <functional>
 
+#include "core/base/error.h"
 #include "images/proto/sockets.pb.h"
 #include "tests/unit/restore_sample.h"
 
