@@ -122,6 +122,7 @@ TEST(RestoreBadValues, UdpSockets) {
     refuse([&](auto& s) { s.set_remote(address); }, "remote cannot be so");
     refuse([&](auto& s) { s.add_queue()->set_address(address); }, "a datagram that waits has no sender");
   }
+  refuse([](auto& s) { s.set_shutdown(4); }, "shutdown cannot be 4");
   refuse([](auto& s) { s.add_queue(); }, "a datagram that waits has no sender");
   const auto refuse_message = [&](const std::function<void(image::SocketMessage&)>& change,
                                   const std::string& expected) {
