@@ -170,9 +170,14 @@ def udp_link_local():
     finish(f"4 bytes near from {('fe80::77', 4000, 0, number)}")
 
 
+def set_mtu(size):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, 0x8922, struct.pack("16si20x", b"lo", size))  # SIOCSIFMTU
+
+
 def udp_hindered():
     pid = start(UDP, int(socket.AF_INET), "127.0.0.1")
-    send_as("203.0.113.7", 5000, ("127.0.0.1", 7100), b"kept")
+    send_as("203.0.113.7", 5000, ("127.0.0.1", 7100), b"kept" * 500)
     harness.must(harness.dump_and_reap(pid, "image"))
     set_interface(b"lo", 0)
     expect_refused(harness.restore("image"), "127.0.0.1:7100", "that is down", "ip link set lo up")
@@ -180,10 +185,11 @@ def udp_hindered():
     bounded = [sys.executable, "-c", "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 13, 0, 0, 0); "  # CAP_NET_RAW
                "os.execv(sys.argv[1], sys.argv[1:])"]
     expect_refused(harness.restore("image", prefix=bounded), "127.0.0.1:7100", "give mini-criu CAP_NET_RAW")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        fcntl.ioctl(control, 0x8922, struct.pack("16si12x", b"lo", 1280))  # SIOCSIFMTU
+    set_mtu(1280)
+    expect_refused(harness.restore("image"), "127.0.0.1:7100", "a packet of 2028 bytes", "ip link set lo mtu 2028")
+    set_mtu(2028)
     harness.must(harness.restore("image"))
-    finish("4 bytes kept from ('203.0.113.7', 5000)")
+    finish("2000 bytes keptkept from ('203.0.113.7', 5000)")
 
 
 def drop_udp(line):
