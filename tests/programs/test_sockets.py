@@ -166,7 +166,13 @@ def udp_link_local():
     target = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(own_address()[0]))
     pid = start(UDP, int(socket.AF_INET6), "::")
     send_as("fe80::77", 4000, (target, 7100, 0, number), b"near")
-    go_through(pid)
+    harness.must(harness.dump_and_reap(pid, "image"))
+    set_interface(b"mcr0", 0)
+    expect_refused(harness.restore("image"), f"[fe80::77]:4000 on interface {number}, which has no address",
+                   "restore where that interface is up")
+    set_interface(b"mcr0", IFF_UP)
+    harness.wait_until(own_address, 10, "an address of the interface")
+    harness.must(harness.restore("image"))
     finish(f"4 bytes near from {('fe80::77', 4000, 0, number)}")
 
 
