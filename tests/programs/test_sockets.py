@@ -274,7 +274,8 @@ def udp_nobody():
     head = struct.pack("!BBHHHBBH4x", 0x45, 0, 28 + 5, 0, 0, 61, 17, 0) + b"\xff" * 4
     head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
     with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0x0008) as line:  # ETH_P_IP
-        line.sendto(head + struct.pack("!HHHH", 68, 7100, 8 + 5, 0) + b"lease", ("lo", 0x0800))
+        line.sendto(head + struct.pack("!HHHH", 68, 7100, 8 + 5, 0) + b"lease",
+                    ("lo", 0x0800, 0, 1, bytes(6)))
     expect_refused(harness.dump(pid, "refused"), "a datagram without a sender's address waits in it")
     finish("5 bytes lease from ('0.0.0.0', 68)")
 
