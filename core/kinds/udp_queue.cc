@@ -227,6 +227,14 @@ void fill_udp_queue(int fd, const image::UdpSocket& socket) {
   port.give_up();
 }
 
+// A packet without a source address is given one by the raw socket (raw(7), IP_HDRINCL).
+void require_senders(const image::UdpSocket& socket) {
+  for (const auto& message : socket.queue())
+    if (plain_end(message.address()).substr(0, ip_size(message)).find_first_not_of('\0') == std::string::npos)
+      throw Error(Fault::refused, "a datagram without a sender's address waits in it, which cannot be put back",
+                  "let the program receive it, and dump again");
+}
+
 void check_udp_record(const std::string& record, const image::UdpSocket& socket) {
   const auto bad = [&](const std::string& what) {
     throw Error(Fault::image, fmt::format("files.img: {}: {}", record, what),
@@ -241,6 +249,7 @@ void check_udp_record(const std::string& record, const image::UdpSocket& socket)
     bad(fmt::format("protocol cannot be {}", common.protocol()));
   if (!socket.local().empty() && !is_address_of(domain, socket.local())) bad("local cannot be so");
   if (!socket.remote().empty() && !is_address_of(domain, socket.remote())) bad("remote cannot be so");
+  if (socket.shutdown() > 3) bad(fmt::format("shutdown cannot be {}", socket.shutdown()));
   for (const auto& message : socket.queue()) {
     if (!is_address_of(domain, message.address())) bad("a datagram that waits has no sender");
     if (message.data().size() > (ip_size(message) == 4 ? kLongestFour : kLongest))

@@ -13,6 +13,8 @@ namespace mcr::kinds {
 
 // Throws Fault::image for what no socket can have had.
 void check_udp_record(const std::string& record, const mcr::image::UdpSocket& socket);
+// Dump. Throws Fault::refused for a datagram that could not be put back anywhere.
+void require_senders(const mcr::image::UdpSocket& socket);
 // What stands in the way of its queue here; changes nothing.
 void check_udp_queue(const mcr::image::UdpSocket& socket, std::vector<Problem>& problems);
 

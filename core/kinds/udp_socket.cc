@@ -2,6 +2,9 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <chrono>
+#include <thread>
+
 #include "core/kinds/kinds.h"
 #include "core/kinds/open_files.h"
 #include "core/kinds/opened_files.h"
@@ -15,7 +18,15 @@
 namespace mcr::kinds {
 namespace {
 
-constexpr int kCork = 1;  // UDP_CORK
+// What UDP_CORK or MSG_MORE holds back counts as not sent, as does for a moment what an interface is sending.
+bool has_pending_datagram(int fd) {
+  constexpr int kPatience = 200;  // ms
+  for (int i = 0; sys::bytes_unsent(fd) != 0; ++i) {
+    if (i == kPatience) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
 
 bool has_port(const std::string& address) {
   return address.size() >= 4 && (address[2] != 0 || address[3] != 0);
@@ -36,8 +47,8 @@ class UdpSocketKind : public Kind {
   void dump(const FileView& file, OpenFiles& table, image::FileObject& object) const override {
     image::UdpSocket message;
     dump_socket(file.copy, file.status, *message.mutable_common());
-    if (int_option_of(message.common(), IPPROTO_UDP, kCork, 0) != 0 && sys::bytes_unsent(file.copy) != 0)
-      throw Error(Fault::refused, "a datagram is being put together in it (UDP_CORK)",
+    if (has_pending_datagram(file.copy))
+      throw Error(Fault::refused, "a datagram is being put together in it (UDP_CORK, MSG_MORE)",
                   "let the program send it, and dump again");
     const std::string local = sys::socket_name(file.copy);
     if (has_port(local)) message.set_local(local), message.set_foreign(!is_own_address(local));
@@ -48,6 +59,7 @@ class UdpSocketKind : public Kind {
     for (int i = options.size(); i-- > 0 && !message.remote().empty();)
       if (options[i].level() == IPPROTO_IPV6 && options[i].name() == IPV6_V6ONLY) options.DeleteSubrange(i, 1);
     table.dump_queue(file.status.st_ino, *message.mutable_queue());
+    require_senders(message);
     object.mutable_body()->PackFrom(message);
   }
 
@@ -72,7 +84,8 @@ class UdpSocketKind : public Kind {
                     code == EADDRINUSE ? "end the program that has the address (ss -lunp names it)" : "", code);
     }
     if (!message.remote().empty()) sys::connect_socket(fd.get(), message.remote());
-    if (message.shutdown() != 0) (void)sys::try_shutdown(fd.get(), static_cast<int>(message.shutdown()) - 1);
+    if (message.shutdown() != 0)  // says that it is not connected, and does it
+      (void)sys::try_shutdown(fd.get(), static_cast<int>(message.shutdown()) - 1);
     set_socket_options(fd.get(), common, OptionTime::late);
     sys::set_status_flags(fd.get(), static_cast<int>(object.flags()));
     return fd;

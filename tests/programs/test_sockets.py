@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 120
-# ctest: CASES udp_foreign udp_link_local udp_hindered udp_firewall unix_outside in_flight ping ended peer_ids
+# ctest: CASES udp_foreign udp_link_local udp_hindered udp_firewall udp_pending udp_nobody unix_outside in_flight ping ended peer_ids
 """Sockets whose other end is somebody else, or nobody any more."""
 
 import ctypes
@@ -166,13 +166,24 @@ def udp_link_local():
     target = socket.inet_ntop(socket.AF_INET6, bytes.fromhex(own_address()[0]))
     pid = start(UDP, int(socket.AF_INET6), "::")
     send_as("fe80::77", 4000, (target, 7100, 0, number), b"near")
-    go_through(pid)
+    harness.must(harness.dump_and_reap(pid, "image"))
+    set_interface(b"mcr0", 0)
+    expect_refused(harness.restore("image"), f"[fe80::77]:4000 on interface {number}, which has no address",
+                   "restore where that interface is up")
+    set_interface(b"mcr0", IFF_UP)
+    harness.wait_until(own_address, 10, "an address of the interface")
+    harness.must(harness.restore("image"))
     finish(f"4 bytes near from {('fe80::77', 4000, 0, number)}")
+
+
+def set_mtu(size):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        fcntl.ioctl(control, 0x8922, struct.pack("16si20x", b"lo", size))  # SIOCSIFMTU
 
 
 def udp_hindered():
     pid = start(UDP, int(socket.AF_INET), "127.0.0.1")
-    send_as("203.0.113.7", 5000, ("127.0.0.1", 7100), b"kept")
+    send_as("203.0.113.7", 5000, ("127.0.0.1", 7100), b"kept" * 500)
     harness.must(harness.dump_and_reap(pid, "image"))
     set_interface(b"lo", 0)
     expect_refused(harness.restore("image"), "127.0.0.1:7100", "that is down", "ip link set lo up")
@@ -180,10 +191,11 @@ def udp_hindered():
     bounded = [sys.executable, "-c", "import ctypes, os, sys; ctypes.CDLL(None).prctl(24, 13, 0, 0, 0); "  # CAP_NET_RAW
                "os.execv(sys.argv[1], sys.argv[1:])"]
     expect_refused(harness.restore("image", prefix=bounded), "127.0.0.1:7100", "give mini-criu CAP_NET_RAW")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        fcntl.ioctl(control, 0x8922, struct.pack("16si12x", b"lo", 1280))  # SIOCSIFMTU
+    set_mtu(1280)
+    expect_refused(harness.restore("image"), "127.0.0.1:7100", "a packet of 2028 bytes", "ip link set lo mtu 2028")
+    set_mtu(2028)
     harness.must(harness.restore("image"))
-    finish("4 bytes kept from ('203.0.113.7', 5000)")
+    finish("2000 bytes keptkept from ('203.0.113.7', 5000)")
 
 
 def drop_udp(line):
@@ -216,6 +228,56 @@ def udp_firewall():
         line.send(begin + struct.pack("=IHHII", 20, 10 << 8 | 2, 1, 1, 0) + body + end)  # NFT_MSG_DELTABLE, all
     harness.must(harness.restore("image"))
     finish("; ".join(f"5 bytes kept{n} from ('203.0.113.7', 5000)" for n in range(3)))
+
+
+PENDING = """
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+to = ("127.0.0.1", int(sys.argv[2]))
+if sys.argv[1] == "cork":
+    sock.setsockopt(socket.IPPROTO_UDP, 1, 1)
+    sock.sendto(b"first ", to)
+else:
+    sock.sendto(b"first ", socket.MSG_MORE, to)
+tell("ready")
+wait_for("send")
+sock.sendto(b"second", to)
+if sys.argv[1] == "cork":
+    sock.setsockopt(socket.IPPROTO_UDP, 1, 0)
+tell("sent")
+wait_for("go")
+sock.sendto(b"third", to)
+tell("result", "sent")
+"""
+
+
+def udp_pending():
+    for how in ("cork", "more"):
+        for name in ("ready", "send", "sent", "go", "result"):
+            if os.path.exists(name):
+                os.unlink(name)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(("127.0.0.1", 0))
+            receiver.settimeout(10)
+            pid = start(PENDING, how, receiver.getsockname()[1])
+            expect_refused(harness.dump(pid, "refused-" + how), "a datagram is being put together")
+            open("send", "w").close()
+            harness.wait_until(lambda: os.path.exists("sent"), 10, "the datagram, after a refused dump")
+            harness.expect(receiver.recv(100) == b"first second", "the datagram has come apart")
+            go_through(pid, "image-" + how)
+            finish("sent")
+            harness.expect(receiver.recv(100) == b"third", "a datagram after the restore")
+
+
+def udp_nobody():
+    """As DHCP clients send before they have an address."""
+    pid = start(UDP, int(socket.AF_INET), "0.0.0.0")
+    head = struct.pack("!BBHHHBBH4x", 0x45, 0, 28 + 5, 0, 0, 61, 17, 0) + b"\xff" * 4
+    head = head[:10] + struct.pack("!H", checksum(head)) + head[12:]
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0x0008) as line:  # ETH_P_IP
+        line.sendto(head + struct.pack("!HHHH", 68, 7100, 8 + 5, 0) + b"lease",
+                    ("lo", 0x0800, 0, 1, bytes(6)))
+    expect_refused(harness.dump(pid, "refused"), "a datagram without a sender's address waits in it")
+    finish("5 bytes lease from ('0.0.0.0', 68)")
 
 
 # --- unix sockets ---------------------------------------------------------------------------------------------------
@@ -269,7 +331,7 @@ def unix_outside():
 
 PEERS = """
 listener = socket.socket(socket.AF_UNIX)
-listener.bind("/run/../tmp/%s" % sys.argv[1])
+listener.bind("/tmp/" + sys.argv[1])
 os.chmod("/tmp/" + sys.argv[1], 0o777)
 listener.listen(5)
 child = os.fork()
@@ -280,7 +342,8 @@ if child == 0:
     sock = socket.socket(socket.AF_UNIX)
     sock.connect("/tmp/" + sys.argv[1])
     wait_for("go")
-    sock.sendall(("%d %d" % struct.unpack("iii", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1:]).encode())
+    ids = struct.unpack("iii", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    sock.sendall(("%d %d" % ids[1:]).encode())
     os._exit(0)
 sock = listener.accept()[0]
 def look():
@@ -401,7 +464,8 @@ def ping():
 harness.cases({
     **{name: in_own_network(test) for name, test in (
         ("udp_foreign", udp_foreign), ("udp_link_local", udp_link_local), ("udp_hindered", udp_hindered),
-        ("udp_firewall", udp_firewall), ("in_flight", in_flight), ("ended", ended), ("ping", ping))},
+        ("udp_firewall", udp_firewall), ("udp_pending", udp_pending), ("udp_nobody", udp_nobody),
+        ("in_flight", in_flight), ("ended", ended), ("ping", ping))},
     "unix_outside": in_directory(unix_outside),
     "peer_ids": in_directory(peer_ids),
 })

@@ -7,9 +7,8 @@
 #include <cstring>
 #include <functional>
 
-#include <fmt/format.h>
+#include "core/base/error.h"
 #include "images/proto/sockets.pb.h"
-
 #include "tests/unit/restore_sample.h"
 
 namespace mcr {
@@ -124,6 +123,7 @@ TEST(RestoreBadValues, UdpSockets) {
     refuse([&](auto& s) { s.set_remote(address); }, "remote cannot be so");
     refuse([&](auto& s) { s.add_queue()->set_address(address); }, "a datagram that waits has no sender");
   }
+  refuse([](auto& s) { s.set_shutdown(4); }, "shutdown cannot be 4");
   refuse([](auto& s) { s.add_queue(); }, "a datagram that waits has no sender");
   const auto refuse_message = [&](const std::function<void(image::SocketMessage&)>& change,
                                   const std::string& expected) {

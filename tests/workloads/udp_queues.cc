@@ -257,6 +257,9 @@ int main(int argc, char** argv) {
   Narrow narrow;
   int first = bound(AF_INET, SOCK_DGRAM), none = bound(AF_INET, SOCK_DGRAM);
   send_to(none, address_of(first), "");
+  int deaf = bound(AF_INET, SOCK_DGRAM), mute = bound(AF_INET6, SOCK_DGRAM);
+  send_to(none, address_of(deaf), "before");
+  shutdown(deaf, SHUT_RD), shutdown(mute, SHUT_WR);  // "not connected", and yet
   ready();
   wait_for_end();
   four.check("IPv4"), six.check("IPv6"), lite.check("UDP-Lite"), lite_six.check("UDP-Lite, IPv6");
@@ -266,5 +269,9 @@ int main(int argc, char** argv) {
   narrow.check();
   expect(first, "", address_of(none), "alone and empty");
   expect_heard(first, "nothing");
+  expect(deaf, "before", address_of(none), "after its end");
+  MUST_BE(recv(deaf, nullptr, 0, 0), 0);  // the end, without waiting
+  Address self = address_of(mute);
+  MUST(sendto(mute, "x", 1, MSG_NOSIGNAL, self.get(), self.length) == -1 && errno == EPIPE);
   return passed();
 }
