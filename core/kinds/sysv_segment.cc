@@ -164,10 +164,9 @@ void OpenFiles::outlast_attachments() const {
 
 Segments::~Segments() {
   if (kept_) return;
-  for (const int32_t id : prepared_)
-    if (!made_.contains(id))
-      log::warning("kinds", "System V segment {} was there before; it is without permissions until a restore succeeds",
-                   id);
+  for (const int32_t id : taken_over_)
+    log::warning("kinds", "System V segment {} was there before; it is without permissions until a restore succeeds",
+                 id);
   for (const int32_t id : made_)
     if (!sys::try_remove_segment(id) && !segment(id).removed())
       log::warning("kinds", "System V segment {}, made by this restore, is left", id);
@@ -223,6 +222,7 @@ bool Segments::prepare(int32_t id) {
   if (existing) {  // the check found that it is the program's
     if (existing->attached != 0 || !difference(wanted, *existing).empty())
       throw Error(Fault::refused, "it has changed since the check", "restore again");
+    taken_over_.insert(id);
     log::info("kinds", "System V segment {} is still there: taken over", id);
   }
   sys::Segment request;

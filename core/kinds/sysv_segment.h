@@ -34,7 +34,7 @@ class Segments {  // restore
 
  private:
   std::map<int32_t, mcr::image::SysvSegment> segments_;
-  std::set<int32_t> prepared_, made_;
+  std::set<int32_t> prepared_, made_, taken_over_;
   bool kept_ = false;
 };
 
