@@ -143,6 +143,7 @@ void Scenario::kill_engine_of_ending_dump(int index, int64_t whole) {
     expect_image_whole_or_absent(images);
     return;
   }
+  if (!wait_until(5 * kSecond, [&] { return is_all_gone(); })) throw Failure(what + " late: a part of the tree lives");
   EngineRun back = restore(images);
   expect_success(back);
   gone_ += "gone " + std::to_string(dumped.started_ns) + " " + std::to_string(dumped.ended_ns) + " " +
