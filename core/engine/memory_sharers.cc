@@ -52,13 +52,9 @@ bool may_be_written(const std::string& door) {
 // Descriptors of files without a name, memfds among them.
 template <typename Visit>
 void for_each_deleted(const std::string& process, const Visit& visit) {
-  std::vector<std::string> numbers;
-  try {
-    numbers = sys::list_directory("/proc/" + process + "/fd");
-  } catch (const Error&) {
-    return;  // gone, or not ours to see
-  }
-  for (const std::string& number : numbers) {
+  const auto numbers = sys::try_list_directory("/proc/" + process + "/fd");
+  if (!numbers) return;  // gone, or not ours to see
+  for (const std::string& number : *numbers) {
     const std::string door = "/proc/" + process + "/fd/" + number;
     const auto link = sys::try_read_link(door);
     if (!link || !link->ends_with(" (deleted)")) continue;

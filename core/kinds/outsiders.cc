@@ -33,13 +33,11 @@ Outsiders::Links read_some(std::span<const std::string> processes) {
     int code = 0;
     const auto folder = sys::probe_open("/proc/" + name + "/fd", O_RDONLY | O_DIRECTORY, code);
     if (!folder) continue;  // gone, or not ours to see
-    try {
-      for (const std::string& fd : sys::list_directory_fd(folder->get()))
-        if (auto link = sys::try_read_link_at(folder->get(), fd); link && is_of_interest(*link))
-          links.emplace(std::move(*link), Outsiders::Holder{HostPid(std::stoi(name)), std::stoi(fd)});
-    } catch (const Error&) {
-      // it has ended meanwhile
-    }
+    const auto fds = sys::try_list_directory_fd(folder->get());
+    if (!fds) continue;  // it has ended meanwhile
+    for (const std::string& fd : *fds)
+      if (auto link = sys::try_read_link_at(folder->get(), fd); link && is_of_interest(*link))
+        links.emplace(std::move(*link), Outsiders::Holder{HostPid(std::stoi(name)), std::stoi(fd)});
   }
   return links;
 }

@@ -59,14 +59,9 @@ std::string holder_of(uint32_t index) {
   for (const std::string& pid : sys::list_directory("/proc")) {
     if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
     const std::string base = "/proc/" + pid;
-    if (!sys::try_stat(base + "/fd")) continue;
-    std::vector<std::string> fds;
-    try {
-      fds = sys::list_directory(base + "/fd");
-    } catch (const Error&) {
-      continue;
-    }
-    for (const std::string& fd : fds) {
+    const auto fds = sys::try_list_directory(base + "/fd");
+    if (!fds) continue;
+    for (const std::string& fd : *fds) {
       if (!sys::try_read_link(base + "/fd/" + fd).value_or("").ends_with("ptmx")) continue;
       if (sys::try_read_text(base + "/fdinfo/" + fd).value_or("").find(line) == std::string::npos) continue;
       std::string comm = sys::try_read_text(base + "/comm").value_or("?");

@@ -127,13 +127,9 @@ std::optional<std::string> SocketTable::find_holder(uint64_t inode) const {
   const std::string link = fmt::format("socket:[{}]", inode);
   for (const std::string& name : sys::list_directory("/proc")) {
     if (!std::ranges::all_of(name, [](unsigned char c) { return std::isdigit(c); })) continue;
-    std::vector<std::string> fds;
-    try {
-      fds = sys::list_directory("/proc/" + name + "/fd");
-    } catch (const Error&) {
-      continue;  // gone, or not ours to see
-    }
-    for (const std::string& fd : fds) {
+    const auto fds = sys::try_list_directory("/proc/" + name + "/fd");
+    if (!fds) continue;  // gone, or not ours to see
+    for (const std::string& fd : *fds) {
       if (sys::try_read_link("/proc/" + name + "/fd/" + fd) != link) continue;
       auto comm = sys::try_read_text("/proc/" + name + "/comm").value_or("?");
       std::erase(comm, '\n');

@@ -9,10 +9,23 @@
 #include <unistd.h>
 
 #include <climits>
+#include <memory>
 
 #include "core/sys/failure.h"
 
 namespace mcr::sys {
+namespace {
+
+// What fails for want of descriptors or memory of our own says nothing about the file.
+void refuse_shortage(const char* call, const std::string& path) {
+  if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) throw_errno(fmt::format("{} {}", call, path));
+}
+
+bool is_gone_or_closed(int code) {
+  return code == ENOENT || code == ESRCH || code == ENOTDIR || code == EACCES || code == EPERM;
+}
+
+}  // namespace
 
 UniqueFd open(const std::string& path, int flags, mode_t mode) {
   return open_at(AT_FDCWD, path, flags, mode);
@@ -33,6 +46,7 @@ std::optional<UniqueFd> probe_open(const std::string& path, int flags, int& code
   const int fd = ::open(path.c_str(), flags | O_CLOEXEC, mode);
   if (fd >= 0) return UniqueFd(fd);
   code = errno;
+  refuse_shortage("open", path);
   return std::nullopt;
 }
 
@@ -74,18 +88,19 @@ std::optional<std::string> try_read_text(const std::string& path) {
   if (!fd) return std::nullopt;
   try {
     return read_to_end(fd->get(), path);
-  } catch (const Error&) {
+  } catch (const Error& error) {
+    if (error.code() == ENOMEM) throw;
     return std::nullopt;
   }
 }
 
 std::optional<std::string> try_read_record_at(int dir, const std::string& path) {
   const int fd = ::openat(dir, path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return std::nullopt;
+  if (fd < 0) return refuse_shortage("open", path), std::nullopt;
   const UniqueFd file(fd);
   char first[4096];
   const ssize_t n = ::read(fd, first, sizeof first);
-  if (n < 0) return std::nullopt;
+  if (n < 0) return refuse_shortage("read", path), std::nullopt;
   std::string text(first, static_cast<size_t>(n));
   if (text.size() < sizeof first) return text;
   return text + read_to_end(fd, path);
@@ -147,19 +162,21 @@ struct stat stat_fd(int fd) {
 std::optional<struct stat> try_stat(const std::string& path, bool follow) {
   struct stat st {};
   if (::fstatat(AT_FDCWD, path.c_str(), &st, follow ? 0 : AT_SYMLINK_NOFOLLOW) == 0) return st;
+  refuse_shortage("stat", path);
   return std::nullopt;
 }
 
 std::optional<struct stat> try_stat_at(int dir, const std::string& path, bool follow) {
   struct stat st {};
   if (::fstatat(dir, path.c_str(), &st, follow ? 0 : AT_SYMLINK_NOFOLLOW) == 0) return st;
+  refuse_shortage("stat", path);
   return std::nullopt;
 }
 
 std::optional<std::string> try_read_link_at(int dir, const std::string& path) {
   char target[PATH_MAX];
   const ssize_t n = ::readlinkat(dir, path.c_str(), target, sizeof target);
-  if (n < 0) return std::nullopt;
+  if (n < 0) return refuse_shortage("readlink", path), std::nullopt;
   return std::string(target, static_cast<size_t>(n));
 }
 
@@ -179,24 +196,57 @@ std::string read_link_at(int fd) {
   return target;
 }
 
-static std::vector<std::string> names_of(DIR* dir, const std::string& path) {
-  if (!dir) throw_errno("open folder " + path);
+namespace {
+
+struct CloseFolder {
+  void operator()(DIR* dir) const { ::closedir(dir); }
+};
+using Folder = std::unique_ptr<DIR, CloseFolder>;
+
+// A folder of a process that ends meanwhile ends early too: with an error, not with fewer names.
+std::vector<std::string> names_of(DIR* dir, const std::string& path) {
   std::vector<std::string> names;
-  while (const dirent* entry = ::readdir(dir)) {
+  for (errno = 0;; errno = 0) {
+    const dirent* entry = ::readdir(dir);
+    if (!entry && errno != 0) throw_errno("list folder " + path);
+    if (!entry) return names;
     const std::string_view name = entry->d_name;
     if (name != "." && name != "..") names.emplace_back(name);
   }
-  ::closedir(dir);
-  return names;
 }
 
+}  // namespace
+
 std::vector<std::string> list_directory(const std::string& path) {
-  return names_of(::opendir(path.c_str()), path);
+  const Folder folder(::opendir(path.c_str()));
+  if (!folder) throw_errno("open folder " + path);
+  return names_of(folder.get(), path);
+}
+
+std::optional<std::vector<std::string>> try_list_directory(const std::string& path) {
+  try {
+    return list_directory(path);
+  } catch (const Error& error) {
+    if (is_gone_or_closed(error.code())) return std::nullopt;
+    throw;
+  }
 }
 
 std::vector<std::string> list_directory_fd(int dir) {
-  const int copy = check(::openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), "open folder");
-  return names_of(::fdopendir(copy), ".");
+  UniqueFd copy = open_at(dir, ".", O_RDONLY | O_DIRECTORY);
+  const Folder folder(::fdopendir(copy.get()));
+  if (!folder) throw_errno("open folder");
+  (void)copy.release();
+  return names_of(folder.get(), ".");
+}
+
+std::optional<std::vector<std::string>> try_list_directory_fd(int dir) {
+  try {
+    return list_directory_fd(dir);
+  } catch (const Error& error) {
+    if (is_gone_or_closed(error.code())) return std::nullopt;
+    throw;
+  }
 }
 
 void make_directory_at(int dir, const std::string& name, mode_t mode) {

@@ -1,5 +1,6 @@
 // Checked file and descriptor calls. Every function throws Error (with errno and the object's name) unless
-// its comment names an expected outcome. Callable from any thread.
+// its comment names an expected outcome. What fails for want of descriptors or memory (EMFILE, ENFILE, ENOMEM) is
+// thrown by all of them, those with try_ and probe_ too. Callable from any thread.
 #pragma once
 
 #include <sys/stat.h>
@@ -48,6 +49,9 @@ std::optional<std::string> try_read_link_at(int dir, const std::string& path);
 std::string read_link_at(int fd);  // of the symbolic link that an O_PATH descriptor leads to
 std::vector<std::string> list_directory(const std::string& path);  // without . and ..; unsorted
 std::vector<std::string> list_directory_fd(int dir);
+// nullopt: it is gone, or goes while it is read (a process that ends), or is not ours to see.
+std::optional<std::vector<std::string>> try_list_directory(const std::string& path);
+std::optional<std::vector<std::string>> try_list_directory_fd(int dir);
 
 void make_directory_at(int dir, const std::string& name, mode_t mode);
 bool try_make_directory(const std::string& path, mode_t mode);  // false: it exists already

@@ -42,8 +42,9 @@ pid_t number_inside(HostTid tid) {
 
 std::vector<HostTid> threads_of(HostPid pid) {
   std::vector<HostTid> tids;
-  if (!sys::try_stat(proc_path(pid, "task"))) return tids;
-  for (const std::string& name : sys::list_directory(proc_path(pid, "task"))) tids.emplace_back(std::stoi(name));
+  const auto names = sys::try_list_directory(proc_path(pid, "task"));
+  if (!names) return tids;  // it has ended
+  for (const std::string& name : *names) tids.emplace_back(std::stoi(name));
   std::sort(tids.begin(), tids.end());
   return tids;
 }
