@@ -174,8 +174,8 @@ def run(case, path):
     except Absent as reason:
         print("skip", reason, flush=True)
         return
-    print("ready", os.getpid(), flush=True)
     with open(path, "a", buffering=1) as numbers:
+        print("ready", os.getpid(), flush=True)
         number = 0
         while True:
             numbers.write(f"{number:09d}\n")

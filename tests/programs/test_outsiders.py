@@ -16,10 +16,10 @@ import harness
 PRELUDE = """
 import os, sys, time
 def count():
-    open("ready.part", "w").close()
-    os.rename("ready.part", "ready")
     i = 0
     with open("numbers", "w") as out:
+        open("ready.part", "w").close()
+        os.rename("ready.part", "ready")
         while True:
             out.write("%d\\n" % i)
             out.flush()
