@@ -36,6 +36,21 @@ struct Loaded {
   explicit Loaded(const std::string& directory) : reader(directory), pages(reader) {
     for (const auto& file : reader.inventory().files())
       if (file.checksum() != 0) read(file.name());  // files of pages have none
+    find_parents();
+  }
+
+  // Of those that come later in the inventory none is a parent: so nobody is his own ancestor.
+  void find_parents() {
+    std::map<int32_t, const MemoryRecords*> known;
+    for (const int32_t pid : reader.inventory().pids()) {
+      const auto own = memory.find(fmt::format("mm-{}.img", pid));
+      const auto core = files.find(fmt::format("core-{}.img", pid));
+      if (own == memory.end() || core == files.end() || core->second.empty()) continue;
+      const auto* process = dynamic_cast<const image::ProcessCore*>(core->second.front().get());
+      if (const auto parent = process ? known.find(process->ppid()) : known.end(); parent != known.end())
+        own->second.parent = parent->second;
+      known.emplace(pid, &own->second);
+    }
   }
 
   void read(const std::string& name) {
@@ -48,6 +63,8 @@ struct Loaded {
       if (record.GetDescriptor() == image::MemoryMap::descriptor()) memory[name].map.CopyFrom(record);
       if (record.GetDescriptor() == image::Vma::descriptor()) memory[name].vmas.emplace_back().CopyFrom(record);
       if (record.GetDescriptor() == image::PageRun::descriptor()) memory[name].runs.emplace_back().CopyFrom(record);
+      if (record.GetDescriptor() == image::InheritedPages::descriptor())
+        memory[name].inherited.emplace_back().CopyFrom(record);
     }
   }
 
@@ -196,7 +213,9 @@ void ImageDiff::compare_records(const Records& a, const Records& b) {
     std::map<std::string, int> seen;
     for (const auto& record : records) {
       const auto* type = record->GetDescriptor();
-      if (type == image::Vma::descriptor() || type == image::PageRun::descriptor() || id_of(*record) != 0) continue;
+      const bool is_memory = type == image::Vma::descriptor() || type == image::PageRun::descriptor() ||
+                             type == image::InheritedPages::descriptor();
+      if (is_memory || id_of(*record) != 0) continue;
       const std::string key = key_of(*record);
       const int ordinal = seen[short_name(*type) + key]++;
       list.emplace_back(

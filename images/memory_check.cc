@@ -70,8 +70,23 @@ void MemoryCheck::add(const image::PageRun& run, uint64_t record) {
       {run.offset(), run.bytes(), run.chunk_bytes(), {run.checksums().begin(), run.checksums().end()}, owner});
 }
 
+// That the parent has them is seen when all processes are known (verify_records of the engine).
+void MemoryCheck::add(const image::InheritedPages& pages, uint64_t record) {
+  require_map(record);
+  const uint64_t end = pages.start() + pages.bytes();
+  if (pages.bytes() == 0 || end < pages.start() || (pages.start() | pages.bytes()) % page_size_ != 0 ||
+      pages.start() < last_inherited_end_ || !is_mapped(pages.start(), end))
+    throw_damaged(name_, record, fmt::format("the inherited pages at {:#x} have impossible numbers", pages.start()));
+  last_inherited_end_ = end;
+  ++inherited_;
+}
+
 void MemoryCheck::finish() const {
   if (!has_map_) return;
+  if (map_.inherited_count() != inherited_)
+    throw_damaged(name_, kHeaderBytes,
+                  fmt::format("{} stretches of inherited pages, but the MemoryMap counts {}", inherited_,
+                              map_.inherited_count()));
   if (map_.vma_count() != vmas_ || map_.run_count() != runs_)
     throw_damaged(name_, kHeaderBytes,
                   fmt::format("{} mappings and {} runs, but the MemoryMap counts {} and {}", vmas_, runs_,

@@ -32,6 +32,7 @@ class MemoryCheck {
   void add(const image::MemoryMap& map, uint64_t record);  // `record`: its offset, for messages
   void add(const image::Vma& vma, uint64_t record);
   void add(const image::PageRun& run, uint64_t record);
+  void add(const image::InheritedPages& pages, uint64_t record);
   void finish() const;  // the counts
 
  private:
@@ -47,7 +48,7 @@ class MemoryCheck {
   bool has_map_ = false;
   image::MemoryMap map_;
   std::vector<Range> mapped_;  // neighbouring mappings joined
-  uint64_t vmas_ = 0, runs_ = 0, last_vma_end_ = 0, last_run_end_ = 0;
+  uint64_t vmas_ = 0, runs_ = 0, inherited_ = 0, last_vma_end_ = 0, last_run_end_ = 0, last_inherited_end_ = 0;
 };
 
 }  // namespace mcr::images

@@ -75,19 +75,41 @@ std::vector<MappingPair> pair_mappings(const std::vector<image::Vma>& before, co
   return pairs;
 }
 
+namespace {
+
+// What a process has inherited, out of the runs of those that have it.
+void add_inherited(const MemoryRecords& from, uint64_t start, uint64_t end, PageFiles& files,
+                   std::vector<Stretch>& out) {
+  const int fd = files.open(from.map.pages_file());
+  for (const image::PageRun& run : from.runs) {
+    const uint64_t first = std::max(start, run.start()), last = std::min(end, run.start() + run.bytes());
+    if (run.shared() == 0 && first < last)
+      out.push_back({first, last - first, run.offset() + (first - run.start()), 0, {}, fd});
+  }
+  for (const image::InheritedPages& pages : from.inherited) {
+    const uint64_t first = std::max(start, pages.start()), last = std::min(end, pages.start() + pages.bytes());
+    if (first < last && from.parent) add_inherited(*from.parent, first, last, files, out);
+  }
+}
+
+}  // namespace
+
 Content content_of(const MemoryRecords& records, uint32_t shared, const std::string& owner, PageFiles& files) {
-  Content content(owner);
-  std::vector<const image::PageRun*> runs;
+  std::vector<Stretch> stretches;
   for (const image::PageRun& run : records.runs)
-    if (run.shared() == shared) runs.push_back(&run);
-  std::sort(runs.begin(), runs.end(), [](const auto* x, const auto* y) { return x->start() < y->start(); });
-  for (const image::PageRun* run : runs)
-    content.add({run->start(),
-                 run->bytes(),
-                 run->offset(),
-                 run->chunk_bytes(),
-                 {run->checksums().begin(), run->checksums().end()},
-                 files.open(records.map.pages_file())});
+    if (run.shared() == shared)
+      stretches.push_back({run.start(),
+                           run.bytes(),
+                           run.offset(),
+                           run.chunk_bytes(),
+                           {run.checksums().begin(), run.checksums().end()},
+                           files.open(records.map.pages_file())});
+  if (shared == 0 && records.parent)
+    for (const image::InheritedPages& pages : records.inherited)
+      add_inherited(*records.parent, pages.start(), pages.start() + pages.bytes(), files, stretches);
+  std::ranges::sort(stretches, {}, &Stretch::at);
+  Content content(owner);
+  for (Stretch& stretch : stretches) content.add(std::move(stretch));
   return content;
 }
 

@@ -17,6 +17,8 @@ struct MemoryRecords {
   image::MemoryMap map;
   std::vector<image::Vma> vmas;
   std::vector<image::PageRun> runs;
+  std::vector<image::InheritedPages> inherited;
+  const MemoryRecords* parent = nullptr;  // of the process that has them; one that comes before it in the inventory
 };
 
 // What each image has mapped in a range; the parts are cut to it. Neighbouring mappings that differ in nothing are one

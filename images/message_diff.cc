@@ -44,6 +44,7 @@ constexpr std::string_view kStructure[] = {
     "MemoryMap.pages_file",
     "MemoryMap.vma_count",
     "MemoryMap.run_count",
+    "MemoryMap.inherited_count",
     "TcpSocket.lock_table",
 };
 

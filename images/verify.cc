@@ -96,6 +96,8 @@ void Verification::visit(const google::protobuf::Message& message, const std::st
     if (vma->file()) references_.push_back({vma->file(), fmt::format("{} (mapping {:#x})", name, vma->start())});
   } else if (const auto* run = as<image::PageRun>(message)) {
     memory.add(*run, record);
+  } else if (const auto* pages = as<image::InheritedPages>(message)) {
+    memory.add(*pages, record);
   } else if (const auto* shared = as<image::SharedMemory>(message)) {
     if (!use_.shared_sizes.emplace(shared->id(), shared->size()).second)
       throw_damaged(name, record, fmt::format("shared memory {} is described twice", shared->id()));

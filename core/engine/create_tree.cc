@@ -100,11 +100,10 @@ size_t bytes_for_state(const tree::ProcessImage& process) {
 
 class TreeCreator {
  public:
-  TreeCreator(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
-              const RestoreOptions& options, const Terminals& terminals, sys::OwnNamespaces* namespaces, Damage& damage)
-      : images_(images), ours_(ours), options_(options), terminals_(terminals), damage_(damage) {
-    layout_.namespaces = namespaces;
-    for (const auto& image : images) by_pid_[image.core.pid()] = &image;
+  explicit TreeCreator(const CreationContext& context)
+      : context_(context), images_(context.images), options_(context.options), terminals_(context.terminals) {
+    layout_.namespaces = context.namespaces;
+    for (const auto& image : images_) by_pid_[image.core.pid()] = &image;
   }
 
   NewProcesses run(std::map<int32_t, HostPid>& zombies) {
@@ -146,7 +145,7 @@ class TreeCreator {
     const auto sharers = std::ranges::count_if(
         plan.steps, [](const tree::CreationStep& step) { return step.shared & tree::bit(tree::Shared::memory); });
     const uint64_t bytes = inject::blob_bytes(layout_.data_bytes) * (static_cast<uint64_t>(sharers) + 1);
-    layout_.blob_address = mem::find_hole(ours_, all, bytes);
+    layout_.blob_address = mem::find_hole(context_.ours, all, bytes);
     layout_.region_start = layout_.blob_address, layout_.region_end = layout_.blob_address + bytes;
     next_place_ = layout_.blob_address, next_socket_ = layout_.socket_number;
   }
@@ -217,16 +216,26 @@ class TreeCreator {
   void create_root(pid_t pid) {
     inject::NewProcessPlan plan = layout_;
     plan.pid = pid;
-    auto process = std::make_unique<inject::NewProcess>(plan, damage_);
+    auto process = std::make_unique<inject::NewProcess>(plan, context_.damage);
     if (options_.timeout.count() > 0) process->channel().set_deadline(options_.timeout);
     inject::Batch batch = process->channel().batch();
     const auto socket = static_cast<uint64_t>(process->control_socket());
     if (socket > 0) batch.add("close_range", SYS_close_range, {0, socket - 1, 0});
     batch.add("close_range", SYS_close_range, {socket + 1, 0xffffffff, 0});
     process->channel().run(batch);
-    mem::drop_inherited_mappings(*process, ours_);  // what is cloned from it has less to copy
+    // What is cloned from it has less to copy.
+    mem::drop_inherited_mappings(*process, context_.memory.kernel_pages(), {});
     places_[pid] = {layout_.blob_address, layout_.socket_number};
+    memory_[pid] = std::make_shared<BornMemory>(BornMemory{context_.memory.kernel_pages()});
     processes_[pid] = std::move(process);
+    settle(pid);
+  }
+
+  // What shares its creator's memory finds it as it is to be.
+  void settle(pid_t pid) {
+    if (!by_pid_.at(pid)->has_own(tree::Shared::memory)) return;
+    if (context_.memory.is_lender(pid)) context_.before_memory(pid);
+    context_.memory.settle(pid, *processes_.at(pid), *memory_.at(pid));
   }
 
   void create(const tree::CreationStep& step) {
@@ -241,9 +250,10 @@ class TreeCreator {
     }
     inject::NewProcessPlan plan = layout_;
     plan.pid = step.pid;
-    auto process = std::make_unique<inject::NewProcess>(std::move(spawned), plan, damage_);
+    auto process = std::make_unique<inject::NewProcess>(std::move(spawned), plan, context_.damage);
     if (options_.timeout.count() > 0) process->channel().set_deadline(options_.timeout);
     processes_[step.pid] = std::move(process);
+    settle(step.pid);
   }
 
   inject::Spawned spawn(const tree::CreationStep& step, inject::SpawnRequest& request) {
@@ -254,6 +264,8 @@ class TreeCreator {
     std::tie(plan.blob_address, plan.socket_number) = places_.at(step.actor);
     inject::Spawned spawned = inject::spawn(channel(step.actor), request, plan);
     places_[step.pid] = {spawned.blob_address, spawned.socket_number};
+    const auto& creators = memory_.at(step.actor);
+    memory_[step.pid] = request.shared & CLONE_VM ? creators : std::make_shared<BornMemory>(*creators);
     return spawned;
   }
 
@@ -345,17 +357,17 @@ class TreeCreator {
     });
   }
 
+  const CreationContext& context_;
   const std::vector<tree::ProcessImage>& images_;
-  const std::vector<procfs::Mapping>& ours_;
   const RestoreOptions& options_;
   const Terminals& terminals_;
-  Damage& damage_;
   std::map<pid_t, const tree::ProcessImage*> by_pid_;
   inject::NewProcessPlan layout_;
   std::map<pid_t, inject::Spawned> helpers_;  // by the number in the plan; zombies-to-be too
   std::map<int32_t, HostPid> zombies_;
-  std::map<pid_t, pid_t> helper_pids_;                // what numbers they really have, in their pid namespace
-  std::map<pid_t, std::pair<uint64_t, int>> places_;  // of the parasite, and the number of its socket
+  std::map<pid_t, pid_t> helper_pids_;                   // what numbers they really have, in their pid namespace
+  std::map<pid_t, std::shared_ptr<BornMemory>> memory_;  // by the number in the plan; one of those that share it
+  std::map<pid_t, std::pair<uint64_t, int>> places_;     // of the parasite, and the number of its socket
   uint64_t next_place_ = 0;
   int next_socket_ = -1;
   NewProcesses processes_;
@@ -363,11 +375,9 @@ class TreeCreator {
 
 }  // namespace
 
-NewProcesses create_tree(const std::vector<tree::ProcessImage>& images, const std::vector<procfs::Mapping>& ours,
-                         const RestoreOptions& options, const Terminals& terminals, sys::OwnNamespaces* namespaces,
-                         Damage& damage, std::map<int32_t, HostPid>& zombies) {
+NewProcesses create_tree(const CreationContext& context, std::map<int32_t, HostPid>& zombies) {
   const Step step("create the processes");
-  return TreeCreator(images, ours, options, terminals, namespaces, damage).run(zombies);
+  return TreeCreator(context).run(zombies);
 }
 
 std::vector<pid_t> helper_pids(const std::vector<tree::ProcessImage>& images, bool inherits_session) {

@@ -159,7 +159,8 @@ class Dump {
                         bystanders_,
                         nanoseconds_of(frozen.first_stop()),
                         tables,
-                        frozen};
+                        frozen,
+                        processes_};
     const kinds::IpcUse ipc = ipc_use_of(frozen);
     for (auto& process : frozen.processes())
       processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));

@@ -23,6 +23,7 @@
 #include "core/mem/address_space.h"
 #include "core/mem/aio_ring.h"
 #include "core/mem/ask_program.h"
+#include "core/mem/inheritance.h"
 #include "core/mem/page_writer.h"
 #include "core/mem/shared_by_mapping.h"
 #include "core/mem/sysv_segment.h"
@@ -31,6 +32,7 @@
 #include "core/sys/file.h"
 #include "core/trace/critical_section.h"
 #include "core/trace/interrupted_call.h"
+#include "core/tree/inherited_check.h"
 
 namespace mcr::engine {
 namespace {
@@ -362,7 +364,9 @@ class ProcessDumper {
     mem::PageWriter writer(parasite.channel(), memory, pages.get(), images::kPageFileHeader,
                            may_write_itself(pages.get()));
     const sys::Pagemap pagemap(pid_);
-    image_.runs = writer.write(mem::select_pages(pagemap, space_.vmas));
+    auto pages_of_its_own = mem::select_pages(pagemap, space_.vmas);
+    take_inherited(pages_of_its_own, pagemap);
+    image_.runs = writer.write(pages_of_its_own);
     for (const auto& object : space_.shared) store_shared(object, parasite.channel(), memory, writer);
     sys::truncate_fd(pages.get(), writer.offset());
     context_.writer.add_pages(name, pages.get());
@@ -370,9 +374,21 @@ class ProcessDumper {
     image_.vmas = std::move(space_.vmas);
     image_.map.set_vma_count(image_.vmas.size());
     image_.map.set_run_count(image_.runs.size());
+    image_.map.set_inherited_count(image_.inherited.size());
     auto& s = context_.statistics;
     s.set_pages_scanned(s.pages_scanned() + pagemap.scanned());
     s.set_pages_written(s.pages_written() + writer.pages_written());
+  }
+
+  // They stay with the parent, which stands still and is stored already.
+  void take_inherited(std::vector<mem::PageSource>& sources, const sys::Pagemap& pagemap) {
+    const auto parent =
+        std::ranges::find(context_.tree.processes(), process_.parent, [](const auto& process) { return process->pid; });
+    const tree::ProcessImage* lender = tree::lender_of(image_, context_.before);
+    if (!lender || parent == context_.tree.processes().end() || (*parent)->zombie) return;
+    const sys::Pagemap theirs((*parent)->view());
+    image_.inherited =
+        mem::take_inherited(sources, space_.vmas, pagemap, {lender->vmas, lender->runs, lender->inherited, theirs});
   }
 
   void store_shared(const mem::SharedObject& object, inject::Channel& channel, const trace::RemoteMemory& memory,

@@ -29,7 +29,8 @@ struct DumpContext {
   uint64_t stopped_ns = 0;  // the freeze, CLOCK_MONOTONIC
   const SharedTables& tables;
   const trace::FrozenTree& tree;
-  std::map<HostPid, uint64_t> plain_mappings{};  // of each memory one without a memory policy, by its first process
+  const std::vector<tree::ProcessImage>& before;  // parents come before their children
+  std::map<HostPid, uint64_t> plain_mappings{};   // of each memory one without a memory policy, by its first process
 };
 
 tree::ProcessImage dump_process(trace::FrozenProcess& process, DumpContext& context);

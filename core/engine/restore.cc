@@ -215,17 +215,21 @@ Restored restore_image(const RestoreOptions& options, const images::ImageReader&
   files.make_ptys();
   sys::OwnNamespaces namespaces;
   std::map<int32_t, HostPid> zombies;
-  NewProcesses processes = create_tree(images, ours, options, files.ptys().by_session(),
-                                       own_namespaces ? &namespaces : nullptr, damage, zombies);
-  tell_host_pids(files, processes, std::move(zombies));
+  InheritedMemory inherited(images, reader, ours, options.redirect_vdso, [&](uint32_t id) { return files.open(id); });
   // Early: what they will use is counted there.
   cgroups.make();
+  const auto before_memory = [&](int32_t pid) { cgroups.enter_process(pid); };
+  NewProcesses processes = create_tree({images, ours, options, files.ptys().by_session(),
+                                        own_namespaces ? &namespaces : nullptr, inherited, before_memory, damage},
+                                       zombies);
+  tell_host_pids(files, processes, std::move(zombies));
   for (auto& [pid, process] : processes) cgroups.enter_process(pid);
   inject::NewProcess& root = *processes.at(images.front().core.pid());
   const auto own = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", root.pid())));
   LentMemory lent(images);
-  RestoreContext context{options, ours, own, reader, files, lent, result.statistics, damage, processes, images};
+  RestoreContext context{options, own, reader, files, lent, inherited, result.statistics, damage, processes, images};
   result.statistics.create_us = since_us(create_start);
+  result.statistics.pages_restored = inherited.pages_filled();
   restore_ipc(ipc, processes);
   result.root = root.pid();
   fill_all(images, processes, context, [&] { call_hook(options.hook, "post-restore", result.root); });

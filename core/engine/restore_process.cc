@@ -51,7 +51,6 @@ class ProcessRestorer : public RestoringProcess {
         process_(process),
         context_(context),
         own_(context.own),
-        ours_(context.ours),
         filters_(image),
         late_files_(image, process, context.files, context.processes, sockets_of_sharers()) {}
 
@@ -165,8 +164,22 @@ class ProcessRestorer : public RestoringProcess {
 
   // Sends what is only needed to rebuild: mapped files, the executable, pages.
   void rebuild_memory() {
-    mem::RestoreMemory memory{
-        image_.map, image_.vmas, image_.runs, image_.shared, {}, {}, -1, -1, image_.map.pages_file(), {}, {}, {}, {}};
+    const int32_t pid = image_.core.pid();
+    mem::RestoreMemory memory{image_.map,
+                              image_.vmas,
+                              image_.runs,
+                              image_.inherited,
+                              image_.shared,
+                              {},
+                              {},
+                              -1,
+                              -1,
+                              image_.map.pages_file(),
+                              {},
+                              {},
+                              {},
+                              {}};
+    context_.inherited.describe(pid, memory);
     add_segments(memory);
     add_shared(memory);
     const UniqueFd pages = context_.reader.pages(image_.map.pages_file());
@@ -177,21 +190,24 @@ class ProcessRestorer : public RestoringProcess {
         ids.push_back(vma.file());
     std::vector<int> fds{pages.get()};
     for (const uint32_t id : ids) fds.push_back(context_.files.open(id));
-    const std::vector<int> remote = send_all(fds);
+    const std::vector<int> remote = channel().send_all(fds);
     memory.remote_pages_fd = remote[0];
     for (size_t i = 0; i < ids.size(); ++i) memory.files[ids[i]] = remote[i + 1];
 
     place_rings(memory);
 
-    const bool redirect = context_.options.redirect_vdso || !mem::is_same_vdso(context_.reader.inventory().vdso()) ||
-                          !mem::has_same_layout(ours_, image_.vmas);
-    live_vdso_ = mem::place_vdso(process_, ours_, image_.vmas, context_.reader.inventory().vdso(), redirect);
+    const auto placed = context_.inherited.vdso(pid);
+    live_vdso_ = placed ? *placed
+                        : mem::place_vdso(process_, context_.inherited.kernel_pages(pid), image_.vmas,
+                                          context_.reader.inventory().vdso(), context_.inherited.redirects_vdso(pid));
     mem::map_all(process_, memory);
-    context_.vdsos[image_.core.pid()] = live_vdso_;
+    context_.vdsos[pid] = live_vdso_;
     map_rings();
-    if (redirect) mem::write_redirections(process_, image_.vmas, context_.reader.inventory().vdso(), live_vdso_);
+    if (context_.inherited.redirects_vdso(pid))
+      mem::write_redirections(process_, image_.vmas, context_.reader.inventory().vdso(), live_vdso_);
     mem::make_aio_contexts(process_, image_.vmas, image_.aio);
-    context_.statistics.pages_restored += mem::fill(process_, memory, 0, 0);
+    context_.statistics.pages_restored +=
+        mem::fill(process_, memory, 0, 0) + context_.inherited.copy_rest(pid, process_, memory);
     mem::protect_all(process_, memory);
     mem::set_memory_map(process_, image_.map, memory.files.at(image_.map.exe_file()));
   }
@@ -206,7 +222,7 @@ class ProcessRestorer : public RestoringProcess {
       bool made = false;
       rings_[file] = place_ring(process_, context_.files, file, made);
       if (made) made_rings_.push_back(file);
-      if (!keeper) keeper = send_all({sys::make_memfd("place of a ring").get()}).front();
+      if (!keeper) keeper = send_one(sys::make_memfd("place of a ring").get());
       memory.files[file] = *keeper;
     };
     for (const auto& d : image_.descriptors) place(d.file());
@@ -251,19 +267,11 @@ class ProcessRestorer : public RestoringProcess {
     };
   }
 
-  std::vector<int> send_all(const std::vector<int>& fds) {
-    std::vector<int> remote;
-    for (size_t at = 0; at < fds.size(); at += parasite::kMaxDescriptors) {
-      const size_t n = std::min<size_t>(parasite::kMaxDescriptors, fds.size() - at);
-      const auto some = channel().send(std::span(fds).subspan(at, n));
-      remote.insert(remote.end(), some.begin(), some.end());
-    }
-    return remote;
-  }
+  int send_one(int fd) { return channel().send(std::span(&fd, 1)).front(); }
 
   void enter_directories() {
-    const std::vector<int> remote =
-        send_all({context_.files.open(image_.fs.cwd_file()), context_.files.open(image_.fs.root_file())});
+    const std::vector<int> fds{context_.files.open(image_.fs.cwd_file()), context_.files.open(image_.fs.root_file())};
+    const std::vector<int> remote = channel().send_all(fds);
     inject::Batch batch = channel().batch();
     if (is_changed_root()) {
       batch.add("fchdir", SYS_fchdir, {static_cast<uint64_t>(remote[1])});
@@ -324,7 +332,7 @@ class ProcessRestorer : public RestoringProcess {
     for (const auto* d : all) (first_of.try_emplace(d->file(), d->fd()).second ? firsts : copies).push_back(d);
     std::vector<int> fds;
     for (const auto* d : firsts) fds.push_back(context_.files.open(d->file()));
-    const std::vector<int> arrived = send_all(fds);
+    const std::vector<int> arrived = channel().send_all(fds);
     inject::Batch batch = channel().batch();
     const auto flush_if_full = [&] {
       if (batch.has_room_for(4096)) return;
@@ -441,7 +449,6 @@ class ProcessRestorer : public RestoringProcess {
   inject::NewProcess& process_;
   RestoreContext& context_;
   const procfs::Status& own_;
-  const std::vector<procfs::Mapping>& ours_;
   uint64_t live_vdso_ = 0;
   facets::TimerSignals timers_;
   std::optional<facets::ProcessPlan> plan_;

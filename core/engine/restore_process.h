@@ -31,11 +31,11 @@ class LentMemory {
 
 struct RestoreContext {
   const RestoreOptions& options;
-  const std::vector<procfs::Mapping>& ours;  // what the engine had mapped when the processes were made
-  const procfs::Status& own;                 // what they began with: the status of the first
+  const procfs::Status& own;  // what they began with: the status of the first
   const images::ImageReader& reader;
   kinds::OpenedFiles& files;
   LentMemory& lent;
+  const InheritedMemory& inherited;
   RestoreStatistics& statistics;
   Damage& damage;
   const NewProcesses& processes;

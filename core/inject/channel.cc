@@ -93,4 +93,13 @@ int Channel::lend(int fd) {
   return pass(parasite::kBorrow, std::span(&fd, 1)).front();
 }
 
+std::vector<int> Channel::send_all(std::span<const int> fds) {
+  std::vector<int> remote;
+  for (size_t at = 0; at < fds.size(); at += parasite::kMaxDescriptors) {
+    const auto some = send(fds.subspan(at, std::min<size_t>(parasite::kMaxDescriptors, fds.size() - at)));
+    remote.insert(remote.end(), some.begin(), some.end());
+  }
+  return remote;
+}
+
 }  // namespace mcr::inject

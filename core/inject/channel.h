@@ -27,6 +27,7 @@ class Channel {
   void finish(Batch& batch);
   // Sends descriptors; returns their numbers over there (close-on-exec), in order. At most kMaxDescriptors at a time.
   std::vector<int> send(std::span<const int> fds);
+  std::vector<int> send_all(std::span<const int> fds);  // however many
   // One descriptor that the parasite closes should we vanish.
   int lend(int fd);
   void set_tracee(trace::Tracee* tracee) { tracee_ = tracee; }

@@ -47,6 +47,7 @@ struct RestoreMemory {
   const mcr::image::MemoryMap& map;
   const std::vector<mcr::image::Vma>& vmas;
   const std::vector<mcr::image::PageRun>& runs;
+  const std::vector<mcr::image::InheritedPages>& inherited;
   const std::vector<mcr::image::SharedMemory>& shared;  // to be made
   // Those that processes before this one have made, and descriptors of them here.
   std::vector<std::pair<mcr::image::SharedMemory, int>> borrowed;
@@ -60,9 +61,19 @@ struct RestoreMemory {
   std::function<void(int32_t, uint64_t)> fill_segment;
   // Of shared memory that was just made, mapped as a whole: processes that come later may want it.
   std::function<void(const mcr::image::SharedMemory&, uint64_t start, uint64_t end)> lend_shared;
+  // By mapping; empty: none. Those that the process has been born with, with the pages it has inherited, and those that
+  // are left as they are: mapped and filled already, or not yet to be.
+  std::vector<bool> born_with{}, ready{};
 };
 
-void drop_inherited_mappings(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours);
+struct AddressRange {
+  uint64_t start = 0, end = 0;
+};
+// What a new process has of its creator's memory, but for the parasites, the kernel's pages and `keep`.
+void drop_inherited_mappings(inject::NewProcess& process, const std::vector<procfs::Mapping>& kernel_pages,
+                             std::vector<AddressRange> keep);
+// Those that are not ready, private ones, as they are to be cloned from here.
+void map_for_children(inject::NewProcess& process, const RestoreMemory& memory);
 void map_all(inject::NewProcess& process, const RestoreMemory& memory);
 // After filling: what keeps neighbours apart, protections, advice, guard pages, locks; seals last of all.
 void protect_all(inject::NewProcess& process, const RestoreMemory& memory);

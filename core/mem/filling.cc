@@ -26,31 +26,49 @@ bool is_private(const Vma& vma) {
 
 }  // namespace
 
-bool has_runs(const RestoreMemory& memory, const Vma& vma) {
+bool has_pages(const RestoreMemory& memory, const Vma& vma) {
   const auto run = run_behind(memory, vma.start());
-  return run != memory.runs.end() && run->shared() == 0 && run->start() < vma.end();
+  return (run != memory.runs.end() && run->shared() == 0 && run->start() < vma.end()) || has_inherited(memory, vma);
+}
+
+bool has_inherited(const RestoreMemory& memory, const Vma& vma) {
+  const auto pages = std::ranges::partition_point(
+      memory.inherited, [&](const image::InheritedPages& p) { return p.start() + p.bytes() <= vma.start(); });
+  return pages != memory.inherited.end() && pages->start() < vma.end();
 }
 
 int filling_prot(const RestoreMemory& memory, const Vma& vma) {
   const int prot = static_cast<int>(vma.prot()), writable = prot | PROT_READ | PROT_WRITE;
   if (!is_private(vma)) return prot;
-  if (has_vm_flag(vma, "ac")) return has_runs(memory, vma) || !(prot & PROT_WRITE) ? writable : prot;
+  if (has_vm_flag(vma, "ac")) return has_pages(memory, vma) || !(prot & PROT_WRITE) ? writable : prot;
   // What is not to be reserved is never accounted for.
-  if (has_vm_flag(vma, "nr") && has_runs(memory, vma)) return writable;
+  if (has_vm_flag(vma, "nr") && has_pages(memory, vma)) return writable;
   // Execute-only memory gets a protection key at once; it is to get it later, in its turn.
   return vma.protection_key() != 0 ? prot | PROT_READ : prot;
 }
 
+namespace {
+
+std::vector<Vma>::const_iterator mapping_of(const RestoreMemory& memory, uint64_t address) {
+  return std::ranges::partition_point(memory.vmas, [&](const Vma& m) { return m.end() <= address; });
+}
+
+}  // namespace
+
+bool is_ready(const RestoreMemory& memory, uint64_t address) {
+  const auto index = static_cast<size_t>(mapping_of(memory, address) - memory.vmas.begin());
+  return index < memory.ready.size() && memory.ready[index];
+}
+
 bool is_filled_from_outside(const RestoreMemory& memory, const PageRun& run) {
   if (run.shared() != 0) return false;
-  const auto vma = std::partition_point(memory.vmas.begin(), memory.vmas.end(),
-                                        [&](const Vma& m) { return m.end() <= run.start(); });
+  const auto vma = mapping_of(memory, run.start());
   return vma != memory.vmas.end() && !(vma->prot() & PROT_WRITE) && !(filling_prot(memory, *vma) & PROT_WRITE);
 }
 
 bool fills_whole_blocks(const RestoreMemory& memory, const Vma& vma) {
   constexpr uint64_t kBlock = 2 << 20;
-  if (!has_vm_flag(vma, "hg")) return false;
+  if (!has_vm_flag(vma, "hg") || has_inherited(memory, vma)) return false;
   for (auto run = run_behind(memory, vma.start());
        run != memory.runs.end() && run->shared() == 0 && run->start() < vma.end(); ++run) {
     // A block that does not lie in the mapping as a whole is made of small pages anyway.

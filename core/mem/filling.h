@@ -6,7 +6,10 @@
 
 namespace mcr::mem {
 
-bool has_runs(const RestoreMemory& memory, const mcr::image::Vma& vma);
+bool has_pages(const RestoreMemory& memory, const mcr::image::Vma& vma);  // stored, or inherited
+bool has_inherited(const RestoreMemory& memory, const mcr::image::Vma& vma);
+// Whether the mapping at this address is left as it is (RestoreMemory::ready).
+bool is_ready(const RestoreMemory& memory, uint64_t address);
 // The protection to make the mapping with. One that is accounted for ("ac") was writable once: it must be so again, or
 // the kernel would not count it, and it would not be joined with those that are.
 int filling_prot(const RestoreMemory& memory, const mcr::image::Vma& vma);

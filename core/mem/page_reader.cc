@@ -62,7 +62,7 @@ std::vector<Piece> cut(const RestoreMemory& memory, uint32_t shared, std::vector
   const auto& runs = memory.runs;
   for (size_t i = 0; i < runs.size(); ++i) {
     const PageRun& run = runs[i];
-    if (run.shared() != shared) continue;
+    if (run.shared() != shared || (shared == 0 && is_ready(memory, run.start()))) continue;
     std::vector<Piece>& pieces = is_filled_from_outside(memory, run) ? foreign : own;
     const uint64_t most = std::max<uint64_t>(kPieceBytes / run.chunk_bytes(), 1) * run.chunk_bytes();
     for (uint64_t done = 0; done < run.bytes(); done += most)
@@ -115,6 +115,15 @@ size_t add_read(inject::Batch& batch, const RestoreMemory& memory, const std::ve
 }
 
 }  // namespace
+
+std::span<const std::byte> checked_bytes(const PageRun& run, uint64_t start, uint64_t bytes,
+                                         std::span<const std::byte> file, const std::string& name) {
+  check_shape(run, file.size(), name);
+  const uint64_t chunk = run.chunk_bytes(), skipped = start - run.start(), first = skipped / chunk;
+  const uint64_t end = std::min((skipped + bytes + chunk - 1) / chunk * chunk, run.bytes());
+  check_piece(run, {0, end - first * chunk, run.offset() + first * chunk, 0, static_cast<int>(first)}, file, name);
+  return file.subspan(run.offset() + skipped, bytes);
+}
 
 uint64_t fill(inject::NewProcess& process, const RestoreMemory& memory, uint32_t shared, uint64_t base) {
   const Step step("fill pages");

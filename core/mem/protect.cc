@@ -48,7 +48,7 @@ void separate(inject::NewProcess& process, const RestoreMemory& memory) {
     batch.clear();
   };
   each([&](const Vma& vma, bool) {
-    if (has_runs(memory, vma)) return;
+    if (has_pages(memory, vma)) return;
     const std::byte zero{0};
     target.write(RemoteAddr(vma.start()), std::span(&zero, 1));
     batch.add("madvise", SYS_madvise, {vma.start(), vma.end() - vma.start(), MADV_DONTNEED});

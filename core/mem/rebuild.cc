@@ -191,23 +191,69 @@ uint64_t find_hole(const std::vector<procfs::Mapping>& ours, const std::vector<V
 }
 
 // Everything but the parasite and the kernel's own pages, which move later.
-void drop_inherited_mappings(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours) {
+void drop_inherited_mappings(inject::NewProcess& process, const std::vector<procfs::Mapping>& kernel_pages,
+                             std::vector<AddressRange> keep) {
   const Step step("drop inherited mappings");
-  std::vector<std::pair<uint64_t, uint64_t>> keep{{process.blob_start(), process.blob_end()}};
-  for (const auto& m : ours)
-    if (m.path == "[vdso]" || m.path.starts_with("[vvar")) keep.emplace_back(m.start, m.end);
-  std::sort(keep.begin(), keep.end());
-  inject::Batch batch = process.channel().batch();
+  keep.push_back({process.region_start(), process.region_end()});
+  for (const auto& m : kernel_pages) keep.push_back({m.start, m.end});
+  std::ranges::sort(keep, {}, &AddressRange::start);
+  CallQueue calls(process.channel());
   const auto& rseq = process.inherited_rseq();
   constexpr uint64_t kUnregister = 1;  // RSEQ_FLAG_UNREGISTER: the kernel must not write to memory that goes away
-  if (rseq.address != 0) batch.add("rseq", SYS_rseq, {rseq.address, rseq.size, kUnregister, rseq.signature});
+  if (rseq.address != 0) calls.batch().add("rseq", SYS_rseq, {rseq.address, rseq.size, kUnregister, rseq.signature});
   uint64_t from = kLowest;
   for (const auto& [start, end] : keep) {
-    if (start > from) batch.add("munmap", SYS_munmap, {from, start - from});
+    calls.make_room();
+    if (start > from) calls.batch().add("munmap", SYS_munmap, {from, start - from});
     from = end;
   }
-  batch.add("munmap", SYS_munmap, {from, kTaskSize - from});
-  process.channel().run(batch);
+  calls.batch().add("munmap", SYS_munmap, {from, kTaskSize - from});
+  calls.run();
+}
+
+namespace {
+
+// One that the process was born with has the attributes of the mapping that it was cloned from.
+void take_over(CallQueue& calls, const RestoreMemory& memory, const Vma& vma) {
+  const uint64_t bytes = vma.end() - vma.start();
+  calls.batch().add("mprotect", SYS_mprotect, {vma.start(), bytes, static_cast<uint64_t>(filling_prot(memory, vma))});
+}
+
+void map_private(CallQueue& calls, const RestoreMemory& memory, size_t i, uint64_t fd) {
+  const Vma& vma = memory.vmas[i];
+  const auto prot = static_cast<uint64_t>(filling_prot(memory, vma));
+  if (i > 0 && continues_huge_pages(memory.vmas[i - 1], vma))
+    calls.batch().add("mprotect", SYS_mprotect, {vma.start(), vma.end() - vma.start(), prot});
+  else
+    calls.batch().add(
+        "mmap", SYS_mmap,
+        {vma.start(), end_of_huge_pages(memory.vmas, i) - vma.start(), prot, static_cast<uint64_t>(map_flags(vma)), fd,
+         vma.kind() == Vma::PRIVATE_ANONYMOUS ? 0 : vma.offset()});
+  add_attributes(calls, vma, fills_whole_blocks(memory, vma));
+}
+
+uint64_t file_of(const RestoreMemory& memory, const Vma& vma) {
+  return vma.kind() == Vma::PRIVATE_ANONYMOUS ? ~0ULL : static_cast<uint64_t>(memory.files.at(vma.file()));
+}
+
+bool is_set(const std::vector<bool>& flags, size_t i) {
+  return i < flags.size() && flags[i];
+}
+
+}  // namespace
+
+void map_for_children(inject::NewProcess& process, const RestoreMemory& memory) {
+  const Step step("map what children inherit");
+  CallQueue calls(process.channel());
+  for (size_t i = 0; i < memory.vmas.size(); ++i) {
+    if (is_set(memory.ready, i)) continue;
+    calls.make_room();
+    if (is_set(memory.born_with, i))
+      take_over(calls, memory, memory.vmas[i]);
+    else
+      map_private(calls, memory, i, file_of(memory, memory.vmas[i]));
+  }
+  calls.run();
 }
 
 void map_all(inject::NewProcess& process, const RestoreMemory& memory) {
@@ -226,16 +272,14 @@ void map_all(inject::NewProcess& process, const RestoreMemory& memory) {
     const bool is_file = vma.kind() != Vma::PRIVATE_ANONYMOUS;
     uint64_t fd = ~0ULL;
     if (is_file) fd = static_cast<uint64_t>((separations[i].odd ? again : memory.files).at(vma.file()));
-    const uint64_t bytes = vma.end() - vma.start();
-    const auto prot = static_cast<uint64_t>(filling_prot(memory, vma));
-    if (i > 0 && continues_huge_pages(memory.vmas[i - 1], vma))
-      calls.batch().add("mprotect", SYS_mprotect, {vma.start(), bytes, prot});
-    else
-      calls.batch().add("mmap", SYS_mmap,
-                        {vma.start(), end_of_huge_pages(memory.vmas, i) - vma.start(), prot,
-                         static_cast<uint64_t>(map_flags(vma)), fd, is_file ? vma.offset() : 0});
-    add_attributes(calls, vma, fills_whole_blocks(memory, vma));
-    if (separations[i].odd && !is_file) calls.batch().add("madvise", SYS_madvise, {vma.start(), bytes, MADV_DONTFORK});
+    if (!is_set(memory.ready, i)) {
+      if (is_set(memory.born_with, i))
+        take_over(calls, memory, vma);
+      else
+        map_private(calls, memory, i, fd);
+    }
+    if (separations[i].odd && !is_file)
+      calls.batch().add("madvise", SYS_madvise, {vma.start(), vma.end() - vma.start(), MADV_DONTFORK});
   }
   calls.run();
   for (const image::SharedMemory& object : memory.shared) SharedObjectMapper(process, memory, object).make_and_map();

@@ -133,15 +133,29 @@ bool has_same_layout(const std::vector<procfs::Mapping>& ours, const std::vector
   return bytes == 0 || (bytes == our_bytes && code == our_code);
 }
 
+std::vector<procfs::Mapping> kernel_pages_of(const std::vector<procfs::Mapping>& mappings) {
+  std::vector<procfs::Mapping> pages;
+  std::ranges::copy_if(mappings, std::back_inserter(pages), is_kernel_page);
+  return pages;
+}
+
+std::vector<procfs::Mapping> moved_to(std::vector<procfs::Mapping> kernel_pages, uint64_t vdso) {
+  const auto code = std::ranges::find(kernel_pages, "[vdso]", &procfs::Mapping::path);
+  if (code == kernel_pages.end()) return kernel_pages;
+  const uint64_t distance = vdso - code->start;  // modulo 2^64, either way
+  for (auto& m : kernel_pages) m.start += distance, m.end += distance;
+  return kernel_pages;
+}
+
 uint64_t place_vdso(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours, const std::vector<Vma>& vmas,
                     const image::Vdso& recorded, bool redirect) {
   const Step step("place the vdso");
-  std::vector<procfs::Mapping> pages;
-  for (const auto& m : ours)
-    if (is_kernel_page(m)) pages.push_back(m);
+  const std::vector<procfs::Mapping> pages = kernel_pages_of(ours);
   if (pages.empty()) throw Error(Fault::refused, "this process has no vdso");
   const uint64_t now = pages.front().start, bytes = total_bytes(pages);
-  const uint64_t vdso_offset = *sys::vdso_address() - now;
+  uint64_t vdso_offset = 0;
+  for (const auto& m : pages)
+    if (m.path == "[vdso]") vdso_offset = m.start - now;
 
   uint64_t wanted = 0, wanted_bytes = 0;
   for (const Vma& vma : vmas) {

@@ -26,7 +26,12 @@ bool is_same_vdso(const mcr::image::Vdso& recorded);
 // True when the program had vvar and vdso in one block as this process has them; `ours`: this process' mappings.
 bool has_same_layout(const std::vector<procfs::Mapping>& ours, const std::vector<mcr::image::Vma>& vmas);
 
-// Puts vvar and vdso where the program had them. Returns the address where the live vdso is afterwards.
+// vvar and vdso among the mappings of a process; and where they are when the vdso is at this address instead.
+std::vector<procfs::Mapping> kernel_pages_of(const std::vector<procfs::Mapping>& mappings);
+std::vector<procfs::Mapping> moved_to(std::vector<procfs::Mapping> kernel_pages, uint64_t vdso);
+
+// Puts vvar and vdso where the program had them; `ours`: where they are now. Returns the address where the live vdso is
+// afterwards.
 // `redirect`: the recorded one, or its layout, differs (or is to be treated so).
 uint64_t place_vdso(inject::NewProcess& process, const std::vector<procfs::Mapping>& ours,
                     const std::vector<mcr::image::Vma>& vmas, const mcr::image::Vdso& recorded, bool redirect);

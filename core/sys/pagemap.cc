@@ -77,6 +77,12 @@ void Pagemap::guard_pages(uint64_t start, uint64_t end, std::vector<PageRange>& 
   if (has_scan_ && has_guards_) has_guards_ = scan(start, end, {0, kIsGuard, kIsGuard}, none, guards);
 }
 
+std::vector<uint64_t> Pagemap::words(uint64_t start, uint64_t end) const {
+  std::vector<uint64_t> words((end - start) / kPage);
+  words.resize(pread_some(fd_.get(), words.data(), words.size() * 8, start / kPage * 8) / 8);
+  return words;
+}
+
 // False: the kernel does not know the call or the categories; nothing was told then.
 bool Pagemap::scan(uint64_t start, uint64_t end, Request request, std::vector<PageRange>& out,
                    std::vector<PageRange>& guards) const {

@@ -26,6 +26,8 @@ class Pagemap {
   void private_pages(uint64_t start, uint64_t end, std::vector<PageRange>& out, std::vector<PageRange>& guards) const;
   // The guard pages alone, of any mapping.
   void guard_pages(uint64_t start, uint64_t end, std::vector<PageRange>& guards) const;
+  // The words of [start, end), one a page; fewer where the address space ends.
+  std::vector<uint64_t> words(uint64_t start, uint64_t end) const;
   uint64_t scanned() const { return scanned_; }  // pages looked at
 
  private:

@@ -347,7 +347,8 @@ void RestoredCgroups::enter(const CgroupMember& member) {
   for (const uint32_t id : member.cgroups()) {
     const Group& group = groups_.at(id);
     const procfs::CgroupLine line{group.saved.hierarchy(), group.path};
-    const bool is_gone = line.path == "/" && !hierarchies_.has(line.hierarchy);
+    const bool is_gone =
+        line.path == "/" && std::ranges::find(now, line.hierarchy, &procfs::CgroupLine::hierarchy) == now.end();
     if (!is_gone && std::find(now.begin(), now.end(), line) == now.end()) move(id, task, member.tid() != 0);
   }
 }

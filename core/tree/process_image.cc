@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/tree/inherited_check.h"
 #include "core/tree/process_check.h"
 #include "images/proto/sharing.pb.h"
 
@@ -129,6 +130,7 @@ void write_memory(const ProcessImage& p, images::ImageWriter& writer) {
   append_all(mm, p.aio);
   append_all(mm, p.vmas);
   append_all(mm, p.runs);
+  append_all(mm, p.inherited);
   finish(std::move(mm), writer);
 }
 
@@ -232,15 +234,19 @@ void read_memory(ProcessImage& p, const images::ImageReader& reader, std::span<c
       p.vmas.push_back(mm.read<image::Vma>());
     else if (*type == image::PageRun::descriptor()->full_name())
       p.runs.push_back(mm.read<image::PageRun>());
+    else if (*type == image::InheritedPages::descriptor()->full_name())
+      p.inherited.push_back(mm.read<image::InheritedPages>());
     else if (*type == image::AioContext::descriptor()->full_name())
       p.aio.push_back(mm.read<image::AioContext>());
     else
       p.shared.push_back(mm.read<image::SharedMemory>());
   }
-  if (p.vmas.size() != p.map.vma_count() || p.runs.size() != p.map.run_count())
+  if (p.vmas.size() != p.map.vma_count() || p.runs.size() != p.map.run_count() ||
+      p.inherited.size() != p.map.inherited_count())
     bad(file, "mappings or runs are missing");
   find_borrowed(p, before);
   check_vmas(p, file);
+  check_inherited(p, before);
   check_aio(p, file);
 }
 

@@ -26,6 +26,7 @@ struct ProcessImage {
   mcr::image::MemoryMap map;
   std::vector<mcr::image::Vma> vmas;
   std::vector<mcr::image::PageRun> runs;
+  std::vector<mcr::image::InheritedPages> inherited;
   std::vector<mcr::image::SharedMemory> shared;  // stored with this process
   std::vector<BorrowedMemory> borrowed;          // mapped here, stored with a process before this one
   std::vector<mcr::image::AioContext> aio;
