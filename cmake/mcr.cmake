@@ -17,7 +17,6 @@ function(mcr_find_library var name)
   endif()
 endfunction()
 mcr_find_library(MCR_XXHASH xxhash)
-mcr_find_library(MCR_LZ4 lz4)
 
 add_library(mcr_flags INTERFACE)
 target_compile_options(mcr_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers)

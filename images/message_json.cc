@@ -22,8 +22,8 @@ constexpr size_t kShownBytes = 64;  // of bytes that are no text
 constexpr int kMaxPacked = 4;       // Any in Any; a crafted file must not choose how deep this recurses
 
 // Names of bytes fields that are text: what a program or a file is called, or says of itself.
-constexpr std::string_view kTextWords[] = {"command",  "name", "path",      "target",
-                                           "resource", "link", "hierarchy", "value"};
+constexpr std::string_view kTextWords[] = {"command", "name",      "path",  "target", "resource", "link",
+                                           "root",    "hierarchy", "value", "folder", "ptmx"};
 
 // Last words of the names of 64-bit fields whose bits are of interest, not their value: addresses, masks, checksums.
 constexpr std::string_view kHexWords[] = {

@@ -72,7 +72,8 @@ constexpr Option kOptions[] = {
     {"shell-job", 'j', kFlag, "", kBoth, kBuilt, Group::common,
      "The program belongs to the session and the terminal of a shell; restore gives it the current ones"},
     {"timeout", 0, kValue, "SECONDS", kBoth, kBuilt, Group::common,
-     "Give up after so long (dump: on the freeze, default 10; restore: on all of it, default 0); 0: never"},
+     "Give up after so long: dump on the freeze (default 10, 0: never), restore on each answer of a new process (default "
+     "0: ten minutes)"},
     {"file-validation", 0, kValue, "filesize|buildid|none", kBoth, kBuilt, Group::common,
      "How restore recognises that a file has changed (default: buildid, which looks at size and owner too)"},
     {"cpu-cap", 0, kMaybe, "LIST", kBoth, kBuilt, Group::common,
@@ -82,7 +83,8 @@ constexpr Option kOptions[] = {
      "Save and restore control groups. Restore: soft (default) makes missing ones and configures these, full configures "
      "all, props and none make none, strict demands that there are none yet, ignore does nothing"},
     {"action-script", 0, kValue, "FILE", kBoth, kBuilt, Group::common,
-     "Run FILE at every named moment, with CRTOOLS_SCRIPT_ACTION set; a status other than 0 ends the operation", true},
+     "Run FILE at every named moment, with CRTOOLS_SCRIPT_ACTION set; a status other than 0 ends the "
+     "operation (at post-resume it is only logged)", true},
     {"status-fd", 0, kValue, "FD", kBoth, kBuilt, Group::common,
      "Write one zero byte to this descriptor and close it when all went well"},
     {"display-stats", 0, kFlag, "", kBoth, kBuilt, Group::common, "Print times and amounts when done"},

@@ -111,6 +111,7 @@ class Dump {
     }
     bystanders_.end();  // the kill waits for the end of all our children
     store();
+    call_last_hook();
     if (options_.leave_stopped)
       frozen.leave_stopped();
     else if (!options_.leave_running)
@@ -120,13 +121,22 @@ class Dump {
       files_.outlast_attachments();
     }
     statistics_.set_total_us(microseconds(start, Clock::now()));
-    call_hook(options_.hook, "post-dump", options_.tree);
     return statistics_;
   }
 
  private:
   void note_runs() {
     for (const HostPid pid : trace::tree_of(options_.tree)) last_runs_.note(pid);
+  }
+
+  // The image is whole, and the program still there: a script that fails leaves it so.
+  void call_last_hook() {
+    try {
+      call_hook(options_.hook, "post-dump", options_.tree);
+    } catch (const Error&) {
+      log::message("dump", "The image is complete. The program goes on, as a script has failed");
+      throw;
+    }
   }
 
   void collect(trace::FrozenTree& frozen) {

@@ -20,7 +20,7 @@ enum class FileValidation { filesize, buildid, none };  // --file-validation; bu
 
 enum class Timers { remaining, real };  // --timers: what the time between dump and restore is to a timer
 
-// Called at named moments ("pre-dump", "post-dump", "network-lock", "pre-restore", "post-restore", "pre-resume",
+// Called at named moments ("pre-dump", "post-dump", "pre-restore", "post-restore", "pre-resume",
 // "post-resume") with the pid of the root process (0 when there is none yet). Throws Error to abort the operation.
 using Hook = std::function<void(std::string_view action, HostPid root)>;
 

@@ -20,6 +20,7 @@
 #include "core/engine/process_limits.h"
 #include "core/engine/rights_check.h"
 #include "core/facets/facet.h"
+#include "core/kinds/socket_rights.h"
 #include "core/mem/aio_ring.h"
 #include "core/mem/vdso.h"
 #include "core/mem/vma_flags.h"
@@ -292,6 +293,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
   for (const tree::ProcessImage& p : processes) mem::check_aio_contexts(p.aio, problems);
   check_rights(processes, files, caller, own_namespaces, problems);
   files.check(problems);
+  kinds::check_socket_rights(files, problems);
   check_file_locks(processes, files, problems);
   check_segments(processes, files, problems);
   std::set<int> pids;

@@ -1,6 +1,7 @@
 #include "core/kinds/file_locks.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sys/sysmacros.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
 #include "core/sys/path_walk.h"
+#include "core/sys/process.h"
 
 namespace mcr::kinds {
 namespace {
@@ -143,6 +145,10 @@ void check_lock(const image::FileLock& lock, const std::string& path, std::vecto
   const auto place = probe(path, O_PATH);
   if (!place) return;
   const struct stat status = sys::stat_fd(place->get());
+  if (lock.kind() == kLease && status.st_uid != sys::effective_uid() && !sys::has_capability(CAP_LEASE))
+    problems.push_back({path,
+                        fmt::format("the program had {}, and the file is user {}'s", describe(lock), status.st_uid),
+                        "CAP_LEASE is the right that is missing: restore as root, or see docs/rights.md"});
   auto holder = find_in_table(lock, status);
   if (!holder && is_on_range(lock.kind()) && S_ISREG(status.st_mode)) holder = ask_file_system(lock, path);
   if (holder)

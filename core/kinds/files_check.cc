@@ -1,6 +1,7 @@
 #include "core/kinds/files_check.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -108,7 +109,11 @@ void check_object(const image::FileObject& object) {
   image::PacketSocket packet_socket;
   if (object.body().UnpackTo(&packet_socket)) check_socket_record(record, packet_socket.common());
   image::RawSocket raw_socket;
-  if (object.body().UnpackTo(&raw_socket)) check_socket_record(record, raw_socket.common());
+  if (object.body().UnpackTo(&raw_socket)) {
+    check_socket_record(record, raw_socket.common());
+    if (const int domain = raw_socket.common().domain(); domain != AF_INET && domain != AF_INET6)
+      bad(record, fmt::format("domain cannot be {}", domain));
+  }
   if (object.body().UnpackTo(&device)) check_path(record, device.path());
   image::ExternalFile external;
   if (object.body().UnpackTo(&external) && external.resource().size() > kLongestResource)

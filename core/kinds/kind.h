@@ -82,7 +82,7 @@ Message body_of(const mcr::image::FileObject& object) {
 const std::vector<const Kind*>& all_kinds();
 const Kind* kind_of(const FileView& file);        // nullptr: none claims it
 const Kind* kind_named(const std::string& name);  // nullptr: unknown
-// For a file that no kind claims: "a socket", "eventfd", ...
+// For a file that no kind claims: "a socket of AF_VSOCK", "an object of kind [userfaultfd]", ...
 std::string describe_unclaimed(const FileView& file);
 
 }  // namespace mcr::kinds

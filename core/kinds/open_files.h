@@ -130,6 +130,7 @@ class OpenFiles {
   std::vector<FileView> rest_of_interest() const;
   const Kind& look_at(const FileView& file) const;
   bool is_external(const FileView& file) const;
+  bool is_connected_again(const FileView& file) const;
   uint32_t find_or_enter(FileView& file);
   void enter(FileView& file, uint32_t id);
   void require_own_signals(const FileView& file, const sys::FileOwner& owner) const;

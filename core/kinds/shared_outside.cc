@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/base/log.h"
+#include "core/kinds/external.h"
 #include "core/kinds/open_files.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
@@ -16,11 +17,18 @@ namespace {
 
 constexpr int kEqual = 0, kLess = 1;  // kcmp(2)
 
-// What is lost: the one side's counting, arming or watching would not be seen by the other.
+// What is lost: the one side's counting, arming, watching, sending or receiving would not be seen by the other.
 bool has_state(const FileView& file) {
-  return file.link == "anon_inode:[eventfd]" || file.link == "anon_inode:[timerfd]" ||
+  return is_socket(file) || file.link == "anon_inode:[eventfd]" || file.link == "anon_inode:[timerfd]" ||
          file.link == "anon_inode:[eventpoll]" || file.link == "anon_inode:inotify" ||
-         file.link == "anon_inode:[inotify]";
+         file.link == "anon_inode:[inotify]" || file.link == "anon_inode:[fanotify]" ||
+         file.link == "anon_inode:[io_uring]";
+}
+
+// A keeper of an engine that was killed has sockets of the program for some seconds, and uses none of them.
+bool is_mini_criu(HostPid pid) {
+  const auto theirs = sys::try_stat(fmt::format("/proc/{}/exe", pid)), own = sys::try_stat("/proc/self/exe");
+  return theirs && own && is_same_file(*theirs, *own);
 }
 
 // Who appends is told by the kernel where the end is, whoever has written.
@@ -60,7 +68,15 @@ std::string describe(const FileView& file) {
   throw Error(Fault::refused,
               fmt::format("{} is one open file with a descriptor of {} outside of the tree", describe(file),
                           trace::describe_process(other)),
-              "after a restore each would have one of its own: dump the common parent, or let one of them close it");
+              "after a restore each would have one of its own: dump the common parent, or let one of them close it" +
+                  external_remedy(file));
+}
+
+void warn_of_connection(const FileView& file, HostPid other) {
+  log::warning("kinds",
+               "{} is one open file with a descriptor of {} outside of the tree, which keeps the connection; the "
+               "program gets another one at the restore (--ext-unix-sk)",
+               describe(file), trace::describe_process(other));
 }
 
 void warn_of_position(const FileView& file, const std::set<HostPid>& others) {
@@ -88,25 +104,34 @@ void OpenFiles::look_at_sharers() const {
     // One of very many, not looked at before the freeze: at least it is known then that nobody has it.
     if (!knows_all_ends_ && file.link.starts_with("pipe:[") && !outsiders_.has_any(file.link, tree_))
       outsiders_.note_own_pipe(file.link);
-    if ((has_state(file) || has_position(file)) && !is_external(file))
-      ours[file.name_gone ? file.link + " (deleted)" : file.link].push_back(&file);
+    if ((!has_state(file) && !has_position(file)) || is_external(file)) return;
+    const std::string link = file.name_gone ? file.link + " (deleted)" : file.link;
+    if (outsiders_.has_any(link, tree_)) ours[link].push_back(&file);
   };
   for (const auto& [pid, files] : views_) std::for_each(files.begin(), files.end(), note);
   const std::vector<FileView> rest = rest_of_interest();
   std::for_each(rest.begin(), rest.end(), note);
   for (const auto& [link, files] : ours) {
-    if (!outsiders_.has_any(link, tree_)) continue;
     Sorted sorted;
     for (const FileView* file : files) sorted.add(*file);
     std::map<const FileView*, std::set<HostPid>> shared;
     for (const Outsiders::Holder& holder : outsiders_.holders_of(link, tree_)) {
       const FileView* file = sorted.find(holder.pid, holder.fd);
       if (!file || !Outsiders::is_outside(holder, link, tree_)) continue;
-      if (has_state(*file)) refuse_shared(*file, holder.pid);
+      if (is_socket(*file) && is_mini_criu(holder.pid)) continue;
+      if (has_state(*file) && !is_connected_again(*file)) refuse_shared(*file, holder.pid);
       shared[file].insert(holder.pid);
     }
-    for (const auto& [file, others] : shared) warn_of_position(*file, others);
+    for (const auto& [file, others] : shared)
+      is_socket(*file) ? warn_of_connection(*file, *others.begin()) : warn_of_position(*file, others);
   }
+}
+
+// The user wants it so: by --ext-unix-sk the other end gets to see a new connection anyway.
+bool OpenFiles::is_connected_again(const FileView& file) const {
+  if (!is_socket(file) || !knows_all_ends_ || !policy_.allows_outside_peer(file.status.st_ino)) return false;
+  const procfs::UnixSocket* socket = sockets().find_unix(file.status.st_ino);
+  return socket && socket->has_peer && socket->peer != 0 && !sockets().holds(socket->peer);
 }
 
 }  // namespace mcr::kinds

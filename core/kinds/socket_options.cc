@@ -1,5 +1,6 @@
 #include "core/kinds/socket_options.h"
 
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -20,6 +21,7 @@ constexpr size_t kMostOptions = 256, kLongestOption = 256, kMostInstructions = 4
 constexpr int kTcp = 6, kUdp = 17, kUdpLite = 136, kNetlink = 270, kPacket = 263, kRaw = 255, kIcmp6 = 58;
 constexpr int kBufferLock = 72, kSendBufferForce = 32, kReceiveBufferForce = 33;  // SO_*; SO_BUF_LOCK: 5.15
 constexpr int kReuseAddress = 2, kSendBuffer = 7, kReceiveBuffer = 8, kMaxSegment = 2, kCongestion = 13;
+constexpr int kTransparent6 = 75;  // IPV6_TRANSPARENT
 
 struct Row {
   int level, name;
@@ -350,6 +352,81 @@ void set_socket_options(int fd, const image::SocketCommon& common, OptionTime ti
     const Row* row = find_row(option.level(), option.name());
     if (row && row->late == late) set_one(fd, option, *row);
   }
+}
+
+namespace {
+
+// The others that are not for everybody want CAP_NET_ADMIN, or are content with it.
+int capability_for(const image::SocketOption& option) {
+  const bool is_raw = option.level() == SOL_SOCKET ? option.name() == SO_BINDTODEVICE
+                                                   : option.level() == IPPROTO_IPV6 && option.name() != kTransparent6;
+  return is_raw ? CAP_NET_RAW : CAP_NET_ADMIN;
+}
+
+std::string describe(const image::SocketOption& option) {
+  constexpr struct {
+    int level, name;
+    const char* text;
+  } kNames[] = {{SOL_SOCKET, 1, "SO_DEBUG"},           {SOL_SOCKET, 12, "SO_PRIORITY"},
+                {SOL_SOCKET, 25, "SO_BINDTODEVICE"},   {SOL_SOCKET, 36, "SO_MARK"},
+                {SOL_SOCKET, 46, "SO_BUSY_POLL"},      {SOL_SOCKET, 69, "SO_PREFER_BUSY_POLL"},
+                {SOL_SOCKET, 75, "SO_RCVMARK"},        {IPPROTO_IP, 19, "IP_TRANSPARENT"},
+                {kTcp, kCongestion, "TCP_CONGESTION"}, {IPPROTO_IPV6, kTransparent6, "IPV6_TRANSPARENT"}};
+  std::string text = fmt::format("option {} of level {}", option.name(), option.level());
+  for (const auto& known : kNames)
+    if (known.level == option.level() && known.name == option.name()) text += fmt::format(" ({})", known.text);
+  return text;
+}
+
+bool is_forbidden(int code) {
+  return code == EPERM || code == EACCES;
+}
+
+}  // namespace
+
+const OptionRights::Fresh& OptionRights::fresh(const sys::SocketType& type) {
+  auto [found, is_new] = fresh_.try_emplace({type.domain, type.type, type.protocol});
+  if (!is_new) return found->second;
+  try {
+    const UniqueFd fd = sys::make_socket(type);
+    const struct stat status = sys::stat_fd(fd.get());
+    found->second.uid = status.st_uid, found->second.gid = status.st_gid;
+    for (const Row& row : kRows)
+      if (may_have(type, row))
+        if (auto value = sys::try_get_option(fd.get(), row.level, row.name))
+          found->second.options[{row.level, row.name}] = trimmed(row, std::move(*value));
+  } catch (...) {
+    fresh_.erase(found);
+    throw;
+  }
+  return found->second;
+}
+
+std::vector<OptionRights::Forbidden> OptionRights::find(const sys::SocketType& type,
+                                                        const image::SocketCommon& common) {
+  const Fresh& usual = fresh(type);
+  const bool is_own = common.uid() == usual.uid && common.gid() == usual.gid;
+  std::vector<const image::SocketOption*> wanted;
+  for (const bool late : {false, true})
+    for (const auto& option : common.options()) {
+      const Row* row = find_row(option.level(), option.name());
+      if (!row || row->late != late) continue;
+      const auto now = usual.options.find({option.level(), option.name()});
+      if (now == usual.options.end() || now->second != option.value()) wanted.push_back(&option);
+    }
+  std::vector<Forbidden> forbidden;
+  if (wanted.empty() && is_own) return forbidden;
+  const UniqueFd probe = sys::make_socket(type);
+  for (const auto* option : wanted)
+    if (is_forbidden(sys::try_set_option(probe.get(), option->level(), option->name(), option->value())))
+      forbidden.push_back({describe(*option), capability_for(*option)});
+  if (!is_own) try {
+      sys::set_ownership(probe.get(), common.uid(), common.gid());
+    } catch (const Error& error) {
+      if (!is_forbidden(error.code())) throw;
+      forbidden.push_back({fmt::format("the owner {}:{}", common.uid(), common.gid()), CAP_CHOWN});
+    }
+  return forbidden;
 }
 
 bool is_own_address(const std::string& address) {

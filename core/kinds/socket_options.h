@@ -3,9 +3,14 @@
 
 #include <sys/stat.h>
 
+#include <map>
 #include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #include "core/base/error.h"
+#include "core/sys/socket.h"
 #include "images/proto/sockets.pb.h"
 
 namespace mcr::kinds {
@@ -25,6 +30,27 @@ void set_socket_options(int fd, const mcr::image::SocketCommon& common, OptionTi
 void grow_socket_buffers(int fd);
 // Its own room again for what it receives, before anything more can come.
 void shrink_receive_buffer(int fd, const mcr::image::SocketCommon& common);
+
+// Before anything is created: what this process may not give its sockets (EPERM, EACCES). Asks the kernel with sockets
+// that are given up again at once; remembers what new ones have.
+class OptionRights {
+ public:
+  struct Forbidden {
+    std::string what;  // "option 36 of level 1 (SO_MARK)"
+    int capability = 0;
+  };
+  // Throws Error when there can be no such socket.
+  std::vector<Forbidden> find(const sys::SocketType& type, const mcr::image::SocketCommon& common);
+
+ private:
+  struct Fresh {
+    uint32_t uid = 0, gid = 0;
+    std::map<std::pair<int, int>, std::string> options;  // by level and name
+  };
+  const Fresh& fresh(const sys::SocketType& type);
+  std::map<std::tuple<int, int, int>, Fresh> fresh_;
+};
+
 int int_option_of(const mcr::image::SocketCommon& common, int level, int name, int otherwise);
 
 // Whether the host has the address of this struct sockaddr_in or sockaddr_in6.

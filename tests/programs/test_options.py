@@ -1,9 +1,10 @@
 # ctest: TIMEOUT 60
-# ctest: CASES version pidfile last_script leave_stopped restore_stopped json show sibling replaces_image
+# ctest: CASES version pidfile post_dump_script last_script leave_stopped restore_stopped json show sibling replaces_image
 """Options of dump and restore that are about more than the words on the command line."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -24,6 +25,34 @@ def pidfile(directory):
     harness.must(harness.restore(images, "--pidfile", file))
     harness.expect(harness.read(file).strip() == str(pid), f"the pid file holds {harness.read(file)!r}, not {pid}")
     counting.expect_progress(path, "after the restore")
+
+
+def post_dump_script(directory):
+    """Run when the image is there and the program stands still: one that fails keeps it alive, one that does not ends
+    it."""
+    pid, path = counting.start(directory)
+    images, script, verdict, seen = (os.path.join(directory, name) for name in ("images", "script", "verdict", "seen"))
+    with open(script, "w") as stream:
+        stream.write(f"#!/bin/sh\n[ \"$CRTOOLS_SCRIPT_ACTION\" = post-dump ] || exit 0\ntest -e {images}/inventory.img && "
+                     f"grep State: /proc/$CRTOOLS_INIT_PID/status >{seen}\nexit $(cat {verdict})\n")
+    os.chmod(script, 0o755)
+    for options, state in (((), "t (tracing stop)"), (("-R",), "[RS] ")):
+        with open(verdict, "w") as stream:
+            stream.write("5")
+        before = harness.state_of(pid)
+        result = harness.dump(pid, images, "--action-script", script, *options)
+        harness.expect(result.code == 1 and "for post-dump: it ended with status 5" in result.text, str(result))
+        harness.expect(re.search(f"State:\t{re.escape(state) if not options else state}", harness.read(seen)),
+                       f"the script saw {harness.read(seen)!r}")
+        harness.expect_unharmed(pid, before, "after a script that failed")
+        counting.expect_progress(path, "after a script that failed")
+        harness.must(harness.engine("verify", images))
+    with open(verdict, "w") as stream:
+        stream.write("0")
+    harness.must(harness.dump_and_reap(pid, images, "--action-script", script))
+    harness.must(harness.restore(images))
+    counting.expect_progress(path, "after the restore")
+    harness.kill_and_reap(pid)
 
 
 def last_script(directory):
@@ -138,6 +167,7 @@ def replaces_image(directory):
     counting.expect_consecutive(path)
 
 
-harness.cases({"version": version, "pidfile": pidfile, "last_script": last_script, "leave_stopped": leave_stopped,
+harness.cases({"version": version, "pidfile": pidfile, "post_dump_script": post_dump_script,
+               "last_script": last_script, "leave_stopped": leave_stopped,
                "restore_stopped": restore_stopped, "json": json_results, "show": show, "sibling": sibling,
                "replaces_image": replaces_image})

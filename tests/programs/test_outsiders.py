@@ -1,11 +1,13 @@
-# ctest: TIMEOUT 60
-# ctest: CASES both_ends unread_rest fifo busy_shell shared_memory semaphore deleted_file replaced_library position position_alone position_moves anonymous anonymous_shared
+# ctest: TIMEOUT 90
+# ctest: CASES both_ends unread_rest fifo busy_shell shared_memory semaphore deleted_file replaced_library position position_alone position_moves anonymous anonymous_shared sockets many_sockets outside_peer helpers
 """What a program shares with a process outside of what is dumped: refused before the freeze, naming that process, or
 warned of where it does no harm for certain. The one outside is this test, or a child of it."""
 
+import ctypes
 import fcntl
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -283,6 +285,13 @@ def anonymous_files():
     libc = harness.libc
     made = {"eventfd": os.eventfd(3, os.EFD_CLOEXEC), "timerfd": libc.timerfd_create(1, os.O_CLOEXEC),
             "inotify": libc.inotify_init1(os.O_CLOEXEC), "eventpoll": libc.epoll_create1(os.O_CLOEXEC)}
+    close_on_exec, by_inode = 1, 0x200  # FAN_CLOEXEC, FAN_REPORT_FID
+    group = libc.fanotify_init(close_on_exec | by_inode, os.O_RDONLY)
+    if group >= 0:  # a kernel may lack it
+        made["fanotify"] = group
+    ring = libc.syscall(425, 4, ctypes.create_string_buffer(120))  # io_uring_setup
+    if ring >= 0:  # forbidden in many places (kernel.io_uring_disabled)
+        made["io_uring"] = ring
     harness.expect(min(made.values()) >= 0, f"cannot be made: {made}")
     return made
 
@@ -314,6 +323,87 @@ def anonymous_shared(directory):
         it.expect_saved()
 
 
+# --- sockets --------------------------------------------------------------------------------------------------------
+
+
+def sockets(directory):
+    """Of which the parent has a copy too: listeners, both ends of a pair, and what is connected to nobody."""
+    def listener(family, address):
+        it = socket.socket(family)
+        it.bind(address)
+        it.listen()
+        return it
+    first, second = socket.socketpair()
+    made = {"tcp": [listener(socket.AF_INET, ("127.0.0.1", 0))], "unix": [listener(socket.AF_UNIX, f"{directory}/name")],
+            "pair": [first, second], "udp": [socket.socket(socket.AF_INET, socket.SOCK_DGRAM)]}
+    for name, ours in made.items():
+        place = os.path.join(directory, name + ".d")
+        os.mkdir(place)
+        it = Program(place, "pass", {5 + i: one.fileno() for i, one in enumerate(ours)})
+        number = 4 + len(ours)
+        other = holder_of(ours[-1].fileno())
+        inode = os.fstat(ours[-1].fileno()).st_ino
+        for one in ours:
+            one.close()
+        it.expect_refused(rf"fd {number} socket:\[{inode}\] of process {it.pid} .*of {other.pid} \(sleep\) outside",
+                          rf"--external 'socket\[{inode}\]'")
+        harness.must(harness.dump(it.pid, it.images, "-R", "--external", f"socket[{inode}]"))
+        end(other)
+        it.expect_saved()
+
+
+def many_sockets(directory):
+    """The one that is shared comes after all that is looked at before the freeze."""
+    shared, theirs = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    it = Program(directory, "import socket\nall = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for i in range(1200)]\n"
+                            "assert os.dup2(5, 1900) == 1900 and not os.close(5)", {5: shared.fileno()})
+    others = [holder_of(shared.fileno()), holder_of(theirs.fileno())]
+    shared.close(), theirs.close()
+    it.expect_refused(rf"fd 1900 socket:\[\d+\] of process {it.pid} .*of {others[0].pid} \(sleep\) outside")
+    end(others[0])
+    it.expect_saved()
+    end(others[1])
+
+
+def outside_peer(directory):
+    """A connection that is made again by its name (--ext-unix-sk): the other keeps the old one, and a warning says so."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(f"{directory}/server")
+    server.listen()
+    client = socket.socket(socket.AF_UNIX)
+    client.connect(f"{directory}/server")
+    accepted, _ = server.accept()
+    it = Program(directory, "pass", {5: client.fileno()})
+    other = holder_of(client.fileno())
+    client.close()
+    for holders in (1, 0):
+        harness.must(harness.dump(it.pid, it.images, "-R", "--ext-unix-sk"))
+        log = harness.read(os.path.join(it.images, "dump.log"))
+        found = re.search(rf"fd 5 socket:\[\d+\] of process {it.pid} .*of {other.pid} \(sleep\) outside", log)
+        harness.expect(bool(found) == bool(holders), f"with {holders} others that have the connection:\n{log}")
+        if holders:
+            end(other)
+    harness.kill_and_reap(it.pid)
+
+
+def helpers(directory):
+    """Of mini-criu itself, with sockets that they do not use: as they have when an engine was killed."""
+    ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    it = Program(directory, "pass", {5: ours.fileno()})
+    busy, script = os.path.join(directory, "busy"), os.path.join(directory, "script")
+    with open(script, "w") as stream:
+        stream.write(f"#!/bin/sh\nexec <&- >&- 2>&-\ntouch {busy}\nexec sleep 60\n")
+    os.chmod(script, 0o755)
+    engine = subprocess.Popen([harness.ENGINE, "dump", "-t", str(it.pid), "-D", os.path.join(directory, "other"),
+                               "--action-script", script], stdin=ours.fileno())
+    ours.close()
+    harness.wait_until(lambda: os.path.exists(busy), 10, "the script runs")
+    harness.must(harness.dump(it.pid, it.images, "-R"))
+    end(engine)
+    harness.kill_and_reap(it.pid)
+
+
 harness.cases({case: globals()[case] for case in
                ("both_ends", "unread_rest", "fifo", "busy_shell", "shared_memory", "semaphore", "deleted_file",
-                "replaced_library", "position", "position_alone", "position_moves", "anonymous", "anonymous_shared")})
+                "replaced_library", "position", "position_alone", "position_moves", "anonymous", "anonymous_shared",
+                "sockets", "many_sockets", "outside_peer", "helpers")})

@@ -4,6 +4,8 @@
 
 #include "images/byte_text.h"
 #include "images/message_json.h"
+#include "images/proto/sockets.pb.h"
+#include "images/proto/terminals.pb.h"
 #include "images/show.h"
 #include "tests/unit/images_sample.h"
 
@@ -114,6 +116,17 @@ TEST(ImageShow, LongBytesAreCut) {
   EXPECT_EQ(member(chunks.values(0), "hex").string_value(), full);
   EXPECT_EQ(member(chunks.values(1), "bytes").number_value(), 65);
   EXPECT_EQ(member(chunks.values(1), "hex").string_value(), cut + "…");
+}
+
+TEST(ImageShow, PathsAreText) {
+  image::UnixSocket socket;
+  socket.set_root("/srv/\xe9"), socket.set_folder("run");
+  EXPECT_EQ(member(shown(socket), "root").string_value(), "/srv/\\xe9");
+  EXPECT_EQ(member(shown(socket), "folder").string_value(), "run");
+  image::Pty pty;
+  pty.set_ptmx("/dev/ptmx"), pty.set_folder("/dev/pts");
+  EXPECT_EQ(member(shown(pty), "ptmx").string_value(), "/dev/ptmx");
+  EXPECT_EQ(member(shown(pty), "folder").string_value(), "/dev/pts");
 }
 
 TEST(ImageShow, RegistersOfAnUnknownSize) {

@@ -106,6 +106,14 @@ TEST(RestoreBadValues, TcpSockets) {
     refuse([&](auto& s) { s.set_lock_table(table); }, "lock_table cannot be so");
 }
 
+TEST(RestoreBadValues, RawSockets) {
+  image::RawSocket plain;
+  describe(*plain.mutable_common(), AF_INET, SOCK_RAW, IPPROTO_ICMP);
+  plain.set_local(std::string("\x02\0", 2) + std::string(14, '\0'));
+  expect_bad<image::RawSocket>(
+      "raw_socket", plain, [](auto& s) { s.mutable_common()->set_domain(AF_NETLINK); }, "domain cannot be 16");
+}
+
 TEST(RestoreBadValues, UdpSockets) {
   image::UdpSocket plain;
   describe(*plain.mutable_common(), AF_INET, SOCK_DGRAM, IPPROTO_UDP);
