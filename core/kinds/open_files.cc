@@ -121,7 +121,10 @@ void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
     note_pipe_ends(views);
     for (const FileView& file : views)
       if (has_write_lease(file)) leased_.insert({file.status.st_dev, file.status.st_ino});
-    for (const FileView& file : views_[pid]) sockets_->note(file), ptys_.note(file);
+    for (const FileView& file : views_[pid]) {
+      if (!is_external(file)) sockets_->note(file);  // nothing of what stays outside is read or changed
+      ptys_.note(file);
+    }
   }
 }
 

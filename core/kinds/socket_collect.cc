@@ -5,6 +5,7 @@
 
 #include <cstring>
 
+#include "core/kinds/reading_undo.h"
 #include "core/kinds/socket_table.h"
 #include "core/kinds/tcp_repair.h"
 #include "core/sys/apart.h"
@@ -41,12 +42,13 @@ bool is_at_end(const Job& job) {
 }
 
 // The message that begins behind `offset` bytes; room grows until it fits.
-std::optional<sys::SocketMessage> peek_at(PeekOffset& position, const Job& job, uint64_t offset, size_t& room) {
+std::optional<sys::SocketMessage> peek_at(PeekOffset& position, const Job& job, uint64_t offset, std::string& room) {
   for (;;) {
     position.set(static_cast<int>(offset));
     auto message = sys::try_peek(job.fd, room);
     if (!message || !message->truncated || job.type.type == SOCK_STREAM) return message;
-    if ((room *= 4) > kMostRoom) throw Error(Fault::refused, "a message in its queue is too long");
+    if (room.size() * 4 > kMostRoom) throw Error(Fault::refused, "a message in its queue is too long");
+    room.resize(room.size() * 4);
   }
 }
 
@@ -64,7 +66,7 @@ std::optional<sys::SocketMessage> leading_empty(PeekOffset& position, const Job&
 std::vector<sys::SocketMessage> walk(const Job& job) {
   PeekOffset position(job.fd);
   std::vector<sys::SocketMessage> all;
-  size_t room = kRoom;
+  std::string room(kRoom, '\0');
   uint64_t offset = 0;
   for (;;) {
     auto message = peek_at(position, job, offset, room);
@@ -204,6 +206,10 @@ void SocketTable::read_round(std::vector<uint64_t> inodes) {
   std::map<uint64_t, int> ends;
   for (const Job& job : connections) ends[job.inode] = job.fd;
   lock_outside(ends);
+  std::vector<int> touched;
+  for (const auto* jobs : {&walks, &connections})
+    for (const Job& job : *jobs) touched.push_back(job.fd);
+  ReadingUndo undo(touched);
   auto deliveries = sys::run_apart([&](const sys::Deliver& to) {
     for (const Job& job : walks) deliver(job, walk(job), to);
     std::vector<image::TcpSocket> states(connections.size());
@@ -212,6 +218,7 @@ void SocketTable::read_round(std::vector<uint64_t> inodes) {
     for (size_t i = 0; i < states.size(); ++i) read_tcp_receiver(connections[i].fd, states[i]);
     for (size_t i = 0; i < states.size(); ++i) to(frame(connections[i].inode, states[i]), {});
   });
+  undo.forget();
   for (sys::Delivery& one : deliveries) {
     uint64_t inode = 0;
     if (one.bytes.size() < sizeof inode) throw Error(Fault::internal, "the process apart sent half a message");

@@ -45,10 +45,10 @@ constexpr Row kRows[] = {
     {SOL_SOCKET, 29},
     {SOL_SOCKET, 35},
     {SOL_SOCKET, 36},
-    {SOL_SOCKET, 37},
+    {SOL_SOCKET, 37, true},  // SOF_TIMESTAMPING_OPT_ID: of a connection only when there is one
     {SOL_SOCKET, 63},
     {SOL_SOCKET, 64},
-    {SOL_SOCKET, 65},
+    {SOL_SOCKET, 65, true},
     // SO_RXQ_OVFL, WIFI_STATUS, NOFCS, SELECT_ERR_QUEUE, BUSY_POLL, MAX_PACING_RATE, ZEROCOPY, TXTIME
     {SOL_SOCKET, 40},
     {SOL_SOCKET, 41},

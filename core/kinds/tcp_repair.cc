@@ -28,19 +28,35 @@ void set_tcp(int fd, int name, int value) {
   sys::set_int_option(fd, IPPROTO_TCP, name, value);
 }
 
+// Another value of an option while it lives. TCP has SO_PEEK_OFF since 6.10 (IPv4) and 6.12: what cannot be read has no
+// effect.
+class OtherValue {
+ public:
+  OtherValue(int fd, int level, int name, int value) : fd_(fd), level_(level), name_(name) {
+    const auto old = sys::try_get_option(fd, level, name);
+    if (!old || old->size() != sizeof value || std::memcmp(old->data(), &value, sizeof value) == 0) return;
+    old_ = *old;
+    sys::set_int_option(fd, level, name, value);
+  }
+  ~OtherValue() {
+    if (!old_.empty()) (void)sys::try_set_option(fd_, level_, name_, old_);
+  }
+  OtherValue(const OtherValue&) = delete;
+  OtherValue& operator=(const OtherValue&) = delete;
+
+ private:
+  int fd_, level_, name_;
+  std::string old_;
+};
+
 class RepairMode {
  public:
-  explicit RepairMode(int fd)
-      : fd_(fd),
-        reuse_(sys::get_int_option(fd, SOL_SOCKET, SO_REUSEADDR)),
-        peek_offset_(sys::get_int_option(fd, SOL_SOCKET, kPeekOffset)) {
-    if (peek_offset_ != -1) sys::set_int_option(fd, SOL_SOCKET, kPeekOffset, -1);
+  explicit RepairMode(int fd) : fd_(fd), reuse_(sys::get_int_option(fd, SOL_SOCKET, SO_REUSEADDR)) {
     set_tcp(fd, TCP_REPAIR, kOn);
   }
   ~RepairMode() {
     put(IPPROTO_TCP, TCP_REPAIR, kOffWithoutProbe);
     put(SOL_SOCKET, SO_REUSEADDR, reuse_);  // repair mode clears it
-    if (peek_offset_ != -1) put(SOL_SOCKET, kPeekOffset, peek_offset_);
   }
   RepairMode(const RepairMode&) = delete;
   RepairMode& operator=(const RepairMode&) = delete;
@@ -49,7 +65,7 @@ class RepairMode {
   void put(int level, int name, int value) {
     (void)sys::try_set_option(fd_, level, name, {reinterpret_cast<const char*>(&value), sizeof value});
   }
-  int fd_, reuse_, peek_offset_;
+  int fd_, reuse_;
 };
 
 tcp_info info_of(int fd) {
@@ -64,6 +80,28 @@ std::string peek(int fd, int bytes) {
   if (bytes <= 0) return {};
   const auto message = sys::try_peek(fd, static_cast<size_t>(bytes));
   return message ? message->data : std::string();
+}
+
+// What waits to be read, urgent data too and what lies behind it: SIOCINQ stops there, unless SO_OOBINLINE is set
+// (tcp_inq in include/net/tcp.h).
+int bytes_with_urgent(int fd) {
+  const OtherValue inline_urgent(fd, SOL_SOCKET, SO_OOBINLINE, 1);
+  return sys::bytes_to_read(fd);
+}
+
+// What was sent and is not acknowledged, and what waits to be sent. Whole segments are seen: the first of them may have
+// been acknowledged in part, and more may be at any moment, so the count comes last.
+std::string peek_unacknowledged(int fd, bool sent_fin) {
+  constexpr int kLongestSegment = 1 << 20;
+  std::string data = peek(fd, sys::bytes_unsent(fd) + kLongestSegment);
+  const auto left = static_cast<size_t>(std::max(sys::bytes_unsent(fd), 0));
+  const size_t expected = left - (sent_fin && left > 0 ? 1 : 0);  // the FIN is the last to be acknowledged
+  if (data.size() < expected)
+    throw Error(Fault::refused,
+                fmt::format("only {} of {} bytes that a connection has sent can be read", data.size(), expected),
+                "dump again");
+  data.erase(0, data.size() - expected);
+  return data;
 }
 
 // Data that goes into a queue as it is: in repair mode nothing is sent.
@@ -111,6 +149,7 @@ bool is_connected_state(int state) {
 }
 
 void read_tcp_sender(int fd, image::TcpSocket& state) {
+  const OtherValue from_the_start(fd, SOL_SOCKET, kPeekOffset, -1);
   const RepairMode repair(fd);
   const tcp_info info = info_of(fd);
   const int now = info.tcpi_state;
@@ -126,7 +165,7 @@ void read_tcp_sender(int fd, image::TcpSocket& state) {
   if (!(info.tcpi_options & kMicroseconds)) state.set_timestamp(state.timestamp() & ~1U);
   set_tcp(fd, TCP_REPAIR_QUEUE, kSendQueue);
   const uint32_t fin = state.sent_fin() ? 1 : 0;
-  std::string data = peek(fd, sys::bytes_unsent(fd));
+  std::string data = peek_unacknowledged(fd, state.sent_fin());
   const auto end = static_cast<uint32_t>(sys::get_int_option(fd, IPPROTO_TCP, TCP_QUEUE_SEQ));
   auto never = static_cast<uint32_t>(std::max(sys::bytes_never_sent(fd), 0));
   if (fin != 0 && never > 0) --never;
@@ -136,6 +175,8 @@ void read_tcp_sender(int fd, image::TcpSocket& state) {
 }
 
 void read_tcp_receiver(int fd, image::TcpSocket& state) {
+  const OtherValue from_the_start(fd, SOL_SOCKET, kPeekOffset, -1);
+  const int all = bytes_with_urgent(fd);
   const RepairMode repair(fd);
   const int now = tcp_state_of(fd);
   if (!is_connected_state(now)) throw Error(Fault::refused, "a connection ended while it was read", "dump again");
@@ -145,9 +186,9 @@ void read_tcp_receiver(int fd, image::TcpSocket& state) {
   const auto end = static_cast<uint32_t>(sys::get_int_option(fd, IPPROTO_TCP, TCP_QUEUE_SEQ));
   const int waiting = sys::bytes_to_read(fd);
   std::string data = peek(fd, waiting);
-  if (data.size() != static_cast<size_t>(waiting))
+  if (const auto most = static_cast<size_t>(std::max(all, waiting)); data.size() < most)
     throw Error(Fault::refused,
-                fmt::format("only {} of {} bytes that wait in a connection can be read", data.size(), waiting),
+                fmt::format("only {} of {} bytes that wait in a connection can be read", data.size(), most),
                 "it has urgent data: let the program read it before the dump");
   const uint32_t fin = state.received_fin() ? 1 : 0;
   state.mutable_receive()->set_sequence(end - fin - static_cast<uint32_t>(data.size()));

@@ -17,7 +17,7 @@
 namespace mcr::kinds {
 namespace {
 
-constexpr uint32_t kBothWays = 3;
+constexpr uint32_t kReceiving = 1, kBothWays = 3;
 constexpr int kWindowClamp = 10, kQuickAck = 12, kSegment = 2, kProtocolName = 31;  // TCP_*; 31: TCP_ULP
 
 [[noreturn]] void refuse(const std::string& reason, const std::string& remedy) {
@@ -95,6 +95,9 @@ class TcpSocketKind : public Kind {
     image::TcpSocket message;
     const procfs::InetSocket* socket = table.sockets().find_inet(file.status.st_ino);
     const int state = tcp_state_of(file.copy);
+    if (!socket && state != tcp::kClose)
+      refuse("the kernel does not list it (sock_diag), so what it is connected to is not known",
+             "load the module tcp_diag; or the socket belongs to another network namespace");
     if (const int left = state == tcp::kClose ? sys::bytes_to_read(file.copy) : 0; left > 0)
       refuse(fmt::format("its connection has ended, and {} byte{} of it wait to be read", left, left == 1 ? "" : "s"),
              "let the program read them, and dump again");
@@ -113,6 +116,8 @@ class TcpSocketKind : public Kind {
     if (is_connected_state(message.state())) {
       drop_agreed_options(*message.mutable_common(), true);
       message.set_closed(table.policy().tcp_close);
+      // The other end's FIN has the same effect, and comes by itself.
+      if (socket && !message.received_fin() && (socket->shutdown & kReceiving)) message.set_shutdown(kReceiving);
     }
     if (!is_connected_state(message.state()) && message.state() != tcp::kListen) {
       message.set_state(tcp::kClose);  // one that was being opened

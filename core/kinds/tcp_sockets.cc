@@ -104,7 +104,31 @@ void TcpSockets::note_outside_ends() {
         socket.is_connection && !ends.contains({plain_end(socket.message.remote()), plain_end(socket.message.local())});
 }
 
+namespace {
+
+// Of an image, what this socket cannot be told. TCP_FASTOPEN_CONNECT puts connect(2) off until the first data, in
+// repair mode too; a connection has it behind itself. SO_TIMESTAMPING counts (OPT_ID, OPT_ID_TCP) in a connection only.
+void drop_impossible_options(image::SocketCommon& common, bool is_connection) {
+  constexpr int kFastOpenConnect = 30, kTimestamping = 37, kTimestampingNew = 65;
+  constexpr uint32_t kCounts = 1 << 7 | 1 << 16;
+  auto& options = *common.mutable_options();
+  for (int i = options.size(); i-- > 0;) {
+    const int level = options[i].level(), name = options[i].name();
+    if (is_connection && level == IPPROTO_TCP && name == kFastOpenConnect) options.DeleteSubrange(i, 1);
+    if (is_connection || level != SOL_SOCKET || (name != kTimestamping && name != kTimestampingNew)) continue;
+    std::string& value = *options[i].mutable_value();
+    uint32_t flags = 0;
+    if (value.size() < sizeof flags) continue;
+    std::memcpy(&flags, value.data(), sizeof flags);
+    flags &= ~kCounts;
+    std::memcpy(value.data(), &flags, sizeof flags);
+  }
+}
+
+}  // namespace
+
 void TcpSockets::make(Socket& socket) {
+  drop_impossible_options(*socket.message.mutable_common(), socket.is_connection);
   const image::TcpSocket& m = socket.message;
   socket.fd = sys::make_socket({m.common().domain(), SOCK_STREAM, IPPROTO_TCP});
   const int fd = socket.fd.get();
@@ -147,6 +171,7 @@ void TcpSockets::end_halves(Socket& socket) {
   const image::TcpSocket& m = socket.message;
   const bool arrives = socket.is_outside && m.received_fin();
   if (arrives && m.state() != tcp::kClosing) receive_tcp_end(socket.fd.get(), m);
+  if (m.shutdown() & 1) (void)sys::try_shutdown(socket.fd.get(), SHUT_RD);
   if (m.sent_fin()) (void)sys::try_shutdown(socket.fd.get(), SHUT_WR);
   if (arrives && m.state() == tcp::kClosing) receive_tcp_end(socket.fd.get(), m);
 }

@@ -18,7 +18,8 @@ struct Delivery {
 using Deliver = std::function<void(std::string_view bytes, std::span<const int> files)>;
 
 // Runs `work` in a forked process, which has all our descriptors, and returns what it delivers. An Error of the work is
-// thrown here. Should we be killed, the work goes on to its end. Main thread.
+// thrown here, and so is its own end before it has said that all is delivered. Should we be killed, the work goes on to
+// its next delivery, which then throws. Main thread.
 std::vector<Delivery> run_apart(const std::function<void(const Deliver&)>& work);
 
 }  // namespace mcr::sys

@@ -8,6 +8,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
@@ -15,7 +20,8 @@
 namespace mcr::sys {
 namespace {
 
-constexpr int kPatience = 3'000;  // ms for a program to end that is being killed
+constexpr int kPatience = 3'000;        // ms for a program to end that is being killed
+constexpr int kMostPatience = 600'000;  // ms when it is known to be ending: much memory takes long to be freed
 
 constexpr char kAlive = 'l', kReleased = 'r';
 
@@ -31,6 +37,51 @@ void send_all(int socket, const std::vector<std::string>& batches) {
   for (const std::string& batch : batches) ::send(socket, batch.data(), batch.size(), 0);
 }
 
+// The number behind `name` in a small text file; 0: there is none.
+unsigned long number_in(const char* path, const char* name, int base) {
+  char text[2048];
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  const ssize_t n = fd < 0 ? -1 : ::read(fd, text, sizeof text - 1);
+  if (fd >= 0) ::close(fd);
+  if (n <= 0) return 0;
+  text[n] = '\0';
+  const char* found = std::strstr(text, name);
+  return found ? std::strtoul(found + std::strlen(name), nullptr, base) : 0;
+}
+
+// SIGKILL has reached it, and it has not ended. A thread that waits in the kernel shows it as a waiting signal, one
+// that frees its memory by PF_EXITING; a leader that has ended long before its threads shows nothing.
+bool is_ending(int pidfd) {
+  constexpr unsigned long kKillSignal = 1UL << (SIGKILL - 1), kExiting = 4;  // PF_EXITING
+  char path[64];
+  std::snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
+  const unsigned long pid = number_in(path, "\nPid:", 10);
+  if (pid == 0) return false;
+  std::snprintf(path, sizeof path, "/proc/%lu/status", pid);
+  if ((number_in(path, "\nSigPnd:", 16) | number_in(path, "\nShdPnd:", 16)) & kKillSignal) return true;
+  std::snprintf(path, sizeof path, "/proc/%lu/stat", pid);
+  char text[1024];
+  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
+  const ssize_t n = fd < 0 ? -1 : ::read(fd, text, sizeof text - 1);
+  if (fd >= 0) ::close(fd);
+  if (n <= 0) return false;
+  text[n] = '\0';
+  const char* name_end = std::strrchr(text, ')');
+  char state = 0;
+  unsigned long flags = 0;
+  if (!name_end || std::sscanf(name_end, ") %c %*d %*d %*d %*d %*d %lu", &state, &flags) != 2) return false;
+  return state != 'Z' && (flags & kExiting) != 0;
+}
+
+bool has_ended(int pidfd) {
+  pollfd end{pidfd, POLLIN, 0};
+  for (int waited = 0; waited < kMostPatience; waited += kPatience) {
+    if (::poll(&end, 1, kPatience) == 1) return true;
+    if (!is_ending(pidfd)) return false;
+  }
+  return false;
+}
+
 // In the child of a process with one thread; nothing here allocates.
 [[noreturn]] void stand_by(int line, std::span<const int> sockets, int pidfd, const KeptNetwork& network) {
   ::setsid();
@@ -38,8 +89,7 @@ void send_all(int socket, const std::vector<std::string>& batches) {
   const bool is_alive = order == kAlive;
   if (is_alive) order = read_order(line);
   if (order == kReleased) ::_exit(0);
-  pollfd end{pidfd, POLLIN, 0};
-  if (!is_alive && ::poll(&end, 1, kPatience) == 1) {
+  if (!is_alive && has_ended(pidfd)) {
     const int on = 1;
     for (const int socket : sockets) ::setsockopt(socket, IPPROTO_TCP, TCP_REPAIR, &on, sizeof on);
     send_all(network.socket, network.when_ended);

@@ -49,7 +49,10 @@ UniqueFd open_netlink(int protocol) {
   return UniqueFd(check(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol), "socket(AF_NETLINK)"));
 }
 
-std::vector<NetlinkMessage> netlink_dump(int protocol, uint16_t type, std::string_view request) {
+namespace {
+
+// False: what was listed changed meanwhile (NLM_F_DUMP_INTR), something may be missing or there twice.
+bool try_dump(int protocol, uint16_t type, std::string_view request, std::vector<NetlinkMessage>& found) {
   const UniqueFd socket = open_netlink(protocol);
   nlmsghdr header{};
   header.nlmsg_len = static_cast<uint32_t>(sizeof header + request.size());
@@ -59,18 +62,31 @@ std::vector<NetlinkMessage> netlink_dump(int protocol, uint16_t type, std::strin
   std::string message(reinterpret_cast<const char*>(&header), sizeof header);
   message.append(request);
   check(::send(socket.get(), message.data(), message.size(), 0), "send(netlink)");
-  std::vector<NetlinkMessage> found;
+  bool is_consistent = true;
   for (bool more = true; more;)
     more = each_message(receive(socket.get()), [&](const nlmsghdr& head, std::string_view bytes) {
-      if (head.nlmsg_type == NLMSG_DONE) return false;
-      if (head.nlmsg_type != NLMSG_ERROR) {
+      if (head.nlmsg_flags & NLM_F_DUMP_INTR) is_consistent = false;
+      if (head.nlmsg_type != NLMSG_ERROR && head.nlmsg_type != NLMSG_DONE) {
         found.emplace_back(bytes);
         return true;
       }
+      // The end has a number too (net/netlink/af_netlink.c, netlink_dump_done).
       const int code = error_of(bytes);
-      if (code != ENOENT && code != EINVAL && code != EOPNOTSUPP) throw_code(code, "netlink dump");
+      if (code > 0 && code != ENOENT && code != EINVAL && code != EOPNOTSUPP) throw_code(code, "netlink dump");
       return false;
     });
+  return is_consistent;
+}
+
+}  // namespace
+
+std::vector<NetlinkMessage> netlink_dump(int protocol, uint16_t type, std::string_view request) {
+  constexpr int kMostTries = 10;
+  std::vector<NetlinkMessage> found;
+  for (int i = 0; i < kMostTries; ++i) {
+    found.clear();
+    if (try_dump(protocol, type, request, found)) break;
+  }
   return found;
 }
 

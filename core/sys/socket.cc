@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include <cstring>
+#include <memory>
 
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
@@ -219,11 +220,16 @@ void put_control(msghdr& message, int type, const void* data, size_t size, size_
 }  // namespace
 
 std::optional<SocketMessage> try_peek(int fd, size_t room) {
+  const auto buffer = std::make_unique_for_overwrite<char[]>(room);
+  return try_peek(fd, {buffer.get(), room});
+}
+
+std::optional<SocketMessage> try_peek(int fd, std::span<char> buffer) {
+  constexpr size_t kOther = 4096;  // options of IPv6 headers, labels
   SocketMessage found;
-  found.data.resize(room);
   sockaddr_storage address{};
-  alignas(cmsghdr) char control[CMSG_SPACE(kMostFiles * sizeof(int)) + CMSG_SPACE(sizeof(ucred)) + 512];
-  iovec part{found.data.data(), room};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMostFiles * sizeof(int)) + CMSG_SPACE(sizeof(ucred)) + kOther];
+  iovec part{buffer.data(), buffer.size()};
   msghdr message{};
   message.msg_name = &address, message.msg_namelen = sizeof address;
   message.msg_iov = &part, message.msg_iovlen = 1;
@@ -232,9 +238,13 @@ std::optional<SocketMessage> try_peek(int fd, size_t room) {
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return std::nullopt;
   check(n, "recvmsg(MSG_PEEK)");
   take_control(message, found);
+  if (message.msg_flags & MSG_CTRUNC)
+    throw Error(Fault::system,
+                "files that wait in a socket cannot be opened here, or what comes with a message is long",
+                "there may be no room for them: raise the limit on open files (ulimit -n)");
   found.truncated = (message.msg_flags & MSG_TRUNC) != 0;
   found.end_of_record = (message.msg_flags & MSG_EOR) != 0;
-  found.data.resize(std::min<size_t>(static_cast<size_t>(n), room));
+  found.data.assign(buffer.data(), std::min<size_t>(static_cast<size_t>(n), buffer.size()));
   found.address.assign(reinterpret_cast<const char*>(&address), std::min<size_t>(message.msg_namelen, sizeof address));
   return found;
 }

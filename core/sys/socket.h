@@ -74,6 +74,8 @@ struct SocketMessage {
 // What lies in the queue, not taken out (MSG_PEEK), without waiting. nullopt: nothing. An end of file is an empty
 // message.
 std::optional<SocketMessage> try_peek(int fd, size_t room);
+// The same by way of a buffer of the caller's, the room: what is found takes no more memory than its bytes.
+std::optional<SocketMessage> try_peek(int fd, std::span<char> buffer);
 // flags: MSG_*. Returns 0 or errno; all of it is sent, or nothing.
 int try_send(int fd, const SocketMessage& message, std::span<const int> files, int flags = 0);
 
