@@ -40,6 +40,7 @@ void SocketTable::begin() {
   release();
   held_.clear();
   diag_.reset();
+  accept_queues_.reset();
   queues_.clear();
   tcp_.clear();
   has_collected_ = false;
@@ -112,6 +113,26 @@ uint64_t SocketTable::tcp_peer(const procfs::InetSocket& socket) const {
   return 0;
 }
 
+const AcceptQueues& SocketTable::accept_queues() const {
+  if (!accept_queues_)
+    accept_queues_ = read_accept_queues([&](uint64_t inode) { return holds(inode); },
+                                        [&](const procfs::InetSocket& end) { return tcp_peer(end); });
+  return *accept_queues_;
+}
+
+const AcceptQueue& SocketTable::accept_queue(uint64_t listener) const {
+  static const AcceptQueue none;
+  const auto found = accept_queues().find(listener);
+  return found == accept_queues().end() ? none : found->second;
+}
+
+uint64_t SocketTable::tcp_listener_of(uint64_t client) const {
+  for (const auto& [listener, queue] : accept_queues())
+    if (std::ranges::any_of(queue.connections, [&](const WaitingConnection& one) { return one.client == client; }))
+      return listener;
+  return 0;
+}
+
 uint64_t SocketTable::listener_named(const procfs::UnixSocket& socket) const {
   for (const auto& [inode, other] : diag().unix_sockets)
     if (other.state == kListening && inode != socket.inode && other.name == socket.name && other.type == socket.type)
@@ -171,7 +192,7 @@ void SocketTable::lock_outside(const std::map<uint64_t, int>& connections) {
   for (const auto& [inode, fd] : connections) {
     const procfs::InetSocket* known = find_inet(inode);
     const auto remote = sys::peer_name(fd);
-    if (!remote || (known && tcp_peer(*known) != 0)) continue;
+    if (!remote || (known && (tcp_peer(*known) != 0 || tcp_listener_of(inode) != 0))) continue;
     outside.push_back(locked_[inode] = {sys::socket_name(fd), *remote});
   }
   if (!outside.empty()) locks_.emplace_back(fmt::format("{}-dump{}", lock_name_, locks_.size()), outside);
