@@ -1,6 +1,7 @@
 #include "core/kinds/tcp_anew.h"
 
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -10,6 +11,7 @@
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <optional>
 #include <thread>
 
 #include "core/base/error.h"
@@ -19,6 +21,7 @@
 #include "core/kinds/tcp_sockets.h"
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
+#include "core/sys/process.h"
 #include "core/sys/socket.h"
 
 namespace mcr::kinds {
@@ -60,7 +63,8 @@ void send_all(int fd, std::string_view data) {
 
 void bind_anew(int fd, const image::TcpSocket& client) {
   if (!client.bound()) return;
-  const ForcedBind forced(fd);
+  std::optional<ForcedBind> forced;
+  if (sys::has_capability(CAP_NET_ADMIN)) forced.emplace(fd);
   if (const int code = try_bind_inet(fd, client.local(), client.foreign()); code != 0) sys::throw_code(code, "bind");
 }
 
@@ -96,7 +100,6 @@ void OpenQueue::add(int fd, const image::TcpSocket& client, bool half_open) {
   if (!comes_true(has_left) || tcp_state_of(fd) != tcp::kEstablished)
     throw Error(Fault::system, "it cannot be made again: the listener does not answer",
                 "a packet filter that drops or rejects packets of this host to itself does this");
-  (void)sys::try_connect_socket(fd, client.remote());  // is told that it is connected
   if (!defers_ && !comes_true([&] { return waiting_at(listener_) > before; }))
     throw Error(Fault::system, "it has not come to its listener", "end other programs that listen there (ss -ltnp)");
   send_all(fd, client.send().data());

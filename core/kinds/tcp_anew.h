@@ -7,7 +7,7 @@
 
 namespace mcr::kinds {
 
-// The address that it had, whatever others of this image allow there. Its early options are set. CAP_NET_ADMIN.
+// The address that it had; with CAP_NET_ADMIN whatever others of this image allow there. Its early options are set.
 void bind_anew(int fd, const mcr::image::TcpSocket& client);
 
 // A listener with its options; while this lives, it has room for all who wait.
@@ -15,7 +15,8 @@ class OpenQueue {
  public:
   OpenQueue(int listener, const mcr::image::TcpSocket& message);
   // The next to wait, bound: connected, what it had to send is sent, its half closed where it was. Throws Error when it
-  // is not in the queue at once.
+  // is not in the queue at once. A program that was inside of connect(2) makes that call again and is told 0: for that
+  // the kernel must not have told it to us (SS_CONNECTING, net/ipv4/af_inet.c).
   void add(int fd, const mcr::image::TcpSocket& client, bool half_open);
   // No more follow: the listener is as it was.
   void close();

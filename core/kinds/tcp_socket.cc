@@ -69,12 +69,23 @@ bool saves_connections(const DumpPolicy& policy) {
   return policy.tcp_established && !policy.tcp_close;
 }
 
-void require_kept_queue(const procfs::InetSocket& listener, const AcceptQueue& queue) {
+bool stays_outside(const DumpPolicy& policy, uint64_t inode) {
+  return policy.external.contains(fmt::format("socket[{}]", inode));
+}
+
+std::optional<std::string> why_lost(const DumpPolicy& policy, const AcceptQueue& queue, const WaitingConnection& one) {
+  if (one.client != 0 && stays_outside(policy, one.client)) return "its other end stays outside (--external)";
+  return why_lost(queue, one);
+}
+
+void require_kept_queue(const procfs::InetSocket& listener, const OpenFiles& table) {
+  const SocketTable& sockets = table.sockets();
+  const AcceptQueue& queue = sockets.accept_queue(listener.inode);
   for (const WaitingConnection& one : queue.connections)
-    if (const auto why = why_lost(queue, one))
+    if (const auto why = why_lost(table.policy(), queue, one); why && sockets.is_settled(one))
       refuse(fmt::format("the connection {} waits to be accepted, and {}", describe_waiting(one), *why),
              "dump again when the program has accepted it, or give --skip-in-flight to lose it");
-  if (queue.unseen > 0)
+  if (queue.unseen > 0 && (sockets.has_collected() || !queue.is_moving))
     refuse(fmt::format("{} at {} that wait{} to be accepted cannot be seen: reset by the other end, most likely",
                        count_of(queue.unseen), describe_end(listener.local, listener.local_port),
                        queue.unseen == 1 ? "s" : ""),
@@ -84,7 +95,7 @@ void require_kept_queue(const procfs::InetSocket& listener, const AcceptQueue& q
 void look_at_listener(const procfs::InetSocket& socket, const OpenFiles& table) {
   const DumpPolicy& policy = table.policy();
   if (socket.receive_queue == 0 || policy.skip_in_flight || policy.tcp_close) return;
-  if (policy.tcp_established) return require_kept_queue(socket, table.sockets().accept_queue(socket.inode));
+  if (policy.tcp_established) return require_kept_queue(socket, table);
   refuse(fmt::format("{} at {} wait{} to be accepted", count_of(socket.receive_queue),
                      describe_end(socket.local, socket.local_port), socket.receive_queue == 1 ? "s" : ""),
          "dump again when the program has accepted, give --tcp-established to save those whose other ends are in the "
@@ -133,9 +144,9 @@ void dump_accept_queue(const procfs::InetSocket& socket, const OpenFiles& table,
     return;
   }
   const AcceptQueue& queue = table.sockets().accept_queue(socket.inode);
-  if (!policy.skip_in_flight) require_kept_queue(socket, queue);
+  if (!policy.skip_in_flight) require_kept_queue(socket, table);
   for (const WaitingConnection& one : queue.connections) {
-    if (const auto why = why_lost(queue, one)) {
+    if (const auto why = why_lost(policy, queue, one)) {
       log::warning("kinds", "The connection {} waits to be accepted and will be lost: {}", describe_waiting(one), *why);
       continue;
     }
@@ -235,6 +246,9 @@ class TcpSocketKind : public Kind {
     if (!table.sockets().tcp_state(inode)) refuse("its connection was opened while it was read", "dump again");
     const uint64_t listener = table.sockets().tcp_listener_of(inode);
     if (listener == 0) return;
+    if (stays_outside(table.policy(), listener))
+      refuse("its connection waits to be accepted by a listener that stays outside (--external)",
+             "dump again when it is accepted");
     const AcceptQueue& queue = table.sockets().accept_queue(listener);
     for (const WaitingConnection& one : queue.connections)
       if (one.client == inode) why_lost(queue, one) ? set_closed(message) : keep_as_waiting(message);

@@ -127,7 +127,7 @@ AcceptQueues sort_accept_queues(const std::vector<InetSocket>& sockets, uint16_t
     for (const InetSocket* listener : best) {
       AcceptQueue& queue = queues[listener->inode];
       queue.is_shared |= best.size() > 1;
-      queue.connections.push_back({end, 0, half_open ? 0 : bytes_of(end), half_open});
+      queue.connections.push_back({end, 0, bytes_of(end), half_open});
       if (!half_open && queue.unseen > 0) --queue.unseen;
     }
   }
@@ -147,6 +147,7 @@ AcceptQueues read_accept_queues(const std::function<bool(uint64_t)>& is_ours,
   AcceptQueues queues = sort_accept_queues(sockets, first_local_port());
   std::erase_if(queues, [&](const auto& entry) { return !is_ours(entry.first); });
   for (auto& [inode, queue] : queues) {
+    queue.is_moving = !is_still;
     if (!is_still && queue.connections.size() > 1) queue.is_order_known = false;
     for (WaitingConnection& one : queue.connections) one.client = client_of(one.end);
     // The client sends its word again: nobody has waited yet.

@@ -25,6 +25,7 @@ struct AcceptQueue {
   std::vector<WaitingConnection> connections;  // in their order, the half-open ones last
   uint32_t unseen = 0;                         // connections that the kernel counts and does not show: they were reset
   bool is_shared = false;      // others listen there too: it cannot be seen in whose queue a connection is
+  bool is_moving = false;      // it has changed while it was read
   bool is_order_known = true;  // false: the order is a guess
 };
 

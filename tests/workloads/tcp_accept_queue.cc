@@ -130,8 +130,6 @@ int main(int argc, char** argv) {
   MUST_BE(option(four.clients[3].fd, SOL_SOCKET, SO_REUSEADDR), 0);
   MUST_BE(fcntl(four.clients[1].fd, F_GETFL) & O_NONBLOCK, O_NONBLOCK);
   fcntl(four.clients[1].fd, F_SETFL, 0);
-  Address to = address_of(four.listener);
-  MUST(connect(first, to.get(), to.length) == -1 && errno == EISCONN);
   for (Queue* queue : {&four, &six, &dual, &chosen}) check(*queue);
   return passed();
 }
