@@ -114,14 +114,15 @@ constexpr Option kOptions[] = {
      "The other end of a unix socket may be outside of the tree (of this one, or of any); restore connects to it again "
      "by its name", true},
     {"tcp-established", 0, kFlag, "", kBoth, kBuilt, Group::dump,
-     "Save open TCP connections; nothing is sent about it"},
+     "Save open TCP connections, nothing is sent about it; those that are being opened, or wait to be accepted, are made "
+     "anew"},
     {"network-lock", 0, kValue, "nftables|skip", kBoth, kBuilt, Group::dump,
      "How the packets of TCP connections with others are kept away while the program is down: nftables (default), or "
      "skip, when something else does it"},
     {"tcp-close", 0, kFlag, "", kBoth, kBuilt, Group::dump,
      "Open TCP connections are closed after the restore (dump: save them so; restore: whatever the image has)"},
     {"skip-in-flight", 0, kFlag, "", kBoth, kBuilt, Group::dump,
-     "TCP connections that are being opened, or wait to be accepted, are lost"},
+     "TCP connections that are being opened, or wait to be accepted, are lost where they cannot be saved"},
     // ---- restore ----
     {"restore-detached", 'd', kFlag, "", kRestore, kBuilt, Group::restore,
      "End once the program runs again, instead of staying in the foreground"},

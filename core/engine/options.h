@@ -41,7 +41,7 @@ struct DumpOptions {
   bool tcp_established = false;    // save TCP connections
   bool tcp_close = false;          // they are closed by the restore
   bool lock_network = true;        // --network-lock: the packets of connections with others, while the program is down
-  bool skip_in_flight = false;     // connections that are being opened, or wait to be accepted, are lost
+  bool skip_in_flight = false;     // connections that are being opened, or wait to be accepted, may be lost
   // Unix sockets whose other end may be outside of the tree, by their inodes; none listed: all. nullopt: none.
   std::optional<std::set<uint64_t>> outside_unix_peers;
   Hook hook;

@@ -100,6 +100,7 @@ void OpenedFiles::check_capacities(std::vector<Problem>& problems) const {
 void OpenedFiles::check(std::vector<Problem>& problems) const {
   check_capacities(problems);
   inherited_.check(objects_, problems);
+  check_waiting_connections(*this);
   for (const auto& [id, object] : objects_) {
     if (inherited_.find(object)) continue;
     const Kind* kind = kind_named(object.kind());

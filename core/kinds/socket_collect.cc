@@ -238,12 +238,15 @@ void SocketTable::collect(const std::function<int(HostPid)>& pidfd_of, bool with
   with_connections_ = with_connections;
   if (held_.empty()) return;
   diag_.reset();  // as it is now that nothing of the tree moves
+  accept_queues_.reset();
   std::vector<uint64_t> inodes;
   for (const auto& [inode, holder] : held_) {
     copies_[inode] = sys::get_fd(pidfd_of(holder.pid), holder.fd);
     inodes.push_back(inode);
   }
   for (; !inodes.empty(); inodes = take_new_sockets()) read_round(std::move(inodes));
+  // What a client still has to send was read now; what has left it since is in the other end.
+  accept_queues_.reset();
 }
 
 }  // namespace mcr::kinds

@@ -39,7 +39,9 @@ bool is_socket(const FileView& file) {
 void SocketTable::begin() {
   release();
   held_.clear();
+  begun_ = std::chrono::steady_clock::now();
   diag_.reset();
+  accept_queues_.reset();
   queues_.clear();
   tcp_.clear();
   has_collected_ = false;
@@ -112,6 +114,46 @@ uint64_t SocketTable::tcp_peer(const procfs::InetSocket& socket) const {
   return 0;
 }
 
+// Otherwise no connection need be looked at twice: there may be very many of others.
+bool SocketTable::may_wait() const {
+  return std::ranges::any_of(held_, [&](const auto& entry) {
+    const procfs::InetSocket* socket = find_inet(entry.first);
+    if (!socket || socket->protocol != IPPROTO_TCP) return false;
+    return socket->state == kListening ? socket->receive_queue != 0
+                                       : socket->remote_port != 0 && tcp_peer(*socket) == 0;
+  });
+}
+
+const AcceptQueues& SocketTable::accept_queues() const {
+  if (accept_queues_) return *accept_queues_;
+  if (!may_wait())
+    accept_queues_.emplace();
+  else
+    accept_queues_ = read_accept_queues([&](uint64_t inode) { return holds(inode); },
+                                        [&](const procfs::InetSocket& end) { return tcp_peer(end); });
+  return *accept_queues_;
+}
+
+const AcceptQueue& SocketTable::accept_queue(uint64_t listener) const {
+  static const AcceptQueue none;
+  const auto found = accept_queues().find(listener);
+  return found == accept_queues().end() ? none : found->second;
+}
+
+bool SocketTable::is_settled(const WaitingConnection& connection) const {
+  constexpr std::chrono::milliseconds kTicks{20};
+  if (has_collected_ || connection.client != 0) return true;
+  return std::chrono::milliseconds(connection.end.sent_ago.value_or(0)) >
+         std::chrono::steady_clock::now() - begun_ + kTicks;
+}
+
+uint64_t SocketTable::tcp_listener_of(uint64_t client) const {
+  for (const auto& [listener, queue] : accept_queues())
+    if (std::ranges::any_of(queue.connections, [&](const WaitingConnection& one) { return one.client == client; }))
+      return listener;
+  return 0;
+}
+
 uint64_t SocketTable::listener_named(const procfs::UnixSocket& socket) const {
   for (const auto& [inode, other] : diag().unix_sockets)
     if (other.state == kListening && inode != socket.inode && other.name == socket.name && other.type == socket.type)
@@ -171,7 +213,7 @@ void SocketTable::lock_outside(const std::map<uint64_t, int>& connections) {
   for (const auto& [inode, fd] : connections) {
     const procfs::InetSocket* known = find_inet(inode);
     const auto remote = sys::peer_name(fd);
-    if (!remote || (known && tcp_peer(*known) != 0)) continue;
+    if (!remote || (known && (tcp_peer(*known) != 0 || tcp_listener_of(inode) != 0))) continue;
     outside.push_back(locked_[inode] = {sys::socket_name(fd), *remote});
   }
   if (!outside.empty()) locks_.emplace_back(fmt::format("{}-dump{}", lock_name_, locks_.size()), outside);

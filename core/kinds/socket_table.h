@@ -1,6 +1,7 @@
 // Dump: the sockets of the tree. Who is connected to whom (sock_diag(7)), and what waits in their queues.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -11,6 +12,7 @@
 
 #include "core/kinds/kind.h"
 #include "core/kinds/packet_lock.h"
+#include "core/kinds/tcp_waiting.h"
 #include "core/procfs/socket_diag.h"
 #include "core/sys/socket.h"
 #include "images/proto/sockets.pb.h"
@@ -38,6 +40,12 @@ class SocketTable {
   uint64_t listener_of(uint64_t client) const;
   // The other end of a TCP connection, when the tree has it; 0: it has not.
   uint64_t tcp_peer(const procfs::InetSocket& socket) const;
+  // Of TCP: those that wait at a listener of the tree, asked once before the freeze and once when all queues are read.
+  const AcceptQueue& accept_queue(uint64_t listener) const;
+  // Before the freeze a connection may be younger than what is known of the tree: it says nothing yet.
+  bool is_settled(const WaitingConnection& connection) const;
+  // The listener of the tree that has not accepted the connection of this client of the tree; 0: none.
+  uint64_t tcp_listener_of(uint64_t client) const;
   // Another socket of this name that listens; 0: none.
   uint64_t listener_named(const procfs::UnixSocket& socket) const;
   // "4711 (cat)": a process outside of the tree that has the socket.
@@ -79,6 +87,8 @@ class SocketTable {
   std::optional<std::string> find_holder(uint64_t inode) const;
   Diag& diag() const;
   void read_inet() const;
+  const AcceptQueues& accept_queues() const;
+  bool may_wait() const;
   void add_message(uint64_t inode, mcr::image::SocketMessage message, std::vector<UniqueFd> files);
   void read_round(std::vector<uint64_t> inodes);
   std::vector<uint64_t> take_new_sockets();
@@ -86,7 +96,9 @@ class SocketTable {
   std::string lock_of(uint64_t inode) const;
 
   std::map<uint64_t, Holder> held_;
+  std::chrono::steady_clock::time_point begun_;
   mutable std::unique_ptr<Diag> diag_;
+  mutable std::optional<AcceptQueues> accept_queues_;
   bool has_collected_ = false, with_connections_ = false;
   size_t examined_ = 0;  // of in_flight_
   std::map<uint64_t, UniqueFd> copies_;

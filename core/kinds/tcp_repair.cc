@@ -144,6 +144,10 @@ bool has_sent_segments(int fd) {
   return info_of(fd).tcpi_segs_out > 0;
 }
 
+uint32_t waiting_at(int listener) {
+  return info_of(listener).tcpi_unacked;  // of a listener that is what it means (tcp_get_info, net/ipv4/tcp.c)
+}
+
 bool is_connected_state(int state) {
   return state != tcp::kClose && state != tcp::kListen && state != tcp::kSynSent && state != tcp::kSynReceived;
 }
@@ -237,6 +241,17 @@ void receive_tcp_end(int fd, const image::TcpSocket& state) {
   };
   for (int i = 0; i < kPatience && !has_ended(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   if (!has_ended()) throw Error(Fault::system, "the end that the other side had sent could not be put back");
+}
+
+ForcedBind::ForcedBind(int fd) : fd_(fd) {
+  set_tcp(fd, TCP_REPAIR, kOn);
+}
+ForcedBind::~ForcedBind() {
+  const auto put = [&](int level, int name, int value) {
+    (void)sys::try_set_option(fd_, level, name, {reinterpret_cast<const char*>(&value), sizeof value});
+  };
+  put(IPPROTO_TCP, TCP_REPAIR, kOffWithoutProbe);
+  put(SOL_SOCKET, SO_REUSEADDR, 1);  // repair mode has cleared it
 }
 
 bool silence_tcp_connection(int fd) {

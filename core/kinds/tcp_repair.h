@@ -16,6 +16,7 @@ inline constexpr int kEstablished = 1, kSynSent = 2, kSynReceived = 3, kFinWait1
 int tcp_state_of(int fd);
 bool has_sent_segments(int fd);      // one that is closed now was connected before, or wanted to be
 bool is_connected_state(int state);  // both ends have sequence numbers
+uint32_t waiting_at(int listener);   // connections in its queue
 inline bool needs_repair(int fd) {
   return is_connected_state(tcp_state_of(fd));
 }
@@ -31,6 +32,17 @@ void start_tcp_connection(int fd, const mcr::image::TcpSocket& state);
 // The other end, which is elsewhere and does not send it again, had closed its half: a segment says so once more, sent
 // over the loopback in its name. Out of repair mode.
 void receive_tcp_end(int fd, const mcr::image::TcpSocket& state);
+// While it lives, a new socket may be bound whatever other sockets have its address. Afterwards SO_REUSEADDR is set.
+class ForcedBind {
+ public:
+  explicit ForcedBind(int fd);
+  ~ForcedBind();
+  ForcedBind(const ForcedBind&) = delete;
+  ForcedBind& operator=(const ForcedBind&) = delete;
+
+ private:
+  int fd_;
+};
 // Into repair mode: closed then, it says nothing to the other end. False: it cannot be.
 bool silence_tcp_connection(int fd);
 

@@ -1,6 +1,7 @@
 #include "core/kinds/tcp_sockets.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <linux/netlink.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
@@ -12,6 +13,7 @@
 #include "core/kinds/opened_files.h"
 #include "core/kinds/packet_lock.h"
 #include "core/kinds/socket_options.h"
+#include "core/kinds/tcp_anew.h"
 #include "core/kinds/tcp_repair.h"
 #include "core/procfs/socket_diag.h"
 #include "core/sys/failure.h"
@@ -68,6 +70,7 @@ UniqueFd TcpSockets::take(uint32_t id, OpenedFiles& table) {
       if (shares_address(socket))
         sys::set_int_option(socket.fd.get(), SOL_SOCKET, SO_REUSEPORT,
                             int_option_of(socket.message.common(), SOL_SOCKET, SO_REUSEPORT, 0));
+    for (auto& [number, socket] : sockets_) let_wait(socket);
   }
   const auto found = sockets_.find(id);
   if (found == sockets_.end()) throw Error(Fault::image, "its record is unreadable");
@@ -82,8 +85,10 @@ void TcpSockets::load(const OpenedFiles& table) {
     socket.flags = object.flags();
     socket.is_connection = is_connected_state(message.state()) && !message.closed() && !table.policy().tcp_close;
     if (!message.lock_table().empty() && table.policy().lock_network) lock_tables_.insert(message.lock_table());
+    socket.is_opening = message.state() == tcp::kSynSent && !table.policy().tcp_close;
     socket.message = std::move(message);
   }
+  if (!table.policy().tcp_close) note_waiting();
   note_outside_ends();
   std::erase_if(lock_tables_, [](const std::string& lock) {
     if (has_lock(lock)) return false;
@@ -126,9 +131,40 @@ void drop_impossible_options(image::SocketCommon& common, bool is_connection) {
 }
 
 }  // namespace
+void TcpSockets::note_waiting() {
+  std::set<uint64_t> clients;
+  for (const auto& [id, socket] : sockets_)
+    for (const auto& pending : socket.message.pending()) clients.insert(pending.client());
+  for (auto& [id, socket] : sockets_)
+    if (clients.contains(socket.message.common().inode())) socket.is_waiting = true, socket.is_connection = false;
+}
+
+void TcpSockets::make_anew(Socket& socket) {
+  const Step step("{} to {}", describe_address(socket.message.local()), describe_address(socket.message.remote()));
+  grow_socket_buffers(socket.fd.get());
+  shrink_receive_buffer(socket.fd.get(), socket.message.common());
+  bind_anew(socket.fd.get(), socket.message);
+}
+
+void TcpSockets::let_wait(Socket& listener) {
+  const image::TcpSocket& m = listener.message;
+  std::map<uint64_t, Socket*> clients;
+  if (m.pending_size() != 0)
+    for (auto& [id, socket] : sockets_)
+      if (socket.is_waiting) clients[socket.message.common().inode()] = &socket;
+  if (clients.empty()) return;
+  OpenQueue queue(listener.fd.get(), m);
+  for (const auto& pending : m.pending()) {
+    Socket& client = *clients.at(pending.client());
+    queue.add(client.fd.get(), client.message, pending.half_open());
+    if (client.message.shutdown() & 1) (void)sys::try_shutdown(client.fd.get(), SHUT_RD);
+    finish(client);
+  }
+  queue.close();
+}
 
 void TcpSockets::make(Socket& socket) {
-  drop_impossible_options(*socket.message.mutable_common(), socket.is_connection);
+  drop_impossible_options(*socket.message.mutable_common(), socket.is_connection || socket.is_waiting);
   const image::TcpSocket& m = socket.message;
   socket.fd = sys::make_socket({m.common().domain(), SOCK_STREAM, IPPROTO_TCP});
   const int fd = socket.fd.get();
@@ -140,6 +176,7 @@ void TcpSockets::make(Socket& socket) {
     make_tcp_connection(fd, m);
     return shrink_receive_buffer(fd, m.common());
   }
+  if (socket.is_waiting || socket.is_opening) return make_anew(socket);
   if (m.bound() && !is_connected_state(m.state())) {
     const Step step("{}", describe_address(m.local()));
     // Others of the image may share the address, whatever they allow by now.
@@ -180,6 +217,12 @@ void TcpSockets::start(int pidfd) {
   std::vector<int> connections;
   sys::KeptNetwork network;
   for (auto& [id, socket] : sockets_) {
+    if (!socket.is_opening) continue;
+    sys::set_status_flags(socket.fd.get(), O_NONBLOCK);
+    open_anew(socket.fd.get(), socket.message);
+    finish(socket);
+  }
+  for (auto& [id, socket] : sockets_) {
     if (socket.is_connection) connections.push_back(socket.fd.get());
     if (socket.is_outside) network.woken.push_back(socket.fd.get());
   }
@@ -210,51 +253,6 @@ void TcpSockets::end() {
   if (keeper_) keeper_->release();
   keeper_.reset();
   sockets_.clear();
-}
-
-void check_tcp_record(const std::string& record, const image::TcpSocket& socket) {
-  const auto bad = [&](const std::string& what) {
-    throw Error(Fault::image, fmt::format("files.img: {}: {}", record, what),
-                "the image is damaged or was made by a faulty program");
-  };
-  check_socket_record(record, socket.common());
-  const int domain = socket.common().domain();
-  if (domain != AF_INET && domain != AF_INET6) bad("domain cannot be so");
-  if (socket.state() < tcp::kEstablished || socket.state() > 12) bad("state cannot be so");
-  if (!is_inet_address(socket.local())) bad("local cannot be so");
-  if (is_connected_state(socket.state()) && !socket.closed() && !is_inet_address(socket.remote()))
-    bad("remote cannot be so");
-  if (socket.never_sent() > socket.send().data().size()) bad("never_sent cannot be so");
-  if (socket.send_scale() > 14 || socket.receive_scale() > 14) bad("a window scale cannot be so");
-  if (!socket.window().empty() && socket.window().size() != sizeof(tcp_repair_window)) bad("window cannot be so");
-  if (socket.backlog() < 0) bad("backlog cannot be so");
-  if (socket.shutdown() > 3) bad("shutdown cannot be so");
-  if (!socket.lock_table().empty() && !is_lock_name(socket.lock_table())) bad("lock_table cannot be so");
-}
-
-void check_tcp_socket(const image::TcpSocket& socket, const OpenedFiles& table, std::vector<Problem>& problems) {
-  if (!socket.bound() || (is_connected_state(socket.state()) && (socket.closed() || table.policy().tcp_close))) return;
-  const bool listens = socket.state() == tcp::kListen;
-  const bool connected = is_connected_state(socket.state());
-  const std::string ours = describe_address(socket.local()), theirs = describe_address(socket.remote());
-  for (const auto& message :
-       sys::netlink_dump(NETLINK_SOCK_DIAG, 20, procfs::inet_diag_request(socket.common().domain(), IPPROTO_TCP))) {
-    const auto other = procfs::parse_inet_diag(message, IPPROTO_TCP);
-    if (!other || other->inode == 0) continue;
-    const auto text = [](const std::string& address, uint16_t port) {
-      char shown[INET6_ADDRSTRLEN] = "?";
-      ::inet_ntop(address.size() == 4 ? AF_INET : AF_INET6, address.data(), shown, sizeof shown);
-      return address.size() == 4 ? fmt::format("{}:{}", shown, port) : fmt::format("[{}]:{}", shown, port);
-    };
-    if (text(other->local, other->local_port) != ours) continue;
-    if (listens && other->state == tcp::kListen && int_option_of(socket.common(), SOL_SOCKET, SO_REUSEPORT, 0) == 0)
-      return problems.push_back({ours, fmt::format("another socket listens there (inode {})", other->inode),
-                                 "end the program that has it (ss -ltnp names it)"});
-    if (connected && text(other->remote, other->remote_port) == theirs)
-      return problems.push_back({fmt::format("{} to {}", ours, theirs),
-                                 fmt::format("this connection is there already (inode {})", other->inode),
-                                 "end the program that has it (ss -tnp names it)"});
-  }
 }
 
 }  // namespace mcr::kinds

@@ -35,12 +35,17 @@ class TcpSockets {
     UniqueFd fd;
     bool is_connection = false;
     bool is_outside = false;  // its other end is not in the image
+    bool is_waiting = false;  // a listener of the image has not accepted it
+    bool is_opening = false;  // it is connected anew, and nobody waits for that
   };
   void load(const OpenedFiles& table);
   void make(Socket& socket);
   bool shares_address(const Socket& socket) const;
   void finish(Socket& socket);
   void note_outside_ends();
+  void note_waiting();
+  void make_anew(Socket& socket);
+  void let_wait(Socket& listener);
   void end_halves(Socket& socket);
 
   bool is_made_ = false;
@@ -52,6 +57,8 @@ class TcpSockets {
 
 void check_tcp_socket(const mcr::image::TcpSocket& socket, const OpenedFiles& table, std::vector<Problem>& problems);
 void check_tcp_record(const std::string& record, const mcr::image::TcpSocket& socket);
+// That every connection that waits is one, and waits once. Throws Fault::image.
+void check_waiting_connections(const OpenedFiles& table);
 
 // A struct sockaddr_in or sockaddr_in6.
 bool is_inet_address(const std::string& address);

@@ -4,10 +4,12 @@
 #include <linux/netlink.h>
 #include <linux/netlink_diag.h>
 #include <linux/sock_diag.h>
+#include <linux/tcp.h>
 #include <linux/unix_diag.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <cstddef>
 #include <cstring>
 #include <map>
 
@@ -79,6 +81,7 @@ std::optional<InetSocket> parse_inet_diag(std::string_view message, int protocol
   found.device = body->id.idiag_if;
   found.receive_queue = body->idiag_rqueue, found.send_queue = body->idiag_wqueue;
   if (const auto closed = value_at<uint8_t>(attributes[INET_DIAG_SHUTDOWN])) found.shutdown = *closed;
+  found.sent_ago = value_at<uint32_t>(attributes[INET_DIAG_INFO], offsetof(tcp_info, tcpi_last_data_sent));
   return found;
 }
 
@@ -109,6 +112,15 @@ std::string inet_diag_request(int family, int protocol) {
   request.sdiag_protocol = static_cast<uint8_t>(protocol);
   request.idiag_ext = 1 << (INET_DIAG_SHUTDOWN - 1);
   request.idiag_states = ~0u;
+  return bytes_of(request);
+}
+
+std::string tcp_diag_request(int family, uint32_t states) {
+  inet_diag_req_v2 request{};
+  request.sdiag_family = static_cast<uint8_t>(family);
+  request.sdiag_protocol = IPPROTO_TCP;
+  request.idiag_ext = 1 << (INET_DIAG_INFO - 1);
+  request.idiag_states = states;
   return bytes_of(request);
 }
 

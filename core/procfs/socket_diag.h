@@ -30,6 +30,7 @@ struct InetSocket {
   uint32_t device = 0;
   uint32_t receive_queue = 0, send_queue = 0;  // of a listener: waiting, allowed to wait
   unsigned shutdown = 0;
+  std::optional<uint32_t> sent_ago;  // ms since it last sent data, of a TCP socket that never has: since it was made
 };
 
 struct NetlinkSocket {
@@ -47,6 +48,8 @@ std::optional<NetlinkSocket> parse_netlink_diag(std::string_view message);
 // What follows the netlink header of a request for all of them.
 std::string unix_diag_request();
 std::string inet_diag_request(int family, int protocol);
+// Of TCP, with sent_ago. states: a bit a state (1 << TCP_LISTEN).
+std::string tcp_diag_request(int family, uint32_t states);
 std::string netlink_diag_request();
 
 }  // namespace mcr::procfs

@@ -4,10 +4,12 @@
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
 #include <linux/netlink_diag.h>
+#include <linux/tcp.h>
 #include <linux/unix_diag.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <cstddef>
 #include <cstring>
 
 namespace mcr::procfs {
@@ -86,6 +88,18 @@ TEST(SocketDiag, InternetSocketsByTheirFamily) {
   EXPECT_EQ(parse_inet_diag(message(body, {}), IPPROTO_TCP)->local.size(), 16u);
   body.idiag_family = AF_UNIX;
   EXPECT_FALSE(parse_inet_diag(message(body, {}), IPPROTO_TCP));
+}
+
+TEST(SocketDiag, HowLongAgoATcpSocketHasSent) {
+  inet_diag_msg body{};
+  body.idiag_family = AF_INET, body.idiag_state = 1;
+  tcp_info info{};
+  info.tcpi_last_data_sent = 4711;
+  std::string bytes = bytes_of(info);
+  EXPECT_EQ(parse_inet_diag(message(body, attribute(INET_DIAG_INFO, bytes)), IPPROTO_TCP)->sent_ago, 4711u);
+  EXPECT_FALSE(parse_inet_diag(message(body, {}), IPPROTO_TCP)->sent_ago);
+  bytes.resize(offsetof(tcp_info, tcpi_last_data_sent) + 3);
+  EXPECT_FALSE(parse_inet_diag(message(body, attribute(INET_DIAG_INFO, bytes)), IPPROTO_TCP)->sent_ago);
 }
 
 TEST(SocketDiag, NetlinkGroups) {

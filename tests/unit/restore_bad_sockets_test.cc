@@ -114,6 +114,54 @@ TEST(RestoreBadValues, RawSockets) {
       "raw_socket", plain, [](auto& s) { s.mutable_common()->set_domain(AF_NETLINK); }, "domain cannot be 16");
 }
 
+TEST(RestoreBadValues, WhoWaitsToBeAccepted) {
+  constexpr uint64_t kClient = 4712;
+  image::TcpSocket listener, client;
+  describe(*listener.mutable_common(), AF_INET, SOCK_STREAM, 0),
+      describe(*client.mutable_common(), AF_INET, SOCK_STREAM, 0);
+  listener.set_state(10), listener.set_local(four(21907)), listener.add_pending()->set_client(kClient);
+  client.mutable_common()->set_inode(kClient);
+  client.set_state(1), client.set_local(four(21908)), client.set_remote(four(21907));
+  client.mutable_send()->set_data("sent"), client.set_sent_fin(true);
+  using Change = std::function<void(image::TcpSocket & listener, image::TcpSocket & client)>;
+  const auto sample = [&](const Change& change) {
+    return [&, change](Sample& s) {
+      image::TcpSocket changed_listener = listener, changed_client = client;
+      change(changed_listener, changed_client);
+      s.add_object(5, "tcp_socket", changed_client), s.add_object(6, "tcp_socket", changed_listener);
+    };
+  };
+  Sample good;
+  sample([](auto&, auto&) {})(good);
+  EXPECT_NE(restore(good).find(kAllRight), std::string::npos) << restore(good);
+  const auto refuse = [&](const Change& change, const std::string& expected) {
+    expect_refused(sample(change), expected);
+  };
+  refuse([](auto& l, auto&) { l.set_state(7); }, "pending cannot be so");
+  refuse(
+      [](auto& l, auto&) {
+        for (int i = 0; i < 65'536; ++i) l.add_pending();
+      },
+      "pending cannot be so");
+  refuse([](auto& l, auto&) { l.mutable_pending(0)->set_client(1); },
+         "socket 1 waits there, which is not in the image");
+  refuse([](auto& l, auto&) { l.add_pending()->set_client(kClient); }, "and once more");
+  refuse([](auto& l, auto&) { l.mutable_pending(0)->set_client(4711); }, "which cannot be so");
+  refuse([](auto&, auto& c) { c.set_remote(four(21906)); }, "and is connected elsewhere");
+  refuse([](auto&, auto& c) { c.mutable_common()->set_inode(4711); }, "another socket has its inode");
+  const auto refuse_client = [&](const std::function<void(image::TcpSocket&)>& change) {
+    refuse([&](auto&, auto& c) { change(c); }, "which cannot be so");
+  };
+  refuse_client([](auto& c) { c.set_state(8); });
+  refuse_client([](auto& c) { c.set_closed(true); });
+  refuse_client([](auto& c) { c.set_received_fin(true); });
+  refuse_client([](auto& c) { c.set_never_sent(2); });
+  refuse_client([](auto& c) { c.mutable_receive()->set_data("got"); });
+  client.set_state(2);
+  refuse_client([](auto&) {});
+  refuse([](auto& l, auto& c) { l.clear_pending(), c.clear_remote(); }, "remote cannot be so");
+}
+
 TEST(RestoreBadValues, UdpSockets) {
   image::UdpSocket plain;
   describe(*plain.mutable_common(), AF_INET, SOCK_DGRAM, IPPROTO_UDP);
