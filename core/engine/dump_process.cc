@@ -155,7 +155,9 @@ class ProcessDumper {
   }
 
   void collect_memory() {
-    mappings_ = procfs::parse_smaps(sys::read_text(fmt::format("/proc/{}/smaps", pid_)));
+    procfs::SmapsParser parser;
+    sys::read_pieces(fmt::format("/proc/{}/smaps", pid_), [&](std::string_view piece) { parser.take(piece); });
+    mappings_ = parser.finish();
     collect_mappings();
     collect_aio_contexts();
   }
