@@ -4,6 +4,7 @@
 #include "core/engine/confinement.h"
 #include "core/engine/memory_sharers.h"
 #include "core/engine/options.h"
+#include "core/engine/read_ahead.h"
 #include "core/engine/shared_tables.h"
 #include "core/kinds/open_files.h"
 #include "core/mem/shared_objects.h"
@@ -29,6 +30,8 @@ struct DumpContext {
   uint64_t stopped_ns = 0;  // the freeze, CLOCK_MONOTONIC
   const SharedTables& tables;
   const trace::FrozenTree& tree;
+  ReadAhead& read_ahead;
+  std::map<pid_t, pid_t> numbers{};              // of parents, as they have them themselves
   std::map<HostPid, uint64_t> plain_mappings{};  // of each memory one without a memory policy, by its first process
 };
 

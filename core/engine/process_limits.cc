@@ -59,8 +59,7 @@ uint64_t free_numbers(HostPid view, uint64_t limit) {
 
 }  // namespace
 
-void refuse_tight_limits(HostPid view) {
-  const auto status = sys::read_text(fmt::format("/proc/{}/status", view));
+void refuse_tight_limits(HostPid view, std::string_view status) {
   for (const auto& limit : procfs::parse_limits(sys::read_text(fmt::format("/proc/{}/limits", view)))) {
     if (limit.resource == RLIMIT_AS)
       refuse_used_up(view, limit.resource, bytes_of(status, "\nVmSize:"), kParasiteBytes, limit.soft, "as");

@@ -70,8 +70,19 @@ class OpenFiles {
   void look_at_sharers() const;
   // A file that is mapped, executed, or a working directory. `door` as in FileView. Returns its id.
   uint32_t enter_path(HostPid pid, const std::string& door, uint32_t flags, images::ImageWriter& writer);
-  // What can be said of it before the freeze.
+  // The same of a mapped file. Found again without asking by what the mapping says of it, where that tells for certain.
+  uint32_t enter_mapping(HostPid pid, const procfs::Mapping& mapping, uint32_t flags, images::ImageWriter& writer);
+  // What can be said of it before the freeze. `looked_at`: of mappings, what need not be looked at once more.
   void look_at_path(HostPid pid, const std::string& door) const;
+  struct MappedName {
+    dev_t device;
+    uint64_t inode;
+    std::string path;
+    uint32_t flags;
+    auto operator<=>(const MappedName&) const = default;
+  };
+  using MappedNames = std::set<MappedName>;
+  void look_at_mapping(HostPid pid, const procfs::Mapping& mapping, MappedNames& looked_at) const;
 
   // For kinds. Refuses a file that neither its name nor its content can bring back.
   void require_kept(const FileView& file) const;
@@ -98,7 +109,12 @@ class OpenFiles {
 
   void connect();  // all descriptors of all processes are entered; before anything runs
   const std::map<HostPid, std::vector<FileView>>& views() const { return views_; }  // by process
-  uint32_t id_of(HostPid pid, int fd) const;                                        // 0: it is not entered
+  // Of a process that begin() has seen: the descriptors whose links end in the kernel's mark of a deleted file.
+  struct Nameless {
+    std::string link, door;
+  };
+  std::vector<Nameless> nameless(HostPid pid) const;
+  uint32_t id_of(HostPid pid, int fd) const;  // 0: it is not entered
   // Files that only messages hold, as our own descriptors; entered.
   const std::deque<FileView>& in_flight_views() const { return in_flight_views_; }
   // Sockets. Frozen, before anything is entered: what waits in their queues.
@@ -149,7 +165,19 @@ class OpenFiles {
   std::map<ino_t, uint32_t> pipe_ids_;
   std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
   bool knows_all_ends_ = true;
-  std::map<HostPid, std::vector<int>> rest_;  // descriptors that begin() has not looked at
+  struct Unseen {
+    int fd;
+    std::string link;
+  };
+  struct Descriptors {
+    std::vector<FileView> views;
+    std::vector<Unseen> rest;
+    std::exception_ptr problem;
+  };
+  static Descriptors read_descriptors(HostPid pid, size_t most, bool alone);
+  uint32_t enter_viewed(const FileView& file, uint32_t flags);
+  std::map<MappedName, uint32_t> mapped_;
+  std::map<HostPid, std::vector<Unseen>> rest_;  // descriptors that begin() has not looked at
   std::map<HostPid, std::vector<FileView>> views_;
   std::set<HostPid> tree_;     // processes, and threads that stand for one
   std::set<HostPid> leaders_;  // of these, the processes

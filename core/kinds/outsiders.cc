@@ -56,12 +56,13 @@ bool is_member(HostPid process, const std::set<HostPid>& tree) {
 }  // namespace
 
 // The time is the kernel's, making up the folders: two threads share it.
-void Outsiders::read_all() {
+void Outsiders::read_all(const std::set<HostPid>& tree) {
   std::vector<std::string> processes;
   const std::string self =
       std::to_string(sys::own_pid().get());  // it neither reads nor writes what it was started with
   for (std::string& name : sys::list_directory("/proc"))
-    if (is_number(name) && name != self) processes.push_back(std::move(name));
+    if (is_number(name) && name != self && !tree.contains(HostPid(std::stoi(name))))
+      processes.push_back(std::move(name));
   const auto all = std::span<const std::string>(processes);
   auto other = std::async(std::launch::async, read_some, all.first(all.size() / 2));
   links_ = read_some(all.subspan(all.size() / 2));
@@ -69,10 +70,7 @@ void Outsiders::read_all() {
 }
 
 std::vector<Outsiders::Holder> Outsiders::holders_of(const std::string& link, const std::set<HostPid>& tree) {
-  if (!links_) {
-    read_all();
-    std::erase_if(*links_, [&](const auto& entry) { return tree.contains(entry.second.pid); });
-  }
+  if (!links_) read_all(tree);
   std::vector<Holder> holders;
   const auto [first, last] = links_->equal_range(link);
   for (auto it = first; it != last; ++it)
@@ -81,10 +79,7 @@ std::vector<Outsiders::Holder> Outsiders::holders_of(const std::string& link, co
 }
 
 bool Outsiders::has_any(const std::string& link, const std::set<HostPid>& tree) {
-  if (!links_) {
-    read_all();
-    std::erase_if(*links_, [&](const auto& entry) { return tree.contains(entry.second.pid); });
-  }
+  if (!links_) read_all(tree);
   const auto [first, last] = links_->equal_range(link);
   return std::any_of(first, last, [&](const auto& entry) { return !tree.contains(entry.second.pid); });
 }

@@ -35,7 +35,7 @@ class Outsiders {
   bool is_own_pipe(const std::string& link) const { return own_pipes_.contains(link); }
 
  private:
-  void read_all();
+  void read_all(const std::set<HostPid>& tree);
 
   std::optional<Links> links_;
   std::set<std::string> own_pipes_;
