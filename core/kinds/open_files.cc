@@ -251,6 +251,7 @@ std::vector<image::Descriptor> OpenFiles::enter_descriptors(HostPid pid, int pid
   writer_ = &writer;
   std::vector<image::Descriptor> descriptors;
   std::set<uint32_t> entered;
+  sort_many(pid, views_.at(pid));
   for (FileView& file : views_.at(pid)) {
     const Step step("{}", describe(file));
     // An O_PATH descriptor has nothing but its path, and pidfd_getfd refuses it on some kernels.
@@ -278,18 +279,100 @@ unsigned OpenFiles::ends_of(const FileView& file) const {
 // One open file description may be reached by many descriptors. Those that could be one share the inode and the flags
 // of open(2) that stay; kcmp tells for certain. Position and other flags (F_SETFL) were read one after the other, and a
 // process outside that has the same open file may change them meanwhile.
-uint32_t OpenFiles::find_or_enter(FileView& file) {
+OpenFiles::Alike OpenFiles::alike(const FileView& file) {
   constexpr uint32_t kChanging = O_CLOEXEC | O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME | O_NONBLOCK;
-  auto& candidates = known_[{file.status.st_dev, file.status.st_ino, file.info.flags & ~kChanging}];
-  // All of the kernel's anonymous files (eventfd(2) and kin) share one inode. kcmp(2) orders them.
-  const auto compare = [&](const Known& known) { return sys::compare_files(known.pid, known.fd, file.pid, file.fd); };
-  constexpr int kEqual = 0, kLess = 1;
-  const auto place = std::ranges::partition_point(candidates, [&](const Known& k) { return compare(k) == kLess; });
-  if (place != candidates.end() && compare(*place) == kEqual) return place->id;
-  const uint32_t id = ++last_id_;
-  candidates.insert(place, {file.pid, file.fd, id});  // first: it may travel in a message of its own queue
-  enter(file, id);
-  return id;
+  return {file.status.st_dev, file.status.st_ino, file.info.flags & ~kChanging};
+}
+
+namespace {
+
+constexpr int kEqual = 0, kLess = 1;  // kcmp(2)
+
+// Descriptors that lead to one open file.
+using OneFile = std::vector<int>;
+
+// In the order of kcmp(2).
+std::vector<OneFile> sort_some(HostPid pid, std::span<const int> fds) {
+  std::vector<OneFile> files;
+  std::vector<uint32_t> order;  // moved about instead of what it counts
+  for (const int fd : fds) {
+    int result = kLess;
+    const auto place = std::ranges::partition_point(order, [&](uint32_t i) {
+      const int now = sys::compare_files(pid, files[i].front(), pid, fd);
+      if (now == kEqual) result = kEqual;
+      return now == kLess;
+    });
+    if (result == kEqual) {
+      files[*place].push_back(fd);
+    } else {
+      order.insert(place, static_cast<uint32_t>(files.size()));
+      files.push_back({fd});
+    }
+  }
+  std::vector<OneFile> sorted;
+  sorted.reserve(order.size());
+  for (const uint32_t i : order) sorted.push_back(std::move(files[i]));
+  return sorted;
+}
+
+std::vector<OneFile> merge(HostPid pid, std::vector<OneFile> left, std::vector<OneFile> right) {
+  std::vector<OneFile> merged;
+  merged.reserve(left.size() + right.size());
+  auto l = left.begin(), r = right.begin();
+  while (l != left.end() && r != right.end()) {
+    const int order = sys::compare_files(pid, l->front(), pid, r->front());
+    if (order == kEqual) {
+      l->insert(l->end(), r->begin(), r->end());
+      ++r;
+    } else {
+      merged.push_back(std::move(order == kLess ? *l++ : *r++));
+    }
+  }
+  merged.insert(merged.end(), std::make_move_iterator(l), std::make_move_iterator(left.end()));
+  merged.insert(merged.end(), std::make_move_iterator(r), std::make_move_iterator(right.end()));
+  return merged;
+}
+
+}  // namespace
+
+// Very many that could be one are compared by two threads, before any of them is entered.
+void OpenFiles::sort_many(HostPid pid, const std::vector<FileView>& files) {
+  constexpr size_t kMany = 256;
+  sorted_.clear();
+  if (files.size() < kMany) return;
+  std::map<Alike, std::vector<int>> groups;
+  for (const FileView& file : files) groups[alike(file)].push_back(file.fd);
+  for (const auto& [key, fds] : groups) {
+    auto& candidates = known_[key];
+    if (fds.size() < kMany || !candidates.empty()) continue;
+    const auto all = std::span<const int>(fds);
+    auto first = std::async(std::launch::async, sort_some, pid, all.first(all.size() / 2));
+    std::vector<OneFile> rest = sort_some(pid, all.subspan(all.size() / 2));
+    for (const OneFile& file : merge(pid, first.get(), std::move(rest))) {
+      candidates.push_back(std::make_shared<Known>(Known{pid, file.front(), 0}));
+      for (const int fd : file) sorted_[{pid, fd}] = candidates.back();
+    }
+  }
+}
+
+uint32_t OpenFiles::find_or_enter(FileView& file) {
+  std::shared_ptr<Known> known;
+  if (const auto sorted = sorted_.find({file.pid, file.fd}); sorted != sorted_.end()) {
+    known = sorted->second;
+  } else {
+    auto& candidates = known_[alike(file)];
+    // All of the kernel's anonymous files (eventfd(2) and kin) share one inode. kcmp(2) orders them.
+    const auto compare = [&](const Known& k) { return sys::compare_files(k.pid, k.fd, file.pid, file.fd); };
+    const auto place = std::ranges::partition_point(candidates, [&](const auto& k) { return compare(*k) == kLess; });
+    if (place != candidates.end() && compare(**place) == kEqual)
+      known = *place;
+    else
+      known = *candidates.insert(place, std::make_shared<Known>(Known{file.pid, file.fd, 0}));
+  }
+  if (known->id != 0) return known->id;
+  known->id = ++last_id_;  // first: it may travel in a message of its own queue
+  enter(file, known->id);
+  return known->id;
 }
 
 uint32_t OpenFiles::id_of(HostPid pid, int fd) const {

@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <set>
 #include <tuple>
 
@@ -139,7 +140,7 @@ class OpenFiles {
   struct Known {
     HostPid pid;
     int fd;
-    uint32_t id;
+    uint32_t id;  // 0: not entered yet
   };
   void note_pipe_ends(const std::vector<FileView>& files);
   unsigned ends_of(const FileView& file) const;
@@ -160,7 +161,11 @@ class OpenFiles {
   std::vector<mcr::image::PipeData> pipes_;
   std::vector<mcr::image::SysvSegment> segments_;
   PipeCopier copier_;
-  std::map<std::tuple<dev_t, ino_t, uint32_t>, std::vector<Known>> known_;
+  using Alike = std::tuple<dev_t, ino_t, uint32_t>;  // what one open file has in common wherever it is seen
+  static Alike alike(const FileView& file);
+  void sort_many(HostPid pid, const std::vector<FileView>& files);
+  std::map<Alike, std::vector<std::shared_ptr<Known>>> known_;        // in the order of kcmp(2)
+  std::map<std::pair<HostPid, int>, std::shared_ptr<Known>> sorted_;  // those that sort_many() has compared
   std::map<std::tuple<dev_t, ino_t, uint32_t>, uint32_t> paths_;
   std::map<ino_t, uint32_t> pipe_ids_;
   std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
