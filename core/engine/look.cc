@@ -302,6 +302,12 @@ std::vector<char> try_each(const std::vector<HostPid>& tree, const Look& look) {
   return passed;
 }
 
+std::vector<std::string> describe_all(const std::vector<HostPid>& tree) {
+  std::vector<std::string> names;
+  for (const HostPid pid : tree) names.push_back(trace::describe_process(pid));
+  return names;
+}
+
 }  // namespace
 
 std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files,
@@ -311,8 +317,7 @@ std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller,
   const std::vector<HostPid> tree = trace::tree_of(options.tree);
   const SharedTables tables = look_at_shared_tables(tree);
   refuse_family(tree, options, tables);
-  std::vector<std::string> names;
-  for (const HostPid pid : tree) names.push_back(trace::describe_process(pid));
+  const std::vector<std::string> names = describe_all(tree);
   const auto look_at_each = [&](const std::function<void(HostPid, size_t)>& look) {
     for (size_t i = 0; i < tree.size(); ++i) {
       const HostPid pid = tree[i];
