@@ -65,7 +65,10 @@ Sample Engine::run(std::vector<std::string> command) const {
   else
     command.push_back("--json");
   const Outcome outcome = run_command(command, scratch_);
-  return {outcome.milliseconds, brand_ == Brand::criu ? times_of_stats(outcome.output) : times_of_json(outcome.output)};
+  Sample sample{outcome.milliseconds,
+                brand_ == Brand::criu ? times_of_stats(outcome.output) : times_of_json(outcome.output)};
+  sample.phases["cpu"] = outcome.cpu_milliseconds;
+  return sample;
 }
 
 // On a disk, what the removal and the dump before it still have to write would be waited for in this one.
@@ -78,7 +81,7 @@ void Engine::remove_images() const {
   close(folder);
 }
 
-Sample Engine::dump(pid_t pid, bool leave_running) const {
+Sample Engine::dump(pid_t pid, bool leave_running, const std::vector<std::string>& options) const {
   if (brand_ == Brand::none) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
     return {10, {}};
@@ -87,11 +90,14 @@ Sample Engine::dump(pid_t pid, bool leave_running) const {
   std::vector<std::string> command{program_, "dump", "-t", std::to_string(pid), "-D", images_, "-o", "dump.log"};
   if (leave_running) command.push_back("-R");
   if (!sync_ && brand_ == Brand::mini_criu) command.push_back("--no-sync");
+  command.insert(command.end(), options.begin(), options.end());
   return run(std::move(command));
 }
 
-Sample Engine::restore() const {
-  return run({program_, "restore", "-d", "-D", images_, "-o", "restore.log"});
+Sample Engine::restore(const std::vector<std::string>& options) const {
+  std::vector<std::string> command{program_, "restore", "-d", "-D", images_, "-o", "restore.log"};
+  if (brand_ == Brand::criu) command.insert(command.end(), options.begin(), options.end());
+  return run(std::move(command));
 }
 
 }  // namespace bench

@@ -11,6 +11,7 @@
 namespace bench {
 
 // One operation: its wall time from outside, and by name the times that the engine reports itself, all in ms.
+// cpu: user and system time of the engine's process and of what it waited for.
 struct Sample {
   double milliseconds = 0;
   std::map<std::string, double> phases;
@@ -23,9 +24,9 @@ class Engine {
   Engine(Brand brand, const Settings& settings, std::string images, bool sync);
 
   const std::string& name() const { return name_; }
-  // Ends the program, or lets it go on.
-  Sample dump(pid_t pid, bool leave_running) const;
-  Sample restore() const;
+  // Ends the program, or lets it go on. `options`: further ones, which all engines know.
+  Sample dump(pid_t pid, bool leave_running, const std::vector<std::string>& options) const;
+  Sample restore(const std::vector<std::string>& options) const;
 
  private:
   Sample run(std::vector<std::string> command) const;

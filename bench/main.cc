@@ -31,7 +31,11 @@ class Directory {
   std::string path_;
 };
 
-using Program = std::pair<std::string, std::vector<std::string>>;  // path and arguments
+struct Program {
+  std::string path;
+  std::vector<std::string> arguments;
+  std::vector<std::string> options{};  // of the dump; CRIU wants them at the restore too
+};
 
 void settle() {
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
@@ -39,23 +43,23 @@ void settle() {
 
 // A fresh program, dumped and restored; afterwards it must give the answers that it gave before.
 Samples dump_and_restore(const Engine& engine, const Program& program, const std::string& directory) {
-  Victim victim(program.first, program.second, directory);
+  Victim victim(program.path, program.arguments, directory);
   const uint64_t before = victim.ask();
   settle();
   Samples samples;
-  samples["dump"] = engine.dump(victim.pid(), false);
+  samples["dump"] = engine.dump(victim.pid(), false, program.options);
   victim.expect_killed();
-  samples["restore"] = engine.restore();
+  samples["restore"] = engine.restore(program.options);
   if (victim.ask() != before || victim.ask() != before) throw Failure("the restored program counts otherwise");
   return samples;
 }
 
 // The largest gap in the program's own reading of the clock while a dump lets it go on.
 Samples pause(const Engine& engine, const Program& program, const std::string& directory) {
-  Victim victim(program.first, program.second, directory);
+  Victim victim(program.path, program.arguments, directory);
   settle();
   victim.ask();
-  Sample dump = engine.dump(victim.pid(), true);
+  Sample dump = engine.dump(victim.pid(), true, program.options);
   Sample gap{static_cast<double>(victim.ask()) / 1e6, {}};
   if (dump.phases.contains("frozen")) gap.phases["frozen"] = dump.phases["frozen"];
   gap.phases["dump_wall"] = dump.milliseconds;
@@ -64,13 +68,26 @@ Samples pause(const Engine& engine, const Program& program, const std::string& d
 }
 
 Samples dump_on_disk(const Engine& engine, const Program& program, const std::string& directory) {
-  Victim victim(program.first, program.second, directory);
+  Victim victim(program.path, program.arguments, directory);
   const uint64_t before = victim.ask();
   settle();
   Samples samples;
-  samples["dump"] = engine.dump(victim.pid(), true);
+  samples["dump"] = engine.dump(victim.pid(), true, program.options);
   if (victim.ask() != before) throw Failure("the program counts otherwise after its dump");
   return samples;
+}
+
+// Programs of many things of one kind.
+std::vector<std::pair<std::string, Program>> many_things(const Settings& s, const std::string& tmpfs) {
+  const auto number = [&s](int full) { return std::to_string(s.quick ? std::max(full / 100, 2) : full); };
+  const std::string processes = number(200), mappings = number(25'000), files = number(10'000), pipes = number(2'000),
+                    connections = number(20), folder = tmpfs + "/files";
+  return {{"processes:" + processes, {s.victims + "/processes", {processes, "64"}}},
+          {"mappings:" + mappings + "-pairs", {s.victims + "/mappings", {mappings}}},
+          {"files:" + files, {s.victims + "/files", {files, folder, files}}},
+          {"one-file:" + files, {s.victims + "/files", {files, folder, "1"}}},
+          {"pipes:" + pipes, {s.victims + "/pipes", {pipes}}},
+          {"connections:" + connections, {s.victims + "/connections", {connections}, {"--tcp-established"}}}};
 }
 
 void register_cases(const Settings& s, const std::string& tmpfs, const std::string& disk, std::list<Series>& cases) {
@@ -89,6 +106,8 @@ void register_cases(const Settings& s, const std::string& tmpfs, const std::stri
                      [busy, &tmpfs](const Engine& engine) { return pause(engine, busy, tmpfs); });
   cases.emplace_back("threads:" + std::to_string(s.threads), std::vector<std::string>{"dump", "restore"}, engines,
                      both_ways(threads));
+  for (const auto& [name, program] : many_things(s, tmpfs))
+    cases.emplace_back(name, std::vector<std::string>{"dump", "restore"}, engines, both_ways(program));
   const std::string mib = std::to_string(s.memory_mib) + "MiB";
   cases.emplace_back("memory:" + mib, std::vector<std::string>{"dump", "restore"}, engines, both_ways(memory));
   if (disk.empty()) return;
@@ -97,7 +116,7 @@ void register_cases(const Settings& s, const std::string& tmpfs, const std::stri
   if (!s.criu.empty()) on_disk.emplace_back(Brand::criu, s, disk + "/images", true);
   for (const auto& [name, program] : {std::pair("disk/small", small), std::pair("disk/memory:64MiB", memory)}) {
     Program smaller = program;
-    if (!smaller.second.empty()) smaller.second = {"64"};
+    if (!smaller.arguments.empty()) smaller.arguments = {"64"};
     cases.emplace_back(name, std::vector<std::string>{"dump"}, on_disk,
                        [smaller, &disk](const Engine& engine) { return dump_on_disk(engine, smaller, disk); });
   }

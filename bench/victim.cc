@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,6 +36,15 @@ bool wait_until(Clock::duration limit, Condition condition) {
     std::this_thread::sleep_for(200us);
   }
   return true;
+}
+
+double milliseconds(const timeval& time) {
+  return static_cast<double>(time.tv_sec) * 1000 + static_cast<double>(time.tv_usec) / 1000;
+}
+
+// Its children end with it and become ours; they are in its process group.
+void collect_orphans(pid_t leader) {
+  wait_until(10s, [&] { return waitpid(-leader, nullptr, WNOHANG) < 0; });
 }
 
 // With standard input from /dev/null, the other two into a file, and nothing else open.
@@ -71,6 +81,7 @@ Victim::Victim(const std::string& program, const std::vector<std::string>& argum
   } catch (...) {
     kill(pid_, SIGKILL);
     waitpid(pid_, nullptr, 0);
+    collect_orphans(pid_);
     throw;
   }
 }
@@ -81,6 +92,7 @@ Victim::~Victim() {
   if (waitpid(pid_, nullptr, WNOHANG) != 0) return;
   kill(pid_, SIGKILL);
   waitpid(pid_, nullptr, 0);
+  collect_orphans(pid_);
 }
 
 bool Victim::is_alive() const {
@@ -123,6 +135,8 @@ void Victim::expect_killed() {
   if (!wait_until(10s, [&] { return waitpid(pid_, &status, WNOHANG) == pid_; }))
     throw Failure("the program lives on after the dump");
   if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) throw Failure("the program ended by itself");
+  if (!wait_until(10s, [&] { return waitpid(-pid_, &status, WNOHANG) < 0; }))
+    throw Failure("a child of the program lives on after the dump");
 }
 
 Outcome run_command(const std::vector<std::string>& command, const std::string& directory) {
@@ -136,9 +150,11 @@ Outcome run_command(const std::vector<std::string>& command, const std::string& 
   if (too_slow) kill(pid, SIGKILL);
   close(end.fd);
   int status = 0;
-  if (waitpid(pid, &status, 0) != pid) throw Failure("cannot wait for " + line);
+  rusage usage{};
+  if (wait4(pid, &status, 0, &usage) != pid) throw Failure("cannot wait for " + line);
   Outcome outcome;
   outcome.milliseconds = std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+  outcome.cpu_milliseconds = milliseconds(usage.ru_utime) + milliseconds(usage.ru_stime);
   outcome.output = read_file(output);
   if (too_slow) throw Failure(line + " took more than two minutes");
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) throw Failure(line + " failed:\n" + outcome.output);

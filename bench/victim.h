@@ -43,7 +43,8 @@ class Victim {
 
 struct Outcome {
   double milliseconds = 0;
-  std::string output;  // of both streams
+  double cpu_milliseconds = 0;  // of the command, and of what it waited for
+  std::string output;           // of both streams
 };
 
 // Runs a command to its end and throws unless it ends well within two minutes.

@@ -10,7 +10,6 @@
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
 #include "core/sys/namespaces.h"
-#include "core/trace/frozen_tree.h"
 
 namespace mcr::engine {
 namespace {
@@ -23,9 +22,8 @@ uint64_t key_id(int32_t serial) {
 
 // get_robust_list(2) of another task asks for the right to trace it. A task in a Landlock domain never has it over one
 // outside (security/landlock/task.c), whatever its rules are about; everybody else has it over a bystander.
-void refuse_landlock(inject::ParasiteSession& parasite, HostTid host, Bystanders& bystanders) {
-  const auto ids = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", host)));
-  const sys::Bystander* bystander = bystanders.of(ids.uid[0], ids.gid[0]);
+void refuse_landlock(inject::ParasiteSession& parasite, const procfs::Status& host, Bystanders& bystanders) {
+  const sys::Bystander* bystander = bystanders.of(host.uid[0], host.gid[0]);
   if (!bystander || !bystander->ready()) return;
   inject::Batch batch = parasite.channel().batch();
   const RemoteAddr head = batch.reserve(8), length = batch.reserve(8);
@@ -117,17 +115,18 @@ void refuse_session_keyring(inject::ParasiteSession& parasite, const Keyrings& a
 }  // namespace
 
 void refuse_foreign_label(HostPid view) {
-  const std::string theirs = sys::security_label(fmt::format("/proc/{}", view)),
-                    ours = sys::security_label("/proc/self");
+  static const std::string ours = sys::security_label("/proc/self");
+  const std::string theirs = sys::security_label(fmt::format("/proc/{}", view));
   if (theirs == ours) return;
   throw Error(Fault::refused,
               fmt::format("a security module has given it the label \"{}\", mini-criu has \"{}\"", theirs, ours),
               "run mini-criu under the same label (runcon, aa-exec): a restored program has that of restore");
 }
 
-void Bystanders::prepare(const std::vector<HostPid>& tree) {
+void Bystanders::prepare(const std::set<HostPid>& tree) {
+  if (!are_needed_) return;
   for (const HostPid pid : tree)
-    if (const auto text = sys::try_read_text(fmt::format("/proc/{}/status", trace::living_thread(pid)))) {
+    if (const auto text = sys::try_read_text(fmt::format("/proc/{}/status", pid))) {
       const auto ids = procfs::parse_status(*text);
       of(ids.uid[0], ids.gid[0]);
     }
@@ -138,7 +137,7 @@ const sys::Bystander* Bystanders::of(uint32_t uid, uint32_t gid) {
   return &all_.try_emplace({uid, gid}, uid, gid).first->second;
 }
 
-void refuse_confined(inject::ParasiteSession& parasite, HostTid host, Bystanders& bystanders) {
+void refuse_confined(inject::ParasiteSession& parasite, const procfs::Status& host, Bystanders& bystanders) {
   refuse_landlock(parasite, host, bystanders);
   const Keyrings all = ask_keyrings(parasite);
   for (const auto& [serial, what] : {std::pair{all.thread, "thread"}, std::pair{all.process, "process"}})

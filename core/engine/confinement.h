@@ -4,9 +4,10 @@
 #pragma once
 
 #include <map>
-#include <vector>
+#include <set>
 
 #include "core/inject/session.h"
+#include "core/procfs/status.h"
 #include "core/sys/security.h"
 
 namespace mcr::engine {
@@ -17,7 +18,7 @@ void refuse_foreign_label(HostPid view);
 // A bystander for each pair of real ids that a tree has. None where the kernel has no Landlock.
 class Bystanders {
  public:
-  void prepare(const std::vector<HostPid>& tree);        // before the pause: it takes a while to make a process
+  void prepare(const std::set<HostPid>& tree);           // before the pause: it takes a while to make a process
   const sys::Bystander* of(uint32_t uid, uint32_t gid);  // made now when it is not prepared; null: not needed
   void end() { all_.clear(); }
 
@@ -26,7 +27,7 @@ class Bystanders {
   std::map<std::pair<uint32_t, uint32_t>, sys::Bystander> all_;
 };
 
-// Asks through the parasite, whose thread stands for all.
-void refuse_confined(inject::ParasiteSession& parasite, HostTid host, Bystanders& bystanders);
+// Asks through the parasite, whose thread stands for all. `host`: the status of that thread.
+void refuse_confined(inject::ParasiteSession& parasite, const procfs::Status& host, Bystanders& bystanders);
 
 }  // namespace mcr::engine

@@ -95,7 +95,7 @@ class Dump {
   image::DumpStatistics run(Clock::time_point start) {
     describe_host(inventory_);
     call_hook(options_.hook, "pre-dump", options_.tree);
-    bystanders_.prepare(trace::tree_of(options_.tree));
+    bystanders_.prepare(known_);
     statistics_.set_look_us(microseconds(start, Clock::now()));
     if (!sys::try_read_text("/proc/timer_list")) note_runs();
     const auto freeze_start = Clock::now();
@@ -140,6 +140,8 @@ class Dump {
   }
 
   void collect(trace::FrozenTree& frozen) {
+    std::optional<ReadAhead> read_ahead;  // what is alone shares nothing
+    if (frozen.processes().size() == 1) read_ahead.emplace(frozen, SharedTables());
     std::vector<HostPid> living, all;
     for (const auto& process : frozen.processes()) {
       all.push_back(process->pid);
@@ -149,6 +151,7 @@ class Dump {
     files_.begin(living);
     // Asked again now that nothing can change any more.
     const SharedTables tables = look_at_frozen(frozen, options_, files_, known_);
+    if (!read_ahead) read_ahead.emplace(frozen, tables);
     sharers_.begin_again();
     const auto pidfd_of = [&](HostPid view) {
       for (const auto& process : frozen.processes())
@@ -170,7 +173,8 @@ class Dump {
                         nanoseconds_of(frozen.first_stop()),
                         tables,
                         frozen,
-                        processes_};
+                        processes_,
+                        *read_ahead};
     const kinds::IpcUse ipc = ipc_use_of(frozen);
     for (auto& process : frozen.processes())
       processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));

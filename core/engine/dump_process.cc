@@ -49,9 +49,11 @@ class ProcessDumper {
       : process_(process),
         context_(context),
         pid_(process.view()),
-        leader_status_(procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", process.pid)))),
-        status_(procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", pid_)))),
-        stat_(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", pid_)))) {}
+        texts_(context.read_ahead.take(process)),
+        leader_status_(procfs::parse_status(texts_.leader_status)),
+        status_(procfs::parse_status(texts_.status)),
+        stat_(procfs::parse_stat(texts_.stat)),
+        mappings_(std::move(texts_.mappings)) {}
 
   tree::ProcessImage run() {
     const auto start = Clock::now();
@@ -66,7 +68,7 @@ class ProcessDumper {
     if (image_.has_own(tree::Shared::memory)) {
       collect_memory();
     } else {
-      context_.sharers.note(pid_, {}, true);
+      context_.sharers.note(pid_, {});
       mappings_ = procfs::parse_maps(sys::read_text(fmt::format("/proc/{}/maps", pid_)));
     }
     log::debug("dump", "{} mappings collected after {} us", mappings_.size(), since_us(start));
@@ -78,7 +80,7 @@ class ProcessDumper {
       parasite.channel().set_guard([this](const char* name, const parasite::Call& call) {
         refuse_harmful_call(host().tid(), filters_[host_index_], name, call.number, std::to_array(call.args));
       });
-      refuse_confined(parasite, host().tid(), context_.bystanders);
+      refuse_confined(parasite, host_status(), context_.bystanders);
       collect_facets(parasite);
       log::debug("dump", "infected and asked after {} us", since_us(start));
       thread_files_ = thread_files.get();
@@ -102,9 +104,12 @@ class ProcessDumper {
   void collect_filters() {
     filters_ = seccomp_chains(process_);
     host_index_ = safe_host(process_, filters_);
-    const auto text = sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, host().tid()));
-    refuse_thread(pid_,
-                  {host().tid(), procfs::parse_status(text), 0, {}});  // the others are asked before they are borrowed
+    refuse_thread(pid_, {host().tid(), host_status(), 0, {}});  // the others are asked before they are borrowed
+  }
+
+  procfs::Status host_status() {
+    if (host().tid().get() == pid_.get()) return status_;
+    return procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, host().tid())));
   }
 
   trace::Tracee& host() { return *process_.threads[host_index_]; }
@@ -129,10 +134,10 @@ class ProcessDumper {
   }
 
   void collect_core() {
-    refuse_tagged_addresses(sys::read_text(fmt::format("/proc/{}/status", pid_)));
+    refuse_tagged_addresses(texts_.status);
     auto& core = image_.core;
     core.set_pid(leader_status_.ns_pid.back());
-    core.set_ppid(trace::number_inside(HostTid(stat_.ppid)));
+    core.set_ppid(number_of_parent());
     core.set_pgid(leader_status_.ns_pgid.empty() ? stat_.pgrp : leader_status_.ns_pgid.back());
     core.set_sid(leader_status_.ns_sid.empty() ? stat_.session : leader_status_.ns_sid.back());
     core.set_exit_signal(stat_.exit_signal);
@@ -146,6 +151,12 @@ class ProcessDumper {
       core.set_personality(static_cast<uint32_t>(std::stoul(*text, nullptr, 16)));
   }
 
+  pid_t number_of_parent() {
+    auto [entry, is_new] = context_.numbers.try_emplace(stat_.ppid, 0);
+    if (is_new) entry->second = trace::number_inside(HostTid(stat_.ppid));
+    return entry->second;
+  }
+
   // What it shares is collected with the first process that has it.
   void collect_sharing() {
     for (const tree::Shared what : tree::kShared)
@@ -157,14 +168,13 @@ class ProcessDumper {
   }
 
   void collect_memory() {
-    mappings_ = procfs::parse_smaps(sys::read_text(fmt::format("/proc/{}/smaps", pid_)));
     collect_mappings();
     collect_aio_contexts();
   }
 
   void collect_mappings() {
     const Step step("memory");
-    context_.sharers.note(pid_, mappings_, true);
+    context_.sharers.note(pid_, mappings_);
     const auto enter = [&](const procfs::Mapping& m, bool writable) { return enter_mapped(m, writable); };
     space_ = mem::collect_address_space(mappings_, enter, context_.shared);
     auto& map = image_.map;
@@ -194,16 +204,16 @@ class ProcessDumper {
   }
 
   uint32_t enter_mapped(const procfs::Mapping& m, bool writable) {
-    const std::string door = fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, m.start, m.end);
     if (mem::is_ring(m)) return 0;  // known when the descriptors are
+    const auto door = [&] { return fmt::format("/proc/{}/map_files/{:x}-{:x}", pid_, m.start, m.end); };
     if (mem::is_sysv_segment(m)) {
-      context_.files.enter_segment(pid_, static_cast<int>(m.inode), door, context_.writer);
+      context_.files.enter_segment(pid_, static_cast<int>(m.inode), door(), context_.writer);
       return 0;
     }
     // "sh": the file was open for writing. The mapping cannot become writable all the same when a seal forbids it.
     if (m.shared && !writable && m.has_flag("sh") && m.path.starts_with("/memfd:"))
-      writable = kinds::has_write_seal(sys::open(door, O_RDONLY).get());
-    return context_.files.enter_path(pid_, door, writable ? O_RDWR : O_RDONLY, context_.writer);
+      writable = kinds::has_write_seal(sys::open(door(), O_RDONLY).get());
+    return context_.files.enter_mapping(pid_, m, writable ? O_RDWR : O_RDONLY, context_.writer);
   }
 
   void collect_facets(inject::ParasiteSession& parasite) {
@@ -423,6 +433,7 @@ class ProcessDumper {
   DumpContext& context_;
   HostPid pid_;            // of the leader, or of another thread when it has ended: all of /proc is read through it
   size_t host_index_ = 0;  // of the thread that hosts the parasite
+  ProcessTexts texts_;
   procfs::Status leader_status_, status_;
   procfs::Stat stat_;
   std::vector<procfs::Mapping> mappings_;

@@ -4,6 +4,7 @@
 #include "core/engine/confinement.h"
 #include "core/engine/memory_sharers.h"
 #include "core/engine/options.h"
+#include "core/engine/read_ahead.h"
 #include "core/engine/shared_tables.h"
 #include "core/kinds/open_files.h"
 #include "core/mem/shared_objects.h"
@@ -30,7 +31,9 @@ struct DumpContext {
   const SharedTables& tables;
   const trace::FrozenTree& tree;
   const std::vector<tree::ProcessImage>& before;  // parents come before their children
-  std::map<HostPid, uint64_t> plain_mappings{};   // of each memory one without a memory policy, by its first process
+  ReadAhead& read_ahead;
+  std::map<pid_t, pid_t> numbers{};              // of parents, as they have them themselves
+  std::map<HostPid, uint64_t> plain_mappings{};  // of each memory one without a memory policy, by its first process
 };
 
 tree::ProcessImage dump_process(trace::FrozenProcess& process, DumpContext& context);

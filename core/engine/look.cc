@@ -10,8 +10,11 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <mutex>
+#include <thread>
 
 #include "core/base/error.h"
+#include "core/base/two_threads.h"
 #include "core/engine/aio_requests.h"
 #include "core/engine/confinement.h"
 #include "core/engine/memory_sharers.h"
@@ -32,19 +35,29 @@
 namespace mcr::engine {
 namespace {
 
+constexpr size_t kManyProcesses = 8;
+
+using OwnNamespaces = std::vector<std::pair<std::string, std::string>>;  // by name: its link
+
+OwnNamespaces own_namespaces() {
+  OwnNamespaces own;
+  for (const char* name :
+       {"mnt", "net", "pid", "pid_for_children", "user", "uts", "ipc", "cgroup", "time", "time_for_children"})
+    if (auto link = sys::try_read_link(fmt::format("/proc/self/ns/{}", name))) own.emplace_back(name, std::move(*link));
+  return own;
+}
+
 // Everything the new process gets from `restore` itself must be what the program has now. One that `restore` has put
 // into namespaces of its own, for want of a right, is dumped from here like any other.
-void refuse_foreign_namespaces(HostPid pid) {
-  const bool by_restore = sys::lives_in_own_namespaces(pid);
-  for (const char* name :
-       {"mnt", "net", "pid", "pid_for_children", "user", "uts", "ipc", "cgroup", "time", "time_for_children"}) {
-    const auto theirs = sys::try_read_link(fmt::format("/proc/{}/ns/{}", pid, name));
-    const auto ours = sys::try_read_link(fmt::format("/proc/self/ns/{}", name));
-    const std::string_view kind(name);
-    if (by_restore && (kind == "pid" || kind == "pid_for_children" || kind == "user")) continue;
-    if (theirs && ours && *theirs != *ours)
-      throw Error(Fault::refused, fmt::format("it lives in another {} namespace ({})", name, *theirs),
-                  "run mini-criu inside that namespace (nsenter), dumping whole containers is not built yet");
+void refuse_foreign_namespaces(HostPid pid, const OwnNamespaces& own) {
+  std::optional<bool> by_restore;
+  for (const auto& [kind, ours] : own) {
+    const auto theirs = sys::try_read_link(fmt::format("/proc/{}/ns/{}", pid, kind));
+    if (!theirs || *theirs == ours) continue;
+    if (!by_restore) by_restore = sys::lives_in_own_namespaces(pid);
+    if (*by_restore && (kind == "pid" || kind == "pid_for_children" || kind == "user")) continue;
+    throw Error(Fault::refused, fmt::format("it lives in another {} namespace ({})", kind, *theirs),
+                "run mini-criu inside that namespace (nsenter), dumping whole containers is not built yet");
   }
 }
 
@@ -77,10 +90,12 @@ void refuse_32_bit(HostPid pid) {
   if (head[EI_CLASS] != ELFCLASS64) throw Error(Fault::refused, "it is a 32-bit program", "run the 64-bit build of it");
 }
 
-void look_at_memory(HostPid pid, const kinds::OpenFiles& files, MemorySharers& sharers) {
+void look_at_memory(HostPid pid, const kinds::OpenFiles& files, MemorySharers& sharers,
+                    kinds::OpenFiles::MappedNames& looked_at) {
   // Without the flags that only smaps has, which costs a walk through all page tables; frozen, they are looked at too.
   const auto mappings = procfs::parse_maps(sys::read_text(fmt::format("/proc/{}/maps", pid)));
-  sharers.note(pid, mappings, false);
+  sharers.note(pid, mappings);
+  sharers.note_open(files.nameless(pid));
   for (const procfs::Mapping& m : mappings)
     if (mem::is_aio_ring(m)) {
       refuse_endless_requests(pid);
@@ -91,7 +106,7 @@ void look_at_memory(HostPid pid, const kinds::OpenFiles& files, MemorySharers& s
     if (mem::is_sysv_segment(m))
       files.look_at_segment(pid, static_cast<int>(m.inode), mappings);
     else
-      files.look_at_path(pid, fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, m.start, m.end));
+      files.look_at_mapping(pid, m, looked_at);
     return 0u;
   };
   mem::SharedObjects shared;
@@ -174,22 +189,26 @@ std::optional<tree::Member> member_of(HostPid pid) {
 
 namespace {
 
-void look_at_process(HostPid pid, const kinds::OpenFiles& files, MemorySharers& sharers,
-                     const sys::Deadline& deadline) {
-  const HostPid view = trace::living_thread(pid);
+// What asks nothing of tables that the processes have in common, and so can be asked by two threads.
+void look_at_state(HostPid pid, HostPid view, const kinds::OpenFiles& files, MemorySharers& sharers,
+                   kinds::OpenFiles::MappedNames& looked_at) {
   refuse_threads(pid, view);
-  refuse_tagged_addresses(sys::read_text(fmt::format("/proc/{}/status", view)));
+  const std::string status = sys::read_text(fmt::format("/proc/{}/status", view));
+  refuse_tagged_addresses(status);
   refuse_foreign_clocks(pid, view);
   refuse_foreign_label(view);
-  refuse_tight_limits(view);
+  refuse_tight_limits(view, status);
   files.look_at_path(view, fmt::format("/proc/{}/cwd", view));
   files.look_at_path(view, fmt::format("/proc/{}/root", view));
   files.look_at_path(view, fmt::format("/proc/{}/exe", view));
   refuse_32_bit(view);
+  look_at_memory(view, files, sharers, looked_at);
+}
+
+void look_at_files(HostPid view, const kinds::OpenFiles& files, const sys::Deadline& deadline) {
   files.look_at_controlling_terminal(view);
   files.look_at_descriptors(view);
   look_at_rings(view, files, deadline);
-  look_at_memory(view, files, sharers);
 }
 
 bool has_ended(HostPid pid) {
@@ -211,11 +230,17 @@ bool is_ending(HostPid pid) {
 }
 
 void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options, const SharedTables& tables) {
+  std::vector<std::optional<tree::Member>> found(tree.size());
+  std::vector<HostPid> views(tree);
+  by_two_threads(tree.size(), kManyProcesses, [&](size_t i) {
+    found[i] = member_of(tree[i]);
+    views[i] = trace::living_thread(tree[i]);
+  });
   std::vector<tree::Member> members;
-  for (const HostPid pid : tree) {
-    auto member = member_of(pid);
+  for (size_t i = 0; i < tree.size(); ++i) {
+    auto& member = found[i];
     if (!member) continue;
-    const HostPid view = trace::living_thread(pid);
+    const HostPid view = views[i];
     for (const tree::Shared what : tree::kShared)
       if (const auto sharers = tables.sharers(what, view); !sharers.empty())
         member->shared_with[static_cast<size_t>(what)] = tables.first(what, view).value_or(view).get();
@@ -228,19 +253,23 @@ void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options,
 // Born after the look: what the look asks for and nothing asks for later.
 void look_at_newcomer(HostPid pid, HostPid view) {
   const Step step("process {}", trace::describe_process(pid));
-  refuse_foreign_namespaces(view);
+  refuse_foreign_namespaces(view, own_namespaces());
   refuse_foreign_label(view);
   refuse_foreign_clocks(pid, view);
-  refuse_tight_limits(view);
+  refuse_tight_limits(view, sys::read_text(fmt::format("/proc/{}/status", view)));
   refuse_32_bit(view);
 }
 
 // While it runs any of them may end at any time. One that is ending has lost its memory first, and to kcmp(2) those
 // that have lost the same share nothing with each other.
 SharedTables look_at_shared_tables(const std::vector<HostPid>& tree) {
+  std::vector<std::optional<HostPid>> living(tree.size());
+  by_two_threads(tree.size(), kManyProcesses, [&](size_t i) {
+    if (!has_ended(tree[i])) living[i] = trace::living_thread(tree[i]);
+  });
   std::vector<HostPid> views;
-  for (const HostPid pid : tree)
-    if (!has_ended(pid)) views.push_back(trace::living_thread(pid));
+  for (const auto& view : living)
+    if (view) views.push_back(*view);
   for (int attempt = 0; attempt < 5; ++attempt) try {
       SharedTables tables(views);
       if (std::erase_if(views, [](HostPid view) { return !has_memory(view); }) == 0) return tables;
@@ -256,6 +285,31 @@ SharedTables look_at_shared_tables(const std::vector<HostPid>& tree) {
 // once instead of twice.
 constexpr size_t kDescriptorsBeforeTheFreeze = 1024;
 
+namespace {
+
+// By two threads. Where it fails it is to be done again in order, so that the first obstacle is the one that is told.
+template <typename Look>
+std::vector<char> try_each(const std::vector<HostPid>& tree, const Look& look) {
+  std::vector<char> passed(tree.size());
+  if (tree.size() < kManyProcesses) return passed;
+  by_two_threads(tree.size(), kManyProcesses, [&](size_t i) {
+    try {
+      look(tree[i]);
+      passed[i] = 1;
+    } catch (const Error&) {
+    }
+  });
+  return passed;
+}
+
+std::vector<std::string> describe_all(const std::vector<HostPid>& tree) {
+  std::vector<std::string> names;
+  for (const HostPid pid : tree) names.push_back(trace::describe_process(pid));
+  return names;
+}
+
+}  // namespace
+
 std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files,
                                MemorySharers& sharers) {
   trace::refuse_unfreezable(options.tree);
@@ -263,31 +317,50 @@ std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller,
   const std::vector<HostPid> tree = trace::tree_of(options.tree);
   const SharedTables tables = look_at_shared_tables(tree);
   refuse_family(tree, options, tables);
-  const auto look_at_each = [&](const std::function<void(HostPid)>& look) {
-    for (const HostPid pid : tree) {
-      const Step step("process {}", trace::describe_process(pid));
+  const std::vector<std::string> names = describe_all(tree);
+  const auto look_at_each = [&](const std::function<void(HostPid, size_t)>& look) {
+    for (size_t i = 0; i < tree.size(); ++i) {
+      const HostPid pid = tree[i];
+      const Step step("process {}", names[i]);
       try {
-        look(pid);
+        look(pid, i);
       } catch (const Error&) {
         if (!is_ending(pid)) throw;  // which any of them may do at any time
         if (pid == options.tree) throw Error(Fault::refused, "it has ended while it was looked at");
       }
     }
   };
-  std::vector<HostPid> views;
-  look_at_each([&](HostPid pid) {
-    views.push_back(trace::living_thread(pid));
-    refuse_untraceable(views.back(), caller);
-    refuse_foreign_namespaces(views.back());
+  const OwnNamespaces own = own_namespaces();
+  const auto may_look = [&](HostPid pid) {
+    const HostPid view = trace::living_thread(pid);
+    refuse_untraceable(view, caller);
+    refuse_foreign_namespaces(view, own);
+  };
+  std::vector<HostPid> views(tree);
+  const std::vector<char> passed = try_each(tree, [&](HostPid pid) { may_look(pid); });
+  look_at_each([&](HostPid pid, size_t i) {
+    views[i] = trace::living_thread(pid);
+    if (!passed[i]) may_look(pid);
   });
   files.note_members(tree);
   files.begin(views, kDescriptorsBeforeTheFreeze);
   sys::Deadline deadline;
   if (options.timeout.count() > 0) deadline = sys::Clock::now() + options.timeout;
   // What is looked at while it runs may change its files in between: only what stands in the way twice more does.
-  look_at_each([&](HostPid pid) {
+  std::mutex taking;
+  std::map<std::thread::id, kinds::OpenFiles::MappedNames> looked_at;
+  const auto look_at_this = [&](HostPid pid, HostPid view) {
+    std::unique_lock lock(taking);
+    kinds::OpenFiles::MappedNames& names_seen = looked_at[std::this_thread::get_id()];
+    lock.unlock();
+    look_at_state(pid, view, files, sharers, names_seen);
+  };
+  const std::vector<char> looked = try_each(tree, [&](HostPid pid) { look_at_this(pid, trace::living_thread(pid)); });
+  look_at_each([&](HostPid pid, size_t i) {
     for (int attempt = 1;; ++attempt) try {
-        return look_at_process(pid, files, sharers, deadline);
+        const HostPid view = trace::living_thread(pid);
+        if (attempt > 1 || !looked[i]) look_at_this(pid, view);
+        return look_at_files(view, files, deadline);
       } catch (const Error&) {
         if (attempt == 3 || is_ending(pid)) throw;
         files.begin({trace::living_thread(pid)}, kDescriptorsBeforeTheFreeze);

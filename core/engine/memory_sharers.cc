@@ -7,7 +7,6 @@
 #include <algorithm>
 
 #include "core/base/error.h"
-#include "core/kinds/open_files.h"
 #include "core/kinds/sysv_segment.h"
 #include "core/mem/aio_ring.h"
 #include "core/mem/sysv_segment.h"
@@ -49,6 +48,14 @@ bool may_be_written(const std::string& door) {
   return !status || (status->st_mode & S_IWUSR) != 0;
 }
 
+template <typename Visit>
+void visit_deleted(const std::string& link, const std::string& door, const Visit& visit) {
+  const auto status = sys::try_stat(door);
+  if (!status || !S_ISREG(status->st_mode) || status->st_nlink != 0) return;
+  if (sys::is_kernel_memory(status->st_dev) && !is_memfd(link)) return;
+  visit(std::pair{status->st_dev, uint64_t{status->st_ino}}, link, door);
+}
+
 // Descriptors of files without a name, memfds among them.
 template <typename Visit>
 void for_each_deleted(const std::string& process, const Visit& visit) {
@@ -57,11 +64,7 @@ void for_each_deleted(const std::string& process, const Visit& visit) {
   for (const std::string& number : *numbers) {
     const std::string door = "/proc/" + process + "/fd/" + number;
     const auto link = sys::try_read_link(door);
-    if (!link || !link->ends_with(" (deleted)")) continue;
-    const auto status = sys::try_stat(door);
-    if (!status || !S_ISREG(status->st_mode) || status->st_nlink != 0) continue;
-    if (sys::is_kernel_memory(status->st_dev) && !is_memfd(*link)) continue;
-    visit({status->st_dev, status->st_ino}, *link, door);
+    if (link && link->ends_with(" (deleted)")) visit_deleted(*link, door, visit);
   }
 }
 
@@ -78,7 +81,8 @@ void for_each_deleted(const std::string& process, const Visit& visit) {
 
 }  // namespace
 
-void MemorySharers::note(HostPid pid, const std::vector<procfs::Mapping>& mappings, bool is_frozen) {
+void MemorySharers::note(HostPid pid, const std::vector<procfs::Mapping>& mappings) {
+  const std::lock_guard lock(noting_);
   tree_.insert(pid);
   for (const procfs::Mapping& m : mappings) {
     if (mem::is_sysv_segment(m)) ++attachments_[static_cast<int>(m.inode)];
@@ -88,18 +92,21 @@ void MemorySharers::note(HostPid pid, const std::vector<procfs::Mapping>& mappin
     objects_.insert(object);
     if (is_memfd(m.path)) memfds_.insert(object);
   }
-  if (is_frozen) return;
-  for_each_deleted(std::to_string(pid.get()),
-                   [&](const Object& object, const std::string& link, const std::string& door) {
-                     if (is_memfd(link)) {
-                       objects_.insert(object);
-                       memfds_.insert(object);
-                     } else {
-                       DeletedFile& file = deleted_[object];
-                       file.is_certain = true;
-                       file.is_written = file.is_written || may_be_written(door);
-                     }
-                   });
+}
+
+void MemorySharers::note_open(const std::vector<kinds::OpenFiles::Nameless>& files) {
+  const std::lock_guard lock(noting_);
+  const auto note = [&](const Object& object, const std::string& link, const std::string& door) {
+    if (is_memfd(link)) {
+      objects_.insert(object);
+      memfds_.insert(object);
+    } else {
+      DeletedFile& file = deleted_[object];
+      file.is_certain = true;
+      file.is_written = file.is_written || may_be_written(door);
+    }
+  };
+  for (const auto& file : files) visit_deleted(file.link, file.door, note);
 }
 
 // One mapping tells enough if it is written to, else all are asked when somebody has the file too.

@@ -4,11 +4,13 @@
 #include <sys/types.h>
 
 #include <map>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "core/base/ids.h"
+#include "core/kinds/open_files.h"
 #include "core/procfs/maps.h"
 
 namespace mcr::engine {
@@ -23,8 +25,9 @@ class MemorySharers {
  public:
   explicit MemorySharers(HostPid root) : root_(root) {}
 
-  // One process of the tree: what it has mapped and, before the freeze, what it has open.
-  void note(HostPid pid, const std::vector<procfs::Mapping>& mappings, bool is_frozen);
+  // One process of the tree: what it has mapped and, before the freeze, what it has open. Any thread.
+  void note(HostPid pid, const std::vector<procfs::Mapping>& mappings);
+  void note_open(const std::vector<kinds::OpenFiles::Nameless>& files);
   // Throws Error (refused) naming the process outside. Before the freeze children may come and go meanwhile.
   void refuse_outsiders(bool is_frozen);
   void begin_again();  // frozen: the processes and their attachments are noted anew, what they may share stays noted
@@ -44,6 +47,7 @@ class MemorySharers {
   void count_attachments(bool is_frozen) const;
 
   HostPid root_;
+  std::mutex noting_;
   std::set<HostPid> tree_;
   std::set<Object> objects_, memfds_;
   std::map<Object, DeletedFile> deleted_;

@@ -46,8 +46,12 @@ void refuse_used_up(HostPid view, int resource, uint64_t used, uint64_t more, ui
               fmt::format("raise that limit first: prlimit --pid {} --{}={}:", view, option, used + 2 * more));
 }
 
-// Numbers below the soft limit that are free.
+// Numbers below the soft limit that are free; no more than there are for certain. The size of the folder is the count
+// of all descriptors (6.2), before that it is 0.
 uint64_t free_numbers(HostPid view, uint64_t limit) {
+  const auto folder = sys::try_stat(fmt::format("/proc/{}/fd", view));
+  const uint64_t all = folder ? static_cast<uint64_t>(folder->st_size) : 0;
+  if (all > 0 && all + 2 <= limit) return limit - all;
   uint64_t taken = 0;
   for (const std::string& name : sys::list_directory(fmt::format("/proc/{}/fd", view))) {
     uint64_t number = 0;
@@ -59,8 +63,7 @@ uint64_t free_numbers(HostPid view, uint64_t limit) {
 
 }  // namespace
 
-void refuse_tight_limits(HostPid view) {
-  const auto status = sys::read_text(fmt::format("/proc/{}/status", view));
+void refuse_tight_limits(HostPid view, std::string_view status) {
   for (const auto& limit : procfs::parse_limits(sys::read_text(fmt::format("/proc/{}/limits", view)))) {
     if (limit.resource == RLIMIT_AS)
       refuse_used_up(view, limit.resource, bytes_of(status, "\nVmSize:"), kParasiteBytes, limit.soft, "as");

@@ -12,8 +12,8 @@
 
 namespace mcr::engine {
 
-// The parasite needs some memory and two descriptors. `view`: a thread that lives.
-void refuse_tight_limits(HostPid view);
+// The parasite needs some memory and two descriptors. `view`: a thread that lives. `status`: its /proc/PID/status.
+void refuse_tight_limits(HostPid view, std::string_view status);
 
 // Hard limits that cannot be raised, and what else wants CAP_SYS_RESOURCE.
 void check_limits(const tree::ProcessImage& process, std::vector<Problem>& problems);

@@ -3,9 +3,11 @@
 #include <linux/kcmp.h>
 
 #include <algorithm>
+#include <exception>
 #include <set>
 
 #include "core/base/error.h"
+#include "core/base/two_threads.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
 
@@ -31,18 +33,31 @@ int type_of(tree::Shared what) {
 }  // namespace
 
 SharedTables::SharedTables(const std::vector<HostPid>& views) {
-  for (const tree::Shared what : tree::kShared) {
-    auto& first = first_[static_cast<size_t>(what)];
-    auto& sorted = sorted_[static_cast<size_t>(what)];
-    for (const HostPid view : views) {
-      const Place place = look_up(what, view);
-      if (!place.found) {
-        sorted.insert(sorted.begin() + static_cast<std::ptrdiff_t>(place.index), view);
-        continue;
-      }
-      first.emplace(sorted[place.index], sorted[place.index]);
-      first.emplace(view, sorted[place.index]);
+  constexpr size_t kKinds = tree::kShared.size();
+  constexpr size_t kMany = 16;
+  std::array<std::exception_ptr, kKinds> problems;
+  by_two_threads(kKinds, views.size() < kMany ? SIZE_MAX : kKinds, [&](size_t i) {
+    try {
+      sort(tree::kShared[i], views);
+    } catch (const Error&) {
+      problems[i] = std::current_exception();
     }
+  });
+  for (const auto& problem : problems)
+    if (problem) std::rethrow_exception(problem);
+}
+
+void SharedTables::sort(tree::Shared what, const std::vector<HostPid>& views) {
+  auto& first = first_[static_cast<size_t>(what)];
+  auto& sorted = sorted_[static_cast<size_t>(what)];
+  for (const HostPid view : views) {
+    const Place place = look_up(what, view);
+    if (!place.found) {
+      sorted.insert(sorted.begin() + static_cast<std::ptrdiff_t>(place.index), view);
+      continue;
+    }
+    first.emplace(sorted[place.index], sorted[place.index]);
+    first.emplace(view, sorted[place.index]);
   }
 }
 

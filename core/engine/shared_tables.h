@@ -31,6 +31,7 @@ class SharedTables {
     bool found = false;
   };
   Place look_up(tree::Shared what, HostPid view) const;
+  void sort(tree::Shared what, const std::vector<HostPid>& views);
 
   std::array<std::vector<HostPid>, tree::kShared.size()> sorted_;       // each object once, in the kernel's order
   std::array<std::map<HostPid, HostPid>, tree::kShared.size()> first_;  // also of the first itself

@@ -68,10 +68,15 @@ void judge_name(FileView& file) {
   }
 }
 
+void follow_name(FileView& file) {
+  const bool is_kept_by_name = S_ISREG(file.status.st_mode) || S_ISDIR(file.status.st_mode);
+  file.is_reached = is_kept_by_name && !file.name_gone && file.link.starts_with("/") && leads_to(file.link, file);
+}
+
 void require_name(const FileView& file, bool link_remap) {
   if (file.deleted) return;
   if (!file.name_gone) {
-    if (leads_to(file.link, file)) return;
+    if (file.is_reached || leads_to(file.link, file)) return;
     if (!sys::may_open(file.link, O_RDONLY) && !sys::try_stat(file.link, false))
       throw Error(Fault::refused, fmt::format("{} lies in a folder that mini-criu may not search", file.link),
                   "run mini-criu as root: CAP_DAC_READ_SEARCH is the right that is missing");

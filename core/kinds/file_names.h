@@ -21,6 +21,8 @@ std::optional<pid_t> process_in(const std::string& path);
 
 // Fills `deleted` and `name_gone` and takes the kernel's mark off the link.
 void judge_name(FileView& file);
+// Fills `is_reached`, of a judged file or folder.
+void follow_name(FileView& file);
 
 // Refuses a file that has a name, but none by which it could be found. With `link_remap` a lost name is no obstacle.
 void require_name(const FileView& file, bool link_remap);

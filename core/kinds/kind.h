@@ -29,10 +29,11 @@ struct FileView {
   std::string door;  // path under /proc that leads to the very file: /proc/PID/fd/N, .../map_files/A-B
   std::string link;  // what the door's link says, without the kernel's " (deleted)"
   struct stat status {};
-  bool deleted = false;    // it has no name left
-  bool name_gone = false;  // the name in `link` is no longer its name; it may have others
-  procfs::FdInfo info;     // zero for what is no descriptor
-  int copy = -1;           // descriptor of the same open file in the engine (pidfd_getfd); -1 while only looking
+  bool deleted = false;     // it has no name left
+  bool name_gone = false;   // the name in `link` is no longer its name; it may have others
+  bool is_reached = false;  // a descriptor: when it was looked at, the name led to the file
+  procfs::FdInfo info;      // zero for what is no descriptor
+  int copy = -1;            // descriptor of the same open file in the engine (pidfd_getfd); -1 while only looking
 };
 
 struct LateOpen {

@@ -1,12 +1,14 @@
 #include "core/kinds/open_files.h"
 
 #include <fcntl.h>
+#include <sys/sysmacros.h>
 
 #include <algorithm>
 #include <future>
 #include <span>
 
 #include "core/base/log.h"
+#include "core/base/two_threads.h"
 #include "core/kinds/external.h"
 #include "core/kinds/file_locks.h"
 #include "core/kinds/kinds.h"
@@ -70,6 +72,7 @@ std::optional<FileView> view_descriptor(HostPid pid, int fd, const std::string& 
   file.status = *status;
   file.info = procfs::parse_fdinfo(*text);
   judge_name(file);
+  follow_name(file);
   return file;
 }
 
@@ -84,44 +87,68 @@ std::vector<FileView> view_some(HostPid pid, std::span<const int> fds) {
   return files;
 }
 
+std::vector<std::string> read_links(HostPid pid, std::span<const int> fds) {
+  const UniqueFd doors = sys::open(fmt::format("/proc/{}/fd", pid), O_PATH | O_DIRECTORY);
+  std::vector<std::string> links(fds.size());  // empty: closed meanwhile
+  for (size_t i = 0; i < fds.size(); ++i)
+    if (auto link = sys::try_read_link_at(doors.get(), std::to_string(fds[i]))) links[i] = std::move(*link);
+  return links;
+}
+
 // Nearly all of the time is the kernel's, writing text: very many are looked at by two threads.
-std::vector<FileView> view_all(HostPid pid, std::span<const int> fds) {
+template <typename Look>
+auto look_at_all(HostPid pid, std::span<const int> fds, bool alone, const Look& look) {
   constexpr size_t kMany = 256;
-  if (fds.size() < kMany) return view_some(pid, fds);
+  if (!alone || fds.size() < kMany) return look(pid, fds);
   const size_t half = fds.size() / 2;
-  auto first = std::async(std::launch::async, view_some, pid, fds.first(half));
-  std::vector<FileView> rest = view_some(pid, fds.subspan(half));
-  std::vector<FileView> files = first.get();
-  files.insert(files.end(), std::make_move_iterator(rest.begin()), std::make_move_iterator(rest.end()));
-  return files;
+  auto first = std::async(std::launch::async, look, pid, fds.first(half));
+  auto rest = look(pid, fds.subspan(half));
+  auto all = first.get();
+  all.insert(all.end(), std::make_move_iterator(rest.begin()), std::make_move_iterator(rest.end()));
+  return all;
 }
 
 }  // namespace
+
+// `alone`: no other thread is busy with another process.
+OpenFiles::Descriptors OpenFiles::read_descriptors(HostPid pid, size_t most, bool alone) {
+  Descriptors found;
+  try {
+    std::vector<int> fds = descriptors_of(pid);
+    const auto all = std::span<const int>(fds);
+    const auto seen = all.first(std::min(most, all.size())), unseen = all.subspan(seen.size());
+    found.views = look_at_all(pid, seen, alone, view_some);
+    if (unseen.empty()) return found;
+    std::vector<std::string> links = look_at_all(pid, unseen, alone, read_links);
+    for (size_t i = 0; i < links.size(); ++i)
+      if (!links[i].empty()) found.rest.push_back({unseen[i], std::move(links[i])});
+  } catch (const Error&) {
+    found.problem = std::current_exception();
+  }
+  return found;
+}
 
 void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
   outsiders_.begin_again();
   sockets_->begin();
   ptys_.begin();
-  for (const HostPid pid : tree) {
+  constexpr size_t kMany = 8;
+  std::vector<Descriptors> all(tree.size());
+  by_two_threads(tree.size(), kMany, [&](size_t i) { all[i] = read_descriptors(tree[i], most, tree.size() < kMany); });
+  for (size_t i = 0; i < tree.size(); ++i) {
+    const HostPid pid = tree[i];
     note_process(pid);
-    std::vector<FileView>& views = views_[pid];
-    try {
-      rest_.erase(pid);
-      std::vector<int> fds = descriptors_of(pid);
-      if (fds.size() > most) {
-        knows_all_ends_ = false;
-        rest_[pid].assign(fds.begin() + static_cast<ptrdiff_t>(most), fds.end());
-        fds.resize(most);
-      }
-      views = view_all(pid, fds);
-    } catch (const Error&) {
-      if (sys::try_stat(fmt::format("/proc/{}", pid))) throw;
-      views.clear();  // it has ended meanwhile: as long as nothing is frozen any of them may
-    }
+    rest_.erase(pid);
+    std::vector<FileView>& views = views_[pid] = {};
+    // Without it, it has ended meanwhile: as long as nothing is frozen any of them may.
+    if (all[i].problem && sys::try_stat(fmt::format("/proc/{}", pid))) std::rethrow_exception(all[i].problem);
+    if (all[i].problem) continue;
+    views = std::move(all[i].views);
+    if (!all[i].rest.empty()) knows_all_ends_ = false, rest_[pid] = std::move(all[i].rest);
     note_pipe_ends(views);
     for (const FileView& file : views)
       if (has_write_lease(file)) leased_.insert({file.status.st_dev, file.status.st_ino});
-    for (const FileView& file : views_[pid]) {
+    for (const FileView& file : views) {
       if (!is_external(file)) sockets_->note(file);  // nothing of what stays outside is read or changed
       ptys_.note(file);
     }
@@ -132,15 +159,13 @@ void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
 // when everything stands still.
 std::vector<FileView> OpenFiles::rest_of_interest() const {
   std::vector<FileView> files;
-  for (const auto& [pid, fds] : rest_) {
+  for (const auto& [pid, rest] : rest_) {
     std::vector<int> wanted;
-    for (const int fd : fds) {
-      const auto link = sys::try_read_link(fmt::format("/proc/{}/fd/{}", pid, fd));
-      if (!link) continue;
-      if (outsiders_.has_any(*link, tree_))
-        wanted.push_back(fd);
-      else if (link->starts_with("pipe:["))
-        outsiders_.note_own_pipe(*link);
+    for (const Unseen& file : rest) {
+      if (outsiders_.has_any(file.link, tree_))
+        wanted.push_back(file.fd);
+      else if (file.link.starts_with("pipe:["))
+        outsiders_.note_own_pipe(file.link);
     }
     if (wanted.empty()) continue;
     try {
@@ -150,6 +175,18 @@ std::vector<FileView> OpenFiles::rest_of_interest() const {
     }
   }
   return files;
+}
+
+std::vector<OpenFiles::Nameless> OpenFiles::nameless(HostPid pid) const {
+  constexpr std::string_view kMark = " (deleted)";
+  std::vector<Nameless> all;
+  if (const auto views = views_.find(pid); views != views_.end())
+    for (const FileView& file : views->second)
+      if (file.name_gone) all.push_back({fmt::format("{}{}", file.link, kMark), file.door});
+  if (const auto rest = rest_.find(pid); rest != rest_.end())
+    for (const Unseen& file : rest->second)
+      if (file.link.ends_with(kMark)) all.push_back({file.link, fmt::format("/proc/{}/fd/{}", pid, file.fd)});
+  return all;
 }
 
 void OpenFiles::note_pipe_ends(const std::vector<FileView>& files) {
@@ -162,6 +199,11 @@ void OpenFiles::note_pipe_ends(const std::vector<FileView>& files) {
 }
 
 void OpenFiles::note_process(HostPid view) {
+  if (members_.contains(view)) {
+    leaders_.insert(view);
+    tree_.insert(view);
+    return;
+  }
   const auto text = sys::try_read_text(fmt::format("/proc/{}/status", view));
   const HostPid leader = text ? HostPid(procfs::parse_status(*text).tgid) : view;
   leaders_.insert(leader);
@@ -212,6 +254,7 @@ std::vector<image::Descriptor> OpenFiles::enter_descriptors(HostPid pid, int pid
   writer_ = &writer;
   std::vector<image::Descriptor> descriptors;
   std::set<uint32_t> entered;
+  sort_many(pid, views_.at(pid));
   for (FileView& file : views_.at(pid)) {
     const Step step("{}", describe(file));
     // An O_PATH descriptor has nothing but its path, and pidfd_getfd refuses it on some kernels.
@@ -239,18 +282,100 @@ unsigned OpenFiles::ends_of(const FileView& file) const {
 // One open file description may be reached by many descriptors. Those that could be one share the inode and the flags
 // of open(2) that stay; kcmp tells for certain. Position and other flags (F_SETFL) were read one after the other, and a
 // process outside that has the same open file may change them meanwhile.
-uint32_t OpenFiles::find_or_enter(FileView& file) {
+OpenFiles::Alike OpenFiles::alike(const FileView& file) {
   constexpr uint32_t kChanging = O_CLOEXEC | O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME | O_NONBLOCK;
-  auto& candidates = known_[{file.status.st_dev, file.status.st_ino, file.info.flags & ~kChanging}];
-  // All of the kernel's anonymous files (eventfd(2) and kin) share one inode. kcmp(2) orders them.
-  const auto compare = [&](const Known& known) { return sys::compare_files(known.pid, known.fd, file.pid, file.fd); };
-  constexpr int kEqual = 0, kLess = 1;
-  const auto place = std::ranges::partition_point(candidates, [&](const Known& k) { return compare(k) == kLess; });
-  if (place != candidates.end() && compare(*place) == kEqual) return place->id;
-  const uint32_t id = ++last_id_;
-  candidates.insert(place, {file.pid, file.fd, id});  // first: it may travel in a message of its own queue
-  enter(file, id);
-  return id;
+  return {file.status.st_dev, file.status.st_ino, file.info.flags & ~kChanging};
+}
+
+namespace {
+
+constexpr int kEqual = 0, kLess = 1;  // kcmp(2)
+
+// Descriptors that lead to one open file.
+using OneFile = std::vector<int>;
+
+// In the order of kcmp(2).
+std::vector<OneFile> sort_some(HostPid pid, std::span<const int> fds) {
+  std::vector<OneFile> files;
+  std::vector<uint32_t> order;  // moved about instead of what it counts
+  for (const int fd : fds) {
+    int result = kLess;
+    const auto place = std::ranges::partition_point(order, [&](uint32_t i) {
+      const int now = sys::compare_files(pid, files[i].front(), pid, fd);
+      if (now == kEqual) result = kEqual;
+      return now == kLess;
+    });
+    if (result == kEqual) {
+      files[*place].push_back(fd);
+    } else {
+      order.insert(place, static_cast<uint32_t>(files.size()));
+      files.push_back({fd});
+    }
+  }
+  std::vector<OneFile> sorted;
+  sorted.reserve(order.size());
+  for (const uint32_t i : order) sorted.push_back(std::move(files[i]));
+  return sorted;
+}
+
+std::vector<OneFile> merge(HostPid pid, std::vector<OneFile> left, std::vector<OneFile> right) {
+  std::vector<OneFile> merged;
+  merged.reserve(left.size() + right.size());
+  auto l = left.begin(), r = right.begin();
+  while (l != left.end() && r != right.end()) {
+    const int order = sys::compare_files(pid, l->front(), pid, r->front());
+    if (order == kEqual) {
+      l->insert(l->end(), r->begin(), r->end());
+      ++r;
+    } else {
+      merged.push_back(std::move(order == kLess ? *l++ : *r++));
+    }
+  }
+  merged.insert(merged.end(), std::make_move_iterator(l), std::make_move_iterator(left.end()));
+  merged.insert(merged.end(), std::make_move_iterator(r), std::make_move_iterator(right.end()));
+  return merged;
+}
+
+}  // namespace
+
+// Very many that could be one are compared by two threads, before any of them is entered.
+void OpenFiles::sort_many(HostPid pid, const std::vector<FileView>& files) {
+  constexpr size_t kMany = 256;
+  sorted_.clear();
+  if (files.size() < kMany) return;
+  std::map<Alike, std::vector<int>> groups;
+  for (const FileView& file : files) groups[alike(file)].push_back(file.fd);
+  for (const auto& [key, fds] : groups) {
+    auto& candidates = known_[key];
+    if (fds.size() < kMany || !candidates.empty()) continue;
+    const auto all = std::span<const int>(fds);
+    auto first = std::async(std::launch::async, sort_some, pid, all.first(all.size() / 2));
+    std::vector<OneFile> rest = sort_some(pid, all.subspan(all.size() / 2));
+    for (const OneFile& file : merge(pid, first.get(), std::move(rest))) {
+      candidates.push_back(std::make_shared<Known>(Known{pid, file.front(), 0}));
+      for (const int fd : file) sorted_[{pid, fd}] = candidates.back();
+    }
+  }
+}
+
+uint32_t OpenFiles::find_or_enter(FileView& file) {
+  std::shared_ptr<Known> known;
+  if (const auto sorted = sorted_.find({file.pid, file.fd}); sorted != sorted_.end()) {
+    known = sorted->second;
+  } else {
+    auto& candidates = known_[alike(file)];
+    // All of the kernel's anonymous files (eventfd(2) and kin) share one inode. kcmp(2) orders them.
+    const auto compare = [&](const Known& k) { return sys::compare_files(k.pid, k.fd, file.pid, file.fd); };
+    const auto place = std::ranges::partition_point(candidates, [&](const auto& k) { return compare(*k) == kLess; });
+    if (place != candidates.end() && compare(**place) == kEqual)
+      known = *place;
+    else
+      known = *candidates.insert(place, std::make_shared<Known>(Known{file.pid, file.fd, 0}));
+  }
+  if (known->id != 0) return known->id;
+  known->id = ++last_id_;  // first: it may travel in a message of its own queue
+  enter(file, known->id);
+  return known->id;
 }
 
 uint32_t OpenFiles::id_of(HostPid pid, int fd) const {
@@ -313,17 +438,66 @@ void OpenFiles::enter(FileView& file, uint32_t id) {
   objects_.push_back(std::move(object));
 }
 
+uint32_t OpenFiles::enter_viewed(const FileView& file, uint32_t flags) {
+  auto [entry, is_new] = paths_.try_emplace({file.status.st_dev, file.status.st_ino, flags}, 0);
+  if (!is_new) return entry->second;
+  entry->second = ++last_id_;
+  FileView own = file;
+  enter(own, entry->second);
+  return entry->second;
+}
+
 uint32_t OpenFiles::enter_path(HostPid pid, const std::string& door, uint32_t flags, images::ImageWriter& writer) {
   writer_ = &writer;
-  auto file = view_path(pid, door, flags);
+  const auto file = view_path(pid, door, flags);
   if (!file)
     throw Error(Fault::refused, fmt::format("{} cannot be read", door), "run as root, or with CAP_CHECKPOINT_RESTORE");
   const Step step("{}", describe(*file));
-  auto [entry, is_new] = paths_.try_emplace({file->status.st_dev, file->status.st_ino, flags}, 0);
-  if (!is_new) return entry->second;
-  entry->second = ++last_id_;
-  enter(*file, entry->second);
-  return entry->second;
+  return enter_viewed(*file, flags);
+}
+
+namespace {
+
+std::string door_of(HostPid pid, const procfs::Mapping& m) {
+  return fmt::format("/proc/{}/map_files/{:x}-{:x}", pid, m.start, m.end);
+}
+
+OpenFiles::MappedName name_in(const procfs::Mapping& m, uint32_t flags) {
+  return {makedev(m.device_major, m.device_minor), m.inode, m.path, flags};
+}
+
+// A mapping shows the device of the file system, which for some (btrfs, overlayfs) is not that of stat(2), by which
+// files are told apart.
+bool is_known_by_name(const procfs::Mapping& m, const FileView& file) {
+  return !m.deleted && !file.deleted && !file.name_gone && S_ISREG(file.status.st_mode) && m.path == file.link &&
+         m.inode == file.status.st_ino && makedev(m.device_major, m.device_minor) == file.status.st_dev;
+}
+
+}  // namespace
+
+uint32_t OpenFiles::enter_mapping(HostPid pid, const procfs::Mapping& mapping, uint32_t flags,
+                                  images::ImageWriter& writer) {
+  const MappedName name = name_in(mapping, flags);
+  if (!mapping.deleted)
+    if (const auto known = mapped_.find(name); known != mapped_.end()) return known->second;
+  writer_ = &writer;
+  const std::string door = door_of(pid, mapping);
+  const auto file = view_path(pid, door, flags);
+  if (!file)
+    throw Error(Fault::refused, fmt::format("{} cannot be read", door), "run as root, or with CAP_CHECKPOINT_RESTORE");
+  const Step step("{}", describe(*file));
+  const uint32_t id = enter_viewed(*file, flags);
+  if (is_known_by_name(mapping, *file)) mapped_.emplace(name, id);
+  return id;
+}
+
+void OpenFiles::look_at_mapping(HostPid pid, const procfs::Mapping& mapping, MappedNames& looked_at) const {
+  if (!mapping.deleted && looked_at.contains(name_in(mapping, 0))) return;
+  const auto file = view_path(pid, door_of(pid, mapping));
+  if (!file) return;
+  const Step step("{}", describe(*file));
+  look_at(*file);
+  if (is_known_by_name(mapping, *file)) looked_at.insert(name_in(mapping, 0));
 }
 
 void OpenFiles::write(images::ImageWriter& writer) {

@@ -3,6 +3,7 @@
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <set>
 #include <tuple>
 
@@ -70,8 +71,19 @@ class OpenFiles {
   void look_at_sharers() const;
   // A file that is mapped, executed, or a working directory. `door` as in FileView. Returns its id.
   uint32_t enter_path(HostPid pid, const std::string& door, uint32_t flags, images::ImageWriter& writer);
-  // What can be said of it before the freeze.
+  // The same of a mapped file. Found again without asking by what the mapping says of it, where that tells for certain.
+  uint32_t enter_mapping(HostPid pid, const procfs::Mapping& mapping, uint32_t flags, images::ImageWriter& writer);
+  // What can be said of it before the freeze. `looked_at`: of mappings, what need not be looked at once more.
   void look_at_path(HostPid pid, const std::string& door) const;
+  struct MappedName {
+    dev_t device;
+    uint64_t inode;
+    std::string path;
+    uint32_t flags;
+    auto operator<=>(const MappedName&) const = default;
+  };
+  using MappedNames = std::set<MappedName>;
+  void look_at_mapping(HostPid pid, const procfs::Mapping& mapping, MappedNames& looked_at) const;
 
   // For kinds. Refuses a file that neither its name nor its content can bring back.
   void require_kept(const FileView& file) const;
@@ -98,7 +110,12 @@ class OpenFiles {
 
   void connect();  // all descriptors of all processes are entered; before anything runs
   const std::map<HostPid, std::vector<FileView>>& views() const { return views_; }  // by process
-  uint32_t id_of(HostPid pid, int fd) const;                                        // 0: it is not entered
+  // Of a process that begin() has seen: the descriptors whose links end in the kernel's mark of a deleted file.
+  struct Nameless {
+    std::string link, door;
+  };
+  std::vector<Nameless> nameless(HostPid pid) const;
+  uint32_t id_of(HostPid pid, int fd) const;  // 0: it is not entered
   // Files that only messages hold, as our own descriptors; entered.
   const std::deque<FileView>& in_flight_views() const { return in_flight_views_; }
   // Sockets. Frozen, before anything is entered: what waits in their queues.
@@ -123,7 +140,7 @@ class OpenFiles {
   struct Known {
     HostPid pid;
     int fd;
-    uint32_t id;
+    uint32_t id;  // 0: not entered yet
   };
   void note_pipe_ends(const std::vector<FileView>& files);
   unsigned ends_of(const FileView& file) const;
@@ -145,12 +162,28 @@ class OpenFiles {
   std::vector<mcr::image::PipeData> pipes_;
   std::vector<mcr::image::SysvSegment> segments_;
   PipeCopier copier_;
-  std::map<std::tuple<dev_t, ino_t, uint32_t>, std::vector<Known>> known_;
+  using Alike = std::tuple<dev_t, ino_t, uint32_t>;  // what one open file has in common wherever it is seen
+  static Alike alike(const FileView& file);
+  void sort_many(HostPid pid, const std::vector<FileView>& files);
+  std::map<Alike, std::vector<std::shared_ptr<Known>>> known_;        // in the order of kcmp(2)
+  std::map<std::pair<HostPid, int>, std::shared_ptr<Known>> sorted_;  // those that sort_many() has compared
   std::map<std::tuple<dev_t, ino_t, uint32_t>, uint32_t> paths_;
   std::map<ino_t, uint32_t> pipe_ids_;
   std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
   bool knows_all_ends_ = true;
-  std::map<HostPid, std::vector<int>> rest_;  // descriptors that begin() has not looked at
+  struct Unseen {
+    int fd;
+    std::string link;
+  };
+  struct Descriptors {
+    std::vector<FileView> views;
+    std::vector<Unseen> rest;
+    std::exception_ptr problem;
+  };
+  static Descriptors read_descriptors(HostPid pid, size_t most, bool alone);
+  uint32_t enter_viewed(const FileView& file, uint32_t flags);
+  std::map<MappedName, uint32_t> mapped_;
+  std::map<HostPid, std::vector<Unseen>> rest_;  // descriptors that begin() has not looked at
   std::map<HostPid, std::vector<FileView>> views_;
   std::set<HostPid> tree_;     // processes, and threads that stand for one
   std::set<HostPid> leaders_;  // of these, the processes

@@ -107,6 +107,7 @@ AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings,
     vma.set_offset(m.offset);
     classify(m, file_of, space, shared, vma);
     if (m.path.starts_with("[")) vma.set_name(m.path);
+    vma.mutable_vm_flags()->Reserve(static_cast<int>(m.vm_flags.size()));
     for (const std::string& flag : m.vm_flags) vma.add_vm_flags(flag);
     vma.set_protection_key(m.protection_key);
     // All of them, or it cannot be told which: then they are saved as ordinary pages.

@@ -89,12 +89,27 @@ void read_kernel_page_size(std::string_view line, Mapping& mapping) {
   mapping.kernel_page_bytes = size << 10;
 }
 
+// Most lines are of no interest, and there may be a million of them.
 void read_value(std::string_view line, Mapping& mapping) {
-  if (line.starts_with("VmFlags:")) read_vm_flags(line, mapping);
-  if (line.starts_with("KernelPageSize:")) read_kernel_page_size(line, mapping);
-  if (line.starts_with("ProtectionKey:")) read_protection_key(line, mapping);
-  if (line.starts_with("Anonymous:")) mapping.anonymous_kb = kilobytes(line, "Anonymous:");
-  if (line.starts_with("LazyFree:")) mapping.lazy_free_kb = kilobytes(line, "LazyFree:");
+  switch (line.front()) {
+    case 'V':
+      if (line.starts_with("VmFlags:")) read_vm_flags(line, mapping);
+      break;
+    case 'K':
+      if (line.starts_with("KernelPageSize:")) read_kernel_page_size(line, mapping);
+      break;
+    case 'P':
+      if (line.starts_with("ProtectionKey:")) read_protection_key(line, mapping);
+      break;
+    case 'A':
+      if (line.starts_with("Anonymous:")) mapping.anonymous_kb = kilobytes(line, "Anonymous:");
+      break;
+    case 'L':
+      if (line.starts_with("LazyFree:")) mapping.lazy_free_kb = kilobytes(line, "LazyFree:");
+      break;
+    default:
+      break;
+  }
 }
 
 }  // namespace
@@ -111,21 +126,44 @@ std::vector<Mapping> parse_maps(std::string_view text) {
   return mappings;
 }
 
+namespace {
+
 // After a header line come some twenty lines "Name: value"; all of them start with a capital letter, which no
 // hexadecimal address does.
+void read_smaps_line(std::string_view line, std::vector<Mapping>& mappings) {
+  const char first = line.empty() ? '\0' : line.front();
+  if (first < 'A' || first > 'Z') return read_header(kSmaps, line, mappings.emplace_back());
+  if (mappings.empty()) throw_unreadable(kSmaps, line);
+  read_value(line, mappings.back());
+}
+
+}  // namespace
+
 std::vector<Mapping> parse_smaps(std::string_view text) {
-  std::vector<Mapping> mappings;
-  std::string_view line;
-  for (Lines lines(text); lines.next(line);) {
-    const char first = line.empty() ? '\0' : line.front();
-    if (first < 'A' || first > 'Z') {
-      read_header(kSmaps, line, mappings.emplace_back());
-    } else {
-      if (mappings.empty()) throw_unreadable(kSmaps, line);
-      read_value(line, mappings.back());
-    }
+  SmapsParser parser;
+  parser.take(text);
+  return parser.finish();
+}
+
+void SmapsParser::take(std::string_view piece) {
+  if (!rest_.empty()) {
+    const size_t end = piece.find('\n');
+    rest_ += piece.substr(0, end);
+    if (end == std::string_view::npos) return;
+    read_smaps_line(rest_, mappings_);
+    rest_.clear();
+    piece.remove_prefix(end + 1);
   }
-  return mappings;
+  const size_t whole = piece.rfind('\n') + 1;  // 0: there is none
+  std::string_view line;
+  for (Lines lines(piece.substr(0, whole)); lines.next(line);) read_smaps_line(line, mappings_);
+  rest_ = piece.substr(whole);
+}
+
+std::vector<Mapping> SmapsParser::finish() {
+  if (!rest_.empty()) read_smaps_line(rest_, mappings_);
+  rest_.clear();
+  return std::move(mappings_);
 }
 
 }  // namespace mcr::procfs

@@ -30,4 +30,15 @@ struct Mapping {
 std::vector<Mapping> parse_maps(std::string_view text);
 std::vector<Mapping> parse_smaps(std::string_view text);
 
+// The same of a text that comes in pieces, which may end anywhere.
+class SmapsParser {
+ public:
+  void take(std::string_view piece);
+  std::vector<Mapping> finish();
+
+ private:
+  std::vector<Mapping> mappings_;
+  std::string rest_;  // the beginning of a line
+};
+
 }  // namespace mcr::procfs

@@ -10,6 +10,7 @@
 
 #include <climits>
 #include <memory>
+#include <span>
 
 #include "core/sys/failure.h"
 
@@ -50,26 +51,40 @@ std::optional<UniqueFd> probe_open(const std::string& path, int flags, int& code
   return std::nullopt;
 }
 
-// Most files of /proc are smaller than the first buffer: no memory is cleared for them that is not needed.
+// read(2) until `buffer` is full or the file at its end: files of /proc give a page or less at a time.
+static size_t read_much(int fd, std::span<char> buffer, const std::string& path) {
+  size_t used = 0;
+  while (used < buffer.size()) {
+    const ssize_t n = ::read(fd, buffer.data() + used, buffer.size() - used);
+    if (n < 0 && errno == EINTR) continue;
+    if (check(n, "read " + path) == 0) break;
+    used += static_cast<size_t>(n);
+  }
+  return used;
+}
+
+constexpr size_t kPiece = 256 * 1024;
+
+// Most files of /proc are smaller than the first buffer. No memory is cleared that read(2) fills.
 static std::string read_to_end(int fd, const std::string& path) {
   char first[8192];
-  std::string text;
-  size_t room = sizeof first;
-  for (bool is_first = true;; is_first = false) {
-    const size_t used = text.size();
-    if (!is_first) text.resize(used + room);
-    char* to = is_first ? first : text.data() + used;
-    ssize_t n;
-    do n = ::read(fd, to, room);
-    while (n < 0 && errno == EINTR);
-    check(n, "read " + path);
-    if (is_first)
-      text.assign(first, static_cast<size_t>(n));
-    else
-      text.resize(used + static_cast<size_t>(n));
-    if (n == 0) return text;
-    room = std::max<size_t>(65536, text.size());
-    if (is_first && static_cast<size_t>(n) < sizeof first / 2) room = 1024;  // most likely the end
+  size_t n = read_much(fd, first, path);
+  std::string text(first, n);
+  if (n < sizeof first) return text;
+  const auto buffer = std::make_unique_for_overwrite<char[]>(kPiece);
+  do {
+    n = read_much(fd, {buffer.get(), kPiece}, path);
+    text.append(buffer.get(), n);
+  } while (n == kPiece);
+  return text;
+}
+
+void read_pieces(const std::string& path, const std::function<void(std::string_view)>& take) {
+  const UniqueFd fd = open(path, O_RDONLY);
+  const auto buffer = std::make_unique_for_overwrite<char[]>(kPiece);
+  for (size_t n = kPiece; n == kPiece;) {
+    n = read_much(fd.get(), {buffer.get(), kPiece}, path);
+    take({buffer.get(), n});
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -26,6 +27,8 @@ std::optional<UniqueFd> try_open_at(int dir, const std::string& path, int flags,
 std::optional<UniqueFd> probe_open(const std::string& path, int flags, int& code, mode_t mode = 0);
 
 std::string read_text(const std::string& path);  // the whole file, to its end
+// The whole file, piece by piece as it is read. For /proc/PID/smaps, which may have hundreds of bytes for every page.
+void read_pieces(const std::string& path, const std::function<void(std::string_view)>& take);
 std::string read_text_at(int dir, const std::string& path);
 std::optional<std::string> try_read_text(const std::string& path);  // nullopt when it cannot be opened or read
 // A file of /proc that the kernel prints as one record, fdinfo or status: what one read returns is all of it.

@@ -15,6 +15,7 @@
 
 #include <cstring>
 
+#include "core/sys/busy_wait.h"
 #include "core/sys/failure.h"
 
 namespace mcr::sys {
@@ -187,6 +188,12 @@ void send_message(int socket, const void* data, size_t size, std::span<const int
 }
 
 std::optional<size_t> receive_message(int socket, void* data, size_t size, const Deadline& deadline) {
+  thread_local BusyWait busily;
+  const auto received = busily.until([&]() -> std::optional<size_t> {
+    const ssize_t n = ::recv(socket, data, size, MSG_DONTWAIT);
+    return n < 0 ? std::nullopt : std::optional(static_cast<size_t>(n));  // what is wrong shows below
+  });
+  if (received) return received;
   for (;;) {
     if (deadline) {
       const auto left = std::chrono::ceil<std::chrono::milliseconds>(*deadline - Clock::now()).count();

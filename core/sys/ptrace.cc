@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/sys/busy_wait.h"
 #include "core/sys/failure.h"
 
 namespace mcr::sys {
@@ -184,6 +185,8 @@ std::optional<StopEvent> wait_stop(HostTid tid, const Deadline& deadline) {
   sigset_t child;
   sigemptyset(&child);
   sigaddset(&child, SIGCHLD);
+  thread_local BusyWait busily;
+  if (auto event = busily.until([&] { return poll_stop(tid); })) return event;
   for (;;) {
     if (auto event = poll_stop(tid)) return event;
     std::chrono::nanoseconds left = std::chrono::seconds(1);

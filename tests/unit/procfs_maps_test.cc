@@ -142,6 +142,26 @@ TEST(ParseSmaps, TakesFlagsAndProtectionKey) {
   EXPECT_EQ(maps[1].protection_key, 0U);
 }
 
+TEST(ParseSmaps, TakesPiecesThatEndAnywhere) {
+  const std::string text =
+      "5573b9032000-5573b9034000 r--p 00000000 fe:00 247134                     /usr/bin/cat\n"
+      "KernelPageSize:        4 kB\nAnonymous:         12 kB\nVmFlags: rd mr mw me \n"
+      "5573b9034000-5573b9039000 r-xp 00002000 fe:00 247134                     /usr/bin/cat\n"
+      "LazyFree:              8 kB\nVmFlags: rd ex mr mw me sd";
+  for (size_t bytes = 1; bytes <= text.size(); ++bytes) {
+    SmapsParser parser;
+    for (size_t at = 0; at < text.size(); at += bytes) parser.take(std::string_view(text).substr(at, bytes));
+    const std::vector<Mapping> maps = parser.finish();
+    ASSERT_EQ(maps.size(), 2U) << bytes;
+    EXPECT_EQ(maps[0].anonymous_kb, 12U) << bytes;
+    EXPECT_EQ(maps[0].path, "/usr/bin/cat") << bytes;
+    EXPECT_EQ(maps[0].vm_flags, (std::vector<std::string>{"rd", "mr", "mw", "me"})) << bytes;
+    EXPECT_EQ(maps[1].lazy_free_kb, 8U) << bytes;
+    EXPECT_EQ(maps[1].end, 0x5573b9039000U) << bytes;
+    EXPECT_TRUE(maps[1].has_flag("sd")) << bytes;
+  }
+}
+
 TEST(ParseSmaps, RefusesFieldsWithoutAMapping) {
   EXPECT_THROW(parse_smaps("VmFlags: rd \n"), Error);
   EXPECT_THROW(parse_smaps("1000-2000 r--p 0 0:0 0\nProtectionKey: x\n"), Error);
