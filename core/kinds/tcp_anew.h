@@ -7,7 +7,8 @@
 
 namespace mcr::kinds {
 
-// The address that it had; with CAP_NET_ADMIN whatever others of this image allow there. Its early options are set.
+// The address that it had or shows; with CAP_NET_ADMIN whatever others of this image allow there. Its early options are
+// set.
 void bind_anew(int fd, const mcr::image::TcpSocket& client);
 
 // A listener with its options; while this lives, it has room for all who wait.

@@ -181,7 +181,11 @@ void TcpSockets::make(Socket& socket) {
     const Step step("{}", describe_address(m.local()));
     // Others of the image may share the address, whatever they allow by now.
     if (shares_address(socket)) sys::set_int_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-    if (const int code = try_bind_inet(fd, m.local(), m.foreign()); code != 0) sys::throw_code(code, "bind");
+    // One that has ended only shows its address, which the kernel may keep for a minute (TIME_WAIT).
+    if (m.state() == tcp::kClose && m.shutdown() == 3)
+      bind_anew(fd, m);
+    else if (const int code = try_bind_inet(fd, m.local(), m.foreign()); code != 0)
+      sys::throw_code(code, "bind");
   }
   if (m.state() == tcp::kListen) sys::listen_on(fd, m.backlog());
   const bool is_closed = is_connected_state(m.state());  // by --tcp-close, of the dump or of this restore

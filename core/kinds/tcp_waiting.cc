@@ -3,6 +3,7 @@
 #include <linux/netlink.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include <algorithm>
 #include <cstdlib>
@@ -13,6 +14,7 @@
 #include "core/kinds/tcp_repair.h"
 #include "core/sys/file.h"
 #include "core/sys/netlink.h"
+#include "core/sys/process.h"
 
 namespace mcr::kinds {
 namespace {
@@ -20,23 +22,45 @@ namespace {
 using procfs::InetSocket;
 
 constexpr uint16_t kByFamily = 20;  // SOCK_DIAG_BY_FAMILY
-constexpr int kTries = 10;
+constexpr int kTries = 20;
 constexpr uint32_t kStates =
     1u << tcp::kListen | 1u << tcp::kEstablished | 1u << tcp::kCloseWait | 1u << tcp::kSynReceived;
 constexpr uint16_t kMostRise = 8192;  // far more than the ports of one tick, less than half of any usual range
 
-std::vector<InetSocket> read_sockets() {
-  std::vector<InetSocket> all;
-  for (const int family : {AF_INET, AF_INET6})
-    for (const auto& message :
-         sys::netlink_dump(NETLINK_SOCK_DIAG, kByFamily, procfs::tcp_diag_request(family, kStates)))
-      if (auto socket = procfs::parse_inet_diag(message, IPPROTO_TCP)) all.push_back(std::move(*socket));
-  return all;
-}
-
 // Of sockets with no descriptor only these are in the queue of a listener; those that were closed are in other states.
 bool is_waiting(const InetSocket& socket) {
   return socket.inode == 0 && socket.state != tcp::kListen;
+}
+
+bool has_waiting(const std::vector<InetSocket>& sockets) {
+  return std::ranges::any_of(sockets, is_waiting);
+}
+
+struct Snapshot {
+  std::vector<InetSocket> sockets;
+  bool in_one_tick = true;  // else their ages cannot be compared
+};
+
+// Ages are counted in ticks, at which the coarse clocks move too. A queue has one family, so each is read by itself.
+void read_family(int family, Snapshot& snapshot) {
+  std::vector<InetSocket> found;
+  bool in_one_tick = false;
+  for (int i = 0; i < kTries && !in_one_tick; ++i) {
+    found.clear();
+    const uint64_t before = sys::clock_ns(CLOCK_MONOTONIC_COARSE);
+    for (const auto& message :
+         sys::netlink_dump(NETLINK_SOCK_DIAG, kByFamily, procfs::tcp_diag_request(family, kStates)))
+      if (auto socket = procfs::parse_inet_diag(message, IPPROTO_TCP)) found.push_back(std::move(*socket));
+    in_one_tick = sys::clock_ns(CLOCK_MONOTONIC_COARSE) == before || !has_waiting(found);
+  }
+  snapshot.in_one_tick &= in_one_tick;
+  std::ranges::move(found, std::back_inserter(snapshot.sockets));
+}
+
+Snapshot read_sockets() {
+  Snapshot snapshot;
+  for (const int family : {AF_INET, AF_INET6}) read_family(family, snapshot);
+  return snapshot;
 }
 
 // How well a listener suits a connection (inet_lhash2_lookup, net/ipv4/inet_hashtables.c); 0: not at all.
@@ -94,13 +118,12 @@ void put_in_order(AcceptQueue& queue, uint16_t first_port) {
   }
 }
 
-// The same ages twice in a row: no tick has come between the first socket and the last.
-bool is_same_moment(const std::vector<InetSocket>& a, const std::vector<InetSocket>& b) {
+bool are_same(const std::vector<InetSocket>& a, const std::vector<InetSocket>& b) {
   return std::ranges::equal(a, b, [](const InetSocket& x, const InetSocket& y) {
     const auto key = [](const InetSocket& s) {
       return std::tie(s.inode, s.state, s.remote_port, s.receive_queue, s.remote);
     };
-    return key(x) == key(y) && (!is_waiting(x) || x.sent_ago == y.sent_ago);
+    return key(x) == key(y);
   });
 }
 
@@ -137,18 +160,18 @@ AcceptQueues sort_accept_queues(const std::vector<InetSocket>& sockets, uint16_t
 
 AcceptQueues read_accept_queues(const std::function<bool(uint64_t)>& is_ours,
                                 const std::function<uint64_t(const InetSocket&)>& client_of) {
-  std::vector<InetSocket> sockets = read_sockets();
-  bool is_still = std::ranges::none_of(sockets, is_waiting);
-  for (int i = 0; i < kTries && !is_still; ++i) {
-    std::vector<InetSocket> again = read_sockets();
-    is_still = is_same_moment(sockets, again);
-    sockets = std::move(again);
+  Snapshot snapshot = read_sockets();
+  bool is_moving = false;
+  if (has_waiting(snapshot.sockets)) {
+    Snapshot again = read_sockets();
+    is_moving = !are_same(snapshot.sockets, again.sockets);
+    snapshot = std::move(again);
   }
-  AcceptQueues queues = sort_accept_queues(sockets, first_local_port());
+  AcceptQueues queues = sort_accept_queues(snapshot.sockets, first_local_port());
   std::erase_if(queues, [&](const auto& entry) { return !is_ours(entry.first); });
   for (auto& [inode, queue] : queues) {
-    queue.is_moving = !is_still;
-    if (!is_still && queue.connections.size() > 1) queue.is_order_known = false;
+    queue.is_moving = is_moving;
+    if (!snapshot.in_one_tick && queue.connections.size() > 1) queue.is_order_known = false;
     for (WaitingConnection& one : queue.connections) one.client = client_of(one.end);
     // The client sends its word again: nobody has waited yet.
     std::erase_if(queue.connections, [](const auto& one) { return one.half_open && one.client == 0; });

@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 180
-# ctest: CASES data outside ended shared lost closed processes no_room retransmitted opening_outside others_come
+# ctest: CASES data outside ended shared lost closed processes no_room retransmitted opening_outside others_come external ended_first
 """TCP connections that wait to be accepted: what can be saved, what is refused, and what is lost when that is asked
 for. All of it in a network namespace of its own."""
 
@@ -356,6 +356,10 @@ tell("result", servers[0][1] == port(first))
 
 def retransmitted():
     """A client outside whose SYN the full queue has dropped: it is not refused, and sends it again."""
+    linear = "/proc/sys/net/ipv4/tcp_syn_linear_timeouts"
+    if os.path.exists(linear):
+        with open(linear, "w") as timeouts:
+            timeouts.write("0")
     pid = start(RETRANSMITTED)
     outsider = socket.socket()
     outsider.setblocking(False)
@@ -363,6 +367,8 @@ def retransmitted():
     harness.expect(outsider.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 2, "not in SYN_SENT")
     harness.must(harness.dump(pid, "running", SAVED, "--leave-running"))
     harness.expect(outsider.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 2, "not in SYN_SENT any more")
+    # The next comes 4 seconds after the second: none while nobody listens.
+    harness.wait_until(lambda: outsider.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 3)[2] == 2, 20, "two SYN more")
     harness.dump_and_reap(pid, "image", SAVED)
     harness.must(harness.restore("image"))
     finish("True")
@@ -406,6 +412,48 @@ def opening_outside():
     full.close()
 
 
+EXTERNAL = """
+waits = client()
+tell("ready", waits.fileno())
+wait_for("go")
+tell("result", [peer for _, peer in accept_all()] == names([waits]))
+"""
+
+
+def external():
+    """A client that stays outside of the image waits for nobody there."""
+    pid = start(EXTERNAL)
+    name = os.readlink(f"/proc/{pid}/fd/{harness.read('ready')}").replace(":", "")
+    expect_refused(harness.dump(pid, "refused", SAVED, "--external", name),
+                   r"waits to be accepted, and its other end stays outside \(--external\)")
+    finish("True")
+
+
+ENDED_FIRST = """
+sock = socket.create_connection(("127.0.0.1", 7300))
+before = port(sock)
+sock.shutdown(socket.SHUT_WR)
+while state(sock) != 7:
+    time.sleep(0.01)
+tell("ready")
+wait_for("go")
+tell("result", (sock.recv(10), port(sock) == before))
+"""
+
+
+def ended_first():
+    """Its end was the first: the kernel remembers the address for a minute (TIME_WAIT)."""
+    with socket.create_server(("127.0.0.1", 7300)) as server:
+        pid = harness.start([sys.executable, "-c", HEAD + ENDED_FIRST], "out")
+        sock = server.accept()[0]
+        harness.expect(sock.recv(10) == b"", "no end of file")
+        sock.close()
+    harness.wait_until(lambda: os.path.exists("ready"), 20, "the end of the connection")
+    harness.dump_and_reap(pid, "image")
+    harness.must(harness.restore("image"))
+    finish("(b'', True)")
+
+
 OTHERS = """
 socks = [client() for _ in range(3)]
 tell("ready")
@@ -431,4 +479,5 @@ def others_come():
 harness.cases({name: alone(test) for name, test in (
     ("data", data), ("outside", outside), ("ended", ended), ("shared", shared), ("lost", lost), ("closed", closed),
     ("processes", processes), ("no_room", no_room), ("retransmitted", retransmitted),
-    ("opening_outside", opening_outside), ("others_come", others_come))})
+    ("opening_outside", opening_outside), ("others_come", others_come), ("external", external),
+    ("ended_first", ended_first))})
