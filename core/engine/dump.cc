@@ -12,6 +12,7 @@
 #include "core/engine/look.h"
 #include "core/kinds/sysv_ipc.h"
 #include "core/sys/file.h"
+#include "core/trace/held_tree.h"
 
 namespace mcr::engine {
 namespace {
@@ -158,7 +159,7 @@ class Dump {
         if (!process->zombie && process->view() == view) return process->descriptors_pidfd();
       throw Error(Fault::internal, fmt::format("there is no process {}", view));
     };
-    files_.collect_sockets(pidfd_of);
+    collect_sockets(frozen, pidfd_of);
     files_.collect_ptys(pidfd_of);
     DumpContext context{options_,
                         writer_,
@@ -183,6 +184,14 @@ class Dump {
     kinds::dump_ipc(ipc, writer_);
     files_.connect();
     collect_cgroups(living);
+  }
+
+  // Reading changes sockets for a moment, in which the program must not run whatever becomes of us.
+  void collect_sockets(trace::FrozenTree& frozen, const std::function<int(HostPid)>& pidfd_of) {
+    std::optional<trace::HeldTree> held;
+    if (files_.sockets().may_hold_more()) held.emplace(frozen, damage_);
+    files_.collect_sockets(pidfd_of);
+    if (held) held->release();
   }
 
   // Job control goes on while the tree stands still: what it has done meanwhile is the state that lasts.

@@ -63,24 +63,6 @@ std::optional<sys::SocketMessage> leading_empty(PeekOffset& position, const Job&
   return head;
 }
 
-std::vector<sys::SocketMessage> walk(const Job& job) {
-  PeekOffset position(job.fd);
-  std::vector<sys::SocketMessage> all;
-  std::string room(kRoom, '\0');
-  uint64_t offset = 0;
-  for (;;) {
-    auto message = peek_at(position, job, offset, room);
-    if (all.empty())
-      if (auto head = leading_empty(position, job, message)) all.push_back(std::move(*head));
-    if (!message) return all;
-    // The end of what is connected looks like a message without bytes; UDP has no end.
-    if (message->data.empty() && job.type.domain == AF_UNIX && (job.type.type == SOCK_STREAM || is_at_end(job)))
-      return all;
-    offset += message->data.size();
-    all.push_back(std::move(*message));
-  }
-}
-
 image::SocketMessage message_of(const sys::SocketMessage& from) {
   image::SocketMessage message;
   message.set_data(from.data);
@@ -114,11 +96,28 @@ std::string frame(uint64_t inode, const google::protobuf::Message& message) {
   return bytes;
 }
 
-void deliver(const Job& job, const std::vector<sys::SocketMessage>& messages, const sys::Deliver& to) {
-  for (const sys::SocketMessage& one : messages) {
-    std::vector<int> files;
-    for (const UniqueFd& file : one.files) files.push_back(file.get());
-    for (const image::SocketMessage& message : messages_of(one)) to(frame(job.inode, message), files);
+void deliver(const Job& job, const sys::SocketMessage& message, const sys::Deliver& to) {
+  std::vector<int> files;
+  for (const UniqueFd& file : message.files) files.push_back(file.get());
+  for (const image::SocketMessage& one : messages_of(message)) to(frame(job.inode, one), files);
+}
+
+// Each is handed over when it is found: should the engine be dead, the walk ends there.
+void walk(const Job& job, const sys::Deliver& to) {
+  PeekOffset position(job.fd);
+  bool is_first = true;
+  std::string room(kRoom, '\0');
+  uint64_t offset = 0;
+  for (;;) {
+    auto message = peek_at(position, job, offset, room);
+    if (is_first)
+      if (const auto head = leading_empty(position, job, message)) deliver(job, *head, to);
+    is_first = false;
+    if (!message) return;
+    // The end of what is connected looks like a message without bytes; UDP has no end.
+    if (message->data.empty() && job.type.domain == AF_UNIX && (job.type.type == SOCK_STREAM || is_at_end(job))) return;
+    offset += message->data.size();
+    deliver(job, *message, to);
   }
 }
 
@@ -211,7 +210,7 @@ void SocketTable::read_round(std::vector<uint64_t> inodes) {
     for (const Job& job : *jobs) touched.push_back(job.fd);
   ReadingUndo undo(touched);
   auto deliveries = sys::run_apart([&](const sys::Deliver& to) {
-    for (const Job& job : walks) deliver(job, walk(job), to);
+    for (const Job& job : walks) walk(job, to);
     std::vector<image::TcpSocket> states(connections.size());
     // What is acknowledged may be missing from a queue that is read later: senders first.
     for (size_t i = 0; i < states.size(); ++i) read_tcp_sender(connections[i].fd, states[i]);

@@ -10,11 +10,11 @@
 
 #include <csignal>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
+#include "core/sys/number_in.h"
 #include "core/sys/process.h"
 
 namespace mcr::sys {
@@ -37,26 +37,13 @@ void send_all(int socket, const std::vector<std::string>& batches) {
   for (const std::string& batch : batches) ::send(socket, batch.data(), batch.size(), 0);
 }
 
-// The number behind `name` in a small text file; 0: there is none.
-unsigned long number_in(const char* path, const char* name, int base) {
-  char text[2048];
-  const int fd = ::open(path, O_RDONLY | O_CLOEXEC);
-  const ssize_t n = fd < 0 ? -1 : ::read(fd, text, sizeof text - 1);
-  if (fd >= 0) ::close(fd);
-  if (n <= 0) return 0;
-  text[n] = '\0';
-  const char* found = std::strstr(text, name);
-  return found ? std::strtoul(found + std::strlen(name), nullptr, base) : 0;
-}
-
 // SIGKILL has reached it, and it has not ended. A thread that waits in the kernel shows it as a waiting signal, one
 // that frees its memory by PF_EXITING; a leader that has ended long before its threads shows nothing.
 bool is_ending(int pidfd) {
   constexpr unsigned long kKillSignal = 1UL << (SIGKILL - 1), kExiting = 4;  // PF_EXITING
-  char path[64];
-  std::snprintf(path, sizeof path, "/proc/self/fdinfo/%d", pidfd);
-  const unsigned long pid = number_in(path, "\nPid:", 10);
+  const unsigned long pid = pid_of(pidfd);
   if (pid == 0) return false;
+  char path[64];
   std::snprintf(path, sizeof path, "/proc/%lu/status", pid);
   if ((number_in(path, "\nSigPnd:", 16) | number_in(path, "\nShdPnd:", 16)) & kKillSignal) return true;
   std::snprintf(path, sizeof path, "/proc/%lu/stat", pid);

@@ -1,0 +1,95 @@
+#include "core/trace/held_tree.h"
+
+#include <csignal>
+#include <utility>
+
+#include "core/base/error.h"
+#include "core/base/log.h"
+#include "core/procfs/status.h"
+#include "core/sys/file.h"
+
+namespace mcr::trace {
+namespace {
+
+using sys::StopEvent;
+
+bool has_stop_waiting(const FrozenProcess& process) {
+  const auto text = sys::try_read_text(fmt::format("/proc/{}/status", process.view()));
+  return text && (procfs::parse_status(*text).shared_pending >> (SIGSTOP - 1) & 1) != 0;
+}
+
+StopEvent next_stop(Tracee& thread) {
+  const auto event = sys::wait_stop(thread.tid(), sys::Clock::now() + std::chrono::seconds(5));
+  if (!event) throw Error(Fault::timeout, fmt::format("thread {} did not stop in time", thread.tid()));
+  if (event->kind != StopEvent::Kind::ended) return *event;
+  thread.abandon();
+  throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", thread.tid()), "dump again");
+}
+
+// It goes on from its trap to the next signal, all inside of the kernel (kernel/signal.c, get_signal): those of its own
+// come first, then those of the process by their numbers. They are delivered, which sets up a handler's frame at most.
+// A system call would be one of the program: somebody has sent SIGCONT, which takes a waiting SIGSTOP away.
+void run_to_stop_signal(Tracee& thread) {
+  for (int signal = 0;;) {
+    if (!sys::resume_to_syscall(thread.tid(), signal))
+      throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", thread.tid()), "dump again");
+    const StopEvent event = next_stop(thread);
+    if (event.kind == StopEvent::Kind::syscall)
+      throw Error(Fault::refused, "somebody has continued the program (SIGCONT) while its sockets were read",
+                  "dump again");
+    signal = event.kind == StopEvent::Kind::signal ? event.signal : 0;
+    if (signal == SIGSTOP) return;
+  }
+}
+
+// The interrupt is asked for before it goes on: it stops again before it has left the kernel. A SIGSTOP of somebody
+// else that was there before ours goes back.
+void take_back(FrozenProcess& process) {
+  if (!has_stop_waiting(process)) return;
+  Tracee& thread = *process.threads.front();
+  run_to_stop_signal(thread);
+  const bool is_ours = sys::get_siginfo(thread.tid()).si_pid == sys::own_pid().get();
+  if (!sys::interrupt(thread.tid()) || !sys::resume(thread.tid()) ||
+      !thread.wait_until_stopped(sys::Clock::now() + std::chrono::seconds(5)))
+    throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", thread.tid()), "dump again");
+  if (!is_ours) sys::try_kill(process.pid, SIGSTOP);
+  thread.remember();
+}
+
+}  // namespace
+
+HeldTree::HeldTree(FrozenTree& tree, Damage& damage) : damage_(damage) {
+  std::vector<int> pidfds;
+  for (const auto& process : tree.processes()) {
+    if (process->zombie || process->will_be_stopped()) continue;
+    held_.push_back(process.get());
+    pidfds.push_back(process->pidfd.get());
+  }
+  if (held_.empty()) return;
+  waker_.emplace(pidfds);
+  for (const FrozenProcess* process : held_) sys::try_kill(process->pid, SIGSTOP);
+}
+
+void HeldTree::release() {
+  const Step step("take back SIGSTOP");
+  while (!held_.empty()) {
+    FrozenProcess& process = *held_.back();
+    held_.pop_back();
+    const bool was_whole = std::exchange(is_whole_, false);
+    take_back(process);
+    is_whole_ = was_whole;
+  }
+  if (waker_ && is_whole_) waker_->release();
+  waker_.reset();
+}
+
+HeldTree::~HeldTree() {
+  try {
+    release();
+  } catch (const std::exception& e) {
+    damage_.record(fmt::format("a SIGSTOP of ours was taken away by SIGCONT: {}", e.what()));
+    log::error("trace", "a SIGSTOP of ours was taken away by SIGCONT: {}", e.what());
+  }
+}
+
+}  // namespace mcr::trace
