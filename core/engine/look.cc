@@ -363,7 +363,9 @@ std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller,
         return look_at_files(view, files, deadline);
       } catch (const Error&) {
         if (attempt == 3 || is_ending(pid)) throw;
-        files.begin({trace::living_thread(pid)}, kDescriptorsBeforeTheFreeze);
+        const HostPid view = trace::living_thread(pid);
+        if (std::ranges::find(views, view) == views.end()) views.push_back(view);
+        files.begin(views, kDescriptorsBeforeTheFreeze);  // all: one's other ends are another's
       }
   });
   files.look_at_sharers();

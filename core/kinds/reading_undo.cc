@@ -23,7 +23,7 @@ bool is_in_repair(int fd) {
 
 ReadingUndo::ReadingUndo(std::span<const int> sockets) : sockets_(sockets.begin(), sockets.end()) {
   for (const int fd : sockets_)
-    for (const int name : {SO_REUSEADDR, SO_OOBINLINE, kPeekOffset})
+    for (const int name : {SO_REUSEADDR, SO_OOBINLINE, SO_TIMESTAMP, kPeekOffset})
       if (auto value = sys::try_get_option(fd, SOL_SOCKET, name)) noted_.push_back({fd, name, std::move(*value)});
 }
 

@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/kinds/reading_undo.h"
@@ -15,15 +16,24 @@
 namespace mcr::kinds {
 namespace {
 
-constexpr int kPeekOffset = 42, kPassCredentials = 16, kPassSecurity = 34, kPassPidfd = 76;  // SO_*
+constexpr int kPeekOffset = 42, kTimestamp = 29, kPassCredentials = 16, kPassSecurity = 34, kPassPidfd = 76;  // SO_*
 constexpr size_t kRoom = 1 << 20, kMostRoom = 256 << 20;
 constexpr int kListening = 10;
+
+bool is_set(int fd, int option) {
+  const auto value = sys::try_get_option(fd, SOL_SOCKET, option);
+  return value && value->find_first_not_of('\0') != std::string::npos;
+}
 
 struct Job {
   uint64_t inode = 0;
   int fd = -1;
   sys::SocketType type;
 };
+
+bool is_unix_stream(const Job& job) {
+  return job.type.domain == AF_UNIX && job.type.type == SOCK_STREAM;
+}
 
 class PeekOffset {
  public:
@@ -37,9 +47,29 @@ class PeekOffset {
   int fd_, old_;
 };
 
-bool is_at_end(const Job& job) {
-  return (sys::poll_now(job.fd, POLLIN | POLLRDHUP) & (POLLRDHUP | POLLHUP)) != 0;
-}
+// A recvmsg(2) at the end of a SOCK_SEQPACKET returns what a packet without bytes does, but no time: only messages have
+// one. Asked for while this lives, unless the program has asked for another kind of it itself.
+class StampedMessages {
+ public:
+  explicit StampedMessages(int fd) : fd_(fd) {
+    for (const int option : {kTimestamp, 35, 37, 63, 64, 65})  // SO_TIMESTAMPNS, TIMESTAMPING, their successors (5.1)
+      is_on_ = is_on_ || is_set(fd, option);
+    if (is_on_) return;
+    sys::set_int_option(fd, SOL_SOCKET, kTimestamp, 1);
+    is_ours_ = true;
+  }
+  ~StampedMessages() {
+    const int off = 0;
+    if (is_ours_)
+      (void)sys::try_set_option(fd_, SOL_SOCKET, kTimestamp, {reinterpret_cast<const char*>(&off), sizeof off});
+  }
+  StampedMessages(const StampedMessages&) = delete;
+  StampedMessages& operator=(const StampedMessages&) = delete;
+
+ private:
+  int fd_;
+  bool is_on_ = false, is_ours_ = false;
+};
 
 // The message that begins behind `offset` bytes; room grows until it fits.
 std::optional<sys::SocketMessage> peek_at(PeekOffset& position, const Job& job, uint64_t offset, std::string& room) {
@@ -52,14 +82,18 @@ std::optional<sys::SocketMessage> peek_at(PeekOffset& position, const Job& job, 
   }
 }
 
-// A datagram without bytes is passed over by every look but the first (net/core/datagram.c): one that leads the queue
+bool is_end(const Job& job, const sys::SocketMessage& message) {
+  return message.data.empty() && job.type.domain == AF_UNIX && job.type.type == SOCK_SEQPACKET && !message.is_stamped;
+}
+
+// A message without bytes is passed over by every look but the first (net/core/datagram.c): one that leads the queue
 // is seen by a look without an offset.
 std::optional<sys::SocketMessage> leading_empty(PeekOffset& position, const Job& job,
                                                 const std::optional<sys::SocketMessage>& first) {
-  if (job.type.type != SOCK_DGRAM || (first && first->data.empty())) return std::nullopt;
+  if (first && first->data.empty() && !is_end(job, *first)) return std::nullopt;
   position.set(-1);
   auto head = sys::try_peek(job.fd, kRoom);
-  if (!head || !head->data.empty() || (job.type.domain == AF_UNIX && is_at_end(job))) return std::nullopt;
+  if (!head || !head->data.empty() || is_end(job, *head)) return std::nullopt;
   return head;
 }
 
@@ -68,7 +102,7 @@ image::SocketMessage message_of(const sys::SocketMessage& from) {
   message.set_data(from.data);
   message.set_address(from.address);
   message.set_end_of_record(from.end_of_record);
-  if (from.credentials) {
+  if (from.credentials && from.credentials->pid != 0) {  // 0: it was sent without
     message.set_has_credentials(true);
     message.set_pid(from.credentials->pid);
     message.set_uid(from.credentials->uid), message.set_gid(from.credentials->gid);
@@ -105,6 +139,8 @@ void deliver(const Job& job, const sys::SocketMessage& message, const sys::Deliv
 // Each is handed over when it is found: should the engine be dead, the walk ends there.
 void walk(const Job& job, const sys::Deliver& to) {
   PeekOffset position(job.fd);
+  std::optional<StampedMessages> stamps;
+  if (job.type.domain == AF_UNIX && job.type.type == SOCK_SEQPACKET) stamps.emplace(job.fd);
   bool is_first = true;
   std::string room(kRoom, '\0');
   uint64_t offset = 0;
@@ -113,17 +149,26 @@ void walk(const Job& job, const sys::Deliver& to) {
     if (is_first)
       if (const auto head = leading_empty(position, job, message)) deliver(job, *head, to);
     is_first = false;
-    if (!message) return;
-    // The end of what is connected looks like a message without bytes; UDP has no end.
-    if (message->data.empty() && job.type.domain == AF_UNIX && (job.type.type == SOCK_STREAM || is_at_end(job))) return;
+    if (!message || is_end(job, *message)) return;
     offset += message->data.size();
     deliver(job, *message, to);
   }
 }
 
-bool is_set(int fd, int option) {
-  const auto value = sys::try_get_option(fd, SOL_SOCKET, option);
-  return value && value->find_first_not_of('\0') != std::string::npos;
+// Never more than there is: at the end of its bytes a stream tells its error, once (unix_stream_read_generic).
+void walk_stream(const Job& job, const sys::Deliver& to) {
+  PeekOffset position(job.fd);
+  const auto bytes = static_cast<uint64_t>(sys::bytes_to_read(job.fd));
+  std::string room;
+  for (uint64_t offset = 0; offset < bytes;) {
+    room.resize(std::min<uint64_t>(kRoom, bytes - offset));
+    auto message = peek_at(position, job, offset, room);
+    if (!message || message->data.empty())
+      throw Error(Fault::refused, fmt::format("only {} of {} bytes that wait in it can be seen", offset, bytes),
+                  "let the program read them, and dump again");
+    offset += message->data.size();
+    deliver(job, *message, to);
+  }
 }
 
 // Bytes of a stream without anything between them can be looked at in one piece.
@@ -137,15 +182,24 @@ std::optional<sys::SocketMessage> read_at_once(const Job& job) {
   return message;
 }
 
+[[noreturn]] void refuse_error(const Job& job) {
+  throw Error(Fault::refused, fmt::format("socket {} has an error for its owner to read (SO_ERROR)", job.inode),
+              "let the program read or write it once, and dump again");
+}
+
+// Every look at packets, and at datagrams, takes the error first.
 bool has_waiting(const Job& job) {
-  if (job.type.domain == AF_UNIX && job.type.type == SOCK_STREAM) return sys::bytes_to_read(job.fd) > 0;
-  const short state = sys::poll_now(job.fd, POLLIN);
-  if (state & POLLERR) {
-    if (job.type.type == SOCK_SEQPACKET) return (state & POLLIN) != 0;
-    throw Error(Fault::refused, fmt::format("socket {} has an error for its owner to read (SO_ERROR)", job.inode),
-                "let the program read or write it once, and dump again");
+  const short state = sys::poll_now(job.fd, POLLIN | POLLPRI);
+  if (is_unix_stream(job)) {
+    if (state & POLLPRI)
+      throw Error(Fault::refused, fmt::format("urgent data waits in socket {} (MSG_OOB)", job.inode),
+                  "its place among the other bytes cannot be seen: let the program read it, and dump again");
+    return sys::bytes_to_read(job.fd) > 0;
   }
-  return (state & POLLIN) != 0;
+  if (!(state & POLLERR)) return (state & POLLIN) != 0;
+  if (job.type.domain != AF_UNIX || job.type.type != SOCK_SEQPACKET || sys::bytes_to_read(job.fd) > 0)
+    refuse_error(job);
+  return false;
 }
 
 bool has_queue(const Job& job) {
@@ -194,7 +248,7 @@ void SocketTable::read_round(std::vector<uint64_t> inodes) {
     }
     const procfs::UnixSocket* known = job.type.domain == AF_UNIX ? find_unix(inode) : nullptr;
     if (!has_queue(job) || (known && known->state == kListening) || !has_waiting(job)) continue;
-    if (job.type.domain == AF_UNIX && job.type.type == SOCK_STREAM)
+    if (is_unix_stream(job))
       if (const auto message = read_at_once(job)) {
         add_message(inode, message_of(*message), {});
         continue;
@@ -210,7 +264,7 @@ void SocketTable::read_round(std::vector<uint64_t> inodes) {
     for (const Job& job : *jobs) touched.push_back(job.fd);
   ReadingUndo undo(touched);
   auto deliveries = sys::run_apart([&](const sys::Deliver& to) {
-    for (const Job& job : walks) walk(job, to);
+    for (const Job& job : walks) is_unix_stream(job) ? walk_stream(job, to) : walk(job, to);
     std::vector<image::TcpSocket> states(connections.size());
     // What is acknowledged may be missing from a queue that is read later: senders first.
     for (size_t i = 0; i < states.size(); ++i) read_tcp_sender(connections[i].fd, states[i]);

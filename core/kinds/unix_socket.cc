@@ -28,6 +28,13 @@ bool is_abstract(const std::string& name) {
   return name.empty() || name.front() == '\0';
 }
 
+// The bytes of sun_path in an address; of a path without the zero at its end.
+std::string name_in(const std::string& address) {
+  if (address.size() <= sizeof(sa_family_t)) return {};
+  const std::string name = address.substr(sizeof(sa_family_t));
+  return is_abstract(name) ? name : std::string(name.c_str());
+}
+
 std::string shown(const std::string& name) {
   std::string text = is_abstract(name) ? fmt::format("@{}", name.substr(name.empty() ? 0 : 1)) : name;
   while (!text.empty() && text.back() == '\0') text.pop_back();
@@ -52,6 +59,48 @@ void find_place(const procfs::UnixSocket& socket, const std::set<HostPid>& tree,
     message.set_root(root), message.set_folder(folder), message.set_on_disk(true);
     message.set_mode(status->st_mode & 07777), message.set_uid(status->st_uid), message.set_gid(status->st_gid);
     return;
+  }
+}
+
+// Its file has another name now, or its name began in a folder that is nobody's any more: the kernel knows where it is.
+void find_file(int fd, image::UnixSocket& message) {
+  const UniqueFd file = sys::try_open_socket_file(fd);
+  if (!file.valid()) return;
+  const std::string& name = message.name();
+  const auto path = sys::try_read_link(fmt::format("/proc/self/fd/{}", file.get()));
+  const struct stat status = sys::stat_fd(file.get());
+  const auto there = path ? sys::try_stat(*path, false) : std::nullopt;
+  if (!there || there->st_dev != status.st_dev || there->st_ino != status.st_ino) return;  // deleted, or out of reach
+  const std::string tail = (name.front() == '/' ? "" : "/") + name;
+  const size_t slash = path->rfind('/');
+  if (path->ends_with(tail)) {
+    const std::string head = path->substr(0, path->size() - tail.size());
+    message.set_root(name.front() == '/' ? head : ""),
+        message.set_folder(name.front() == '/' || head.empty() ? "/" : head);
+    message.set_on_disk(true);
+  } else if (name.front() == '/' || name.find('/') == std::string::npos) {
+    message.set_folder(name.front() == '/' || slash == 0 ? "/" : path->substr(0, slash));
+    message.set_file(*path);
+  } else {
+    return;
+  }
+  message.set_mode(status.st_mode & 07777), message.set_uid(status.st_uid), message.set_gid(status.st_gid);
+}
+
+// Whoever accepts a connection sees the ids of the one that made it (SO_PEERCRED). They are shown to nobody before:
+// but if all who have the socket are whose it is, it was one of them.
+void require_known_ids(const FileView& file, const OpenFiles& table) {
+  const bool is_in_flight = file.pid == sys::own_pid();
+  const std::set<HostPid> holders = is_in_flight ? table.tree() : std::set<HostPid>{file.pid};
+  for (const HostPid pid : holders) {
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/status", pid));
+    if (!text) continue;
+    const procfs::Status status = procfs::parse_status(*text);
+    if (status.uid[1] != file.status.st_uid || status.gid[1] != file.status.st_gid)
+      refuse(fmt::format("it waits to be accepted, and cannot be told with which ids it was connected: it is of {}:{}, "
+                         "process {} is {}:{} now",
+                         file.status.st_uid, file.status.st_gid, pid, status.uid[1], status.gid[1]),
+             "let the program accept the connection, and dump again");
   }
 }
 
@@ -93,12 +142,14 @@ class UnixSocketKind : public Kind {
     if (socket->peer != 0) return look_at_peer(*socket, table);
     const uint64_t listener = sockets.listener_of(socket->inode);
     if (listener == 0) return;  // the peer is closed
+    if (!sockets.has_collected() && !sockets.holds(listener) && !sockets.has_holder(listener)) return;
     if (!sockets.holds(listener))
       refuse(fmt::format("it waits to be accepted by {} outside of the tree", sockets.describe_holder(listener)),
              "dump again when it is accepted, or dump both together");
     if (socket->backlog != 0)  // bytes that it has sent
       refuse("it has sent something before it was accepted, which nobody can read before that",
              "let the program accept the connection, and dump again");
+    require_known_ids(file, table);
   }
 
   void dump(const FileView& file, OpenFiles& table, image::FileObject& object) const override {
@@ -112,6 +163,7 @@ class UnixSocketKind : public Kind {
       message.set_name(is_abstract(*socket.name) ? *socket.name : std::string(socket.name->c_str()));
       const bool has_file = !is_abstract(*socket.name) && (socket.type == SOCK_DGRAM || !socket.has_peer);
       if (has_file) find_place(socket, table.tree(), message);
+      if (has_file && !message.on_disk()) find_file(file.copy, message);
     }
     if (socket.state == kListening) {
       message.set_backlog(static_cast<int>(socket.backlog));
@@ -121,10 +173,28 @@ class UnixSocketKind : public Kind {
       if (sockets.holds(socket.peer)) message.set_peer(socket.peer);
       if (socket.peer == 0) message.set_listener(sockets.listener_of(socket.inode));
       if (socket.peer != 0 && !sockets.holds(socket.peer)) message.set_outside_peer(*sys::peer_name(file.copy));
+      if (socket.peer == 0 && message.listener() == 0)
+        if (const auto address = sys::peer_name(file.copy)) message.set_peer_name(name_in(*address));
       message.set_reset(socket.peer == 0 && message.listener() == 0 && sys::has_error(file.copy));
     }
     read_peer_ids(file.copy, message);
     table.dump_queue(file.status.st_ino, *message.mutable_queue());
+    object.mutable_body()->PackFrom(message);
+  }
+
+  // The groups of those whose connections wait: all descriptors of the tree are known now.
+  void connect(const FileView&, const OpenFiles& table, image::FileObject& object) const override {
+    auto message = body_of<image::UnixSocket>(object);
+    if (message.pending_size() == 0) return;
+    for (auto& pending : *message.mutable_pending())
+      for (const auto& [pid, views] : table.views())
+        for (const FileView& view : views)
+          if (is_socket(view) && view.status.st_ino == pending.client() && !pending.has_ids()) {
+            const auto status = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", pid)));
+            auto& ids = *pending.mutable_ids();
+            ids.set_uid(view.status.st_uid), ids.set_gid(view.status.st_gid);
+            for (const uint32_t group : status.groups) ids.add_groups(group);
+          }
     object.mutable_body()->PackFrom(message);
   }
 

@@ -18,6 +18,7 @@
 #include "core/sys/file.h"
 #include "core/sys/netlink.h"
 #include "core/sys/process.h"
+#include "core/sys/rights.h"
 #include "core/sys/socket.h"
 
 namespace mcr::kinds {
@@ -46,12 +47,44 @@ bool is_datagram(const image::UnixSocket& message) {
   return message.common().type() == SOCK_DGRAM;
 }
 
-std::unique_ptr<sys::AssumedIds> as(const image::UnixSocket& message) {
-  if (!message.has_peer_ids()) return nullptr;
-  const auto& ids = message.peer_ids();
+std::unique_ptr<sys::AssumedIds> as(const image::SocketPeerIds& ids) {
   if (ids.uid() == sys::effective_uid() && ids.gid() == sys::effective_gid()) return nullptr;
   const std::vector<gid_t> groups(ids.groups().begin(), ids.groups().end());
   return std::make_unique<sys::AssumedIds>(ids.uid(), ids.gid(), groups);
+}
+
+std::unique_ptr<sys::AssumedIds> as(const image::UnixSocket& message) {
+  return message.has_peer_ids() ? as(message.peer_ids()) : nullptr;
+}
+
+bool has_closed_peer(const image::UnixSocket& message) {
+  return message.has_peer() && message.peer() == 0 && message.listener() == 0 && message.outside_peer().empty();
+}
+
+// An abstract name belongs to one socket of each type.
+bool is_free(int type, const std::string& name) {
+  if (is_path_name(name)) return true;
+  const UniqueFd probe = sys::make_socket({AF_UNIX, type, 0});
+  return sys::try_bind_socket(probe.get(), address_of(name)) == 0;
+}
+
+// Whether somebody has a socket with this file: ECONNREFUSED if nobody has. The probe is a datagram socket, of which
+// the other one learns nothing: a stream refuses it as the wrong type, and one for datagrams is only connected to.
+int probe_file(const std::string& path) {
+  const UniqueFd probe = sys::make_socket({AF_UNIX, SOCK_DGRAM, 0});
+  return sys::try_connect_socket(probe.get(), address_of(path));
+}
+
+// In the present folder: a file that a socket left behind goes, and nothing else.
+void make_way(int folder, const std::string& name) {
+  const auto old = sys::try_stat(name, false);
+  if (!old) return;
+  if (!S_ISSOCK(old->st_mode)) throw Error(Fault::refused, fmt::format("{} is no socket", name));
+  const int code = probe_file(name);
+  if (code != ECONNREFUSED && code != EACCES)
+    throw Error(Fault::refused, fmt::format("another socket has the file {} now", name),
+                "end the program that has it (ss -xlp names it)");
+  sys::unlink_at(folder, name);
 }
 
 }  // namespace
@@ -102,6 +135,7 @@ void UnixSockets::make_all(OpenedFiles& table) {
   each([&](Socket& s) { listen(s); });
   each([&](Socket& s) { fill(s, table); });
   each([&](Socket& s) { connect_datagrams(s, 0); });
+  each([&](Socket& s) { fill(s, table); });  // what the peers of datagram sockets have sent
   each([&](Socket& s) { connect_pending(s); });
   each([&](Socket& s) { connect_outside(s); });
   each([&](Socket& s) { finish(s); });
@@ -119,8 +153,11 @@ void UnixSockets::make_connected(Socket& socket) {
     throw Error(Fault::image, "files.img: two sockets that cannot be connected");
   const bool mutual = o.peer() == m.common().inode() && !other->fd.valid();
   if (is_datagram(m)) {
-    // Only a pair connects those without a name, or was connected so before one of them went elsewhere.
-    if (!other->fd.valid() && (mutual || !o.has_name())) make_pair(socket, *other);
+    // Only a pair connects those without a name, or was connected so before one of them went elsewhere. In a pair all
+    // messages come from the other end.
+    const bool must_be_pair = !o.has_name() || (mutual && !m.has_name());
+    const bool may_be_pair = mutual && sent_by_others(socket) == 0 && sent_by_others(*other) == 0;
+    if (!other->fd.valid() && (must_be_pair || may_be_pair)) make_pair(socket, *other);
     return;
   }
   if (!mutual) throw Error(Fault::image, "files.img: two sockets that cannot be connected");
@@ -143,39 +180,98 @@ void UnixSockets::make_pair(Socket& one, Socket& other) {
   if (is_datagram(one.message)) {
     one.connected = one.message.peer() == other.message.common().inode();
     other.connected = other.message.peer() == one.message.common().inode();
+    const sa_family_t nobody[8] = {AF_UNSPEC};  // now: what waits in one would be lost when it is connected elsewhere
+    for (const Socket* end : {&one, &other})
+      if (!end->connected) sys::connect_socket(end->fd.get(), {reinterpret_cast<const char*>(nobody), sizeof nobody});
   }
 }
 
 // Who is accepted has the name of the listener, and each end knows the ids of the other: of the one that listened and
 // of the one that connected (unix(7), SO_PEERCRED).
-void UnixSockets::make_accepted(Socket& client, Socket& server) {
-  const sys::SocketType type{AF_UNIX, server.message.common().type(), 0};
+UnixSockets::Ends UnixSockets::connect_by_name(const std::string& name, const image::UnixSocket& client,
+                                               const image::UnixSocket& server, const std::string& client_name) {
+  Ends ends;
+  const sys::SocketType type{AF_UNIX, server.common().type(), 0};
   const UniqueFd listener = sys::make_socket(type);
-  const std::string& name = server.message.name();
   if (is_path_name(name))
-    server.aside = bind_aside(listener.get(), name);
+    ends.aside = bind_aside(listener.get(), name);
   else
     sys::bind_socket(listener.get(), address_of(name));
   {
-    const auto ids = as(client.message);
+    const auto ids = as(client);
     sys::listen_on(listener.get(), 1);
   }
-  client.fd = sys::make_socket(type);
+  ends.client = sys::make_socket(type);
+  if (is_path_name(client_name)) (void)bind_aside(ends.client.get(), client_name);
+  if (!client_name.empty() && !is_path_name(client_name)) sys::bind_socket(ends.client.get(), address_of(client_name));
   {
     std::optional<sys::AssumedPlace> place;
-    const std::string address = reach(server, place);
-    const auto ids = as(server.message);
-    sys::connect_socket(client.fd.get(), address);
+    const std::string folder = fmt::format("/aside-{}/", ends.aside);
+    if (ends.aside != 0) place.emplace(scratch(), folder);
+    const auto ids = as(server);
+    sys::connect_socket(ends.client.get(), address_of(ends.aside != 0 ? folder + "s" : name));
   }
-  server.fd = sys::accept_connection(listener.get());
+  ends.server = sys::accept_connection(listener.get());
+  return ends;
+}
+
+void UnixSockets::make_accepted(Socket& client, Socket& server) {
+  Ends ends = connect_by_name(server.message.name(), client.message, server.message, {});
+  client.fd = std::move(ends.client), server.fd = std::move(ends.server);
+  server.aside = ends.aside;
   client.connected = server.connected = server.bound = true;
 }
 
 void UnixSockets::make_widowed(Socket& socket) {
   const image::UnixSocket& m = socket.message;
-  const auto ids = as(m);
-  auto [a, b] = sys::make_socket_pair(m.common().type());
-  socket.fd = std::move(a), socket.stand_in = std::move(b);
+  const int type = m.common().type();
+  std::string peer_name = m.peer_name();
+  const bool is_server = !is_datagram(m) && m.has_name() && (peer_name.empty() || is_listener_name(socket));
+  const auto has_it = [&](const auto& entry) {
+    return entry.second.message.name() == peer_name && entry.second.message.common().type() == type;
+  };
+  // A stand-in has it until the end of the restore; a listener of the moment does not.
+  const bool is_ours = (is_server || is_datagram(m)) && std::ranges::any_of(sockets_, has_it);
+  if (!peer_name.empty() && !is_path_name(peer_name) && (is_ours || !is_free(type, peer_name))) {
+    log::warning("kinds", "the name of a closed peer, @{}, is another's now: the peer has none", peer_name.substr(1));
+    socket.message.clear_peer_name(), peer_name.clear();
+  }
+  if (is_datagram(m) && !peer_name.empty() && (m.has_name() || m.queue_size() == 0)) return;  // name_stand_in
+  if (is_datagram(m) || (!is_server && peer_name.empty())) {
+    const auto ids = as(m);
+    auto [a, b] = sys::make_socket_pair(type);
+    socket.fd = std::move(a), socket.stand_in = std::move(b);
+  } else {
+    image::UnixSocket other;
+    other.mutable_common()->set_type(type);
+    Ends ends = is_server ? connect_by_name(m.name(), other, m, peer_name) : connect_by_name(peer_name, m, other, {});
+    socket.fd = std::move(is_server ? ends.server : ends.client);
+    socket.stand_in = std::move(is_server ? ends.client : ends.server);
+    if (is_server) socket.bound = true, socket.aside = ends.aside;
+  }
+  socket.connected = true;
+}
+
+// Of a datagram socket that is connected to one that is closed: a socket with the name of that one.
+void UnixSockets::name_stand_in(Socket& socket) {
+  const image::UnixSocket& m = socket.message;
+  const std::string& name = m.peer_name();
+  if (!socket.stand_in.valid()) {
+    socket.stand_in = sys::make_socket({AF_UNIX, SOCK_DGRAM, 0});
+    grow_socket_buffers(socket.stand_in.get());
+  }
+  std::string address = address_of(name);
+  std::optional<sys::AssumedPlace> place;
+  if (is_path_name(name)) {
+    const std::string folder = fmt::format("/aside-{}/", bind_aside(socket.stand_in.get(), name));
+    place.emplace(scratch(), folder);
+    address = address_of(folder + "s");
+  } else if (sys::try_bind_socket(socket.stand_in.get(), address) != 0 && !socket.connected) {
+    for (const auto& [id, other] : sockets_)  // several were connected to the same one
+      if (&other != &socket && other.stand_in.valid() && other.message.peer_name() == name)
+        socket.stand_in = sys::duplicate(other.stand_in.get());
+  }
+  if (!socket.connected) sys::connect_socket(socket.fd.get(), address);
   socket.connected = true;
 }
 
@@ -219,18 +315,27 @@ void UnixSockets::bind(Socket& socket) {
   const int fd = socket.fd.get();
   const bool is_stream_end = socket.connected && !is_datagram(m);
   if (!is_path_name(m.name())) return sys::bind_socket(fd, address_of(m.name()));
+  if (!m.file().empty() && !is_stream_end) return bind_elsewhere(socket);
   if (!m.on_disk() || is_stream_end) {
     socket.aside = bind_aside(fd, m.name());
     return;
   }
   const sys::AssumedPlace place(m.root(), m.folder());
-  if (const auto old = sys::try_stat(m.name(), false)) {
-    if (!S_ISSOCK(old->st_mode)) throw Error(Fault::refused, fmt::format("{} is no socket", m.name()));
-    sys::unlink_at(AT_FDCWD, m.name());
-  }
+  make_way(AT_FDCWD, m.name());
   sys::bind_socket(fd, address_of(m.name()));
   sys::set_path_ownership(m.name(), m.uid(), m.gid());
   sys::set_path_mode(m.name(), m.mode());
+}
+
+// Its file has another name than it was bound to.
+void UnixSockets::bind_elsewhere(Socket& socket) {
+  const image::UnixSocket& m = socket.message;
+  const sys::AssumedPlace place(m.root(), m.folder());
+  make_way(AT_FDCWD, m.file());
+  sys::bind_socket(socket.fd.get(), address_of(m.name()));
+  sys::set_path_ownership(m.name(), m.uid(), m.gid());
+  sys::set_path_mode(m.name(), m.mode());
+  sys::rename_at(AT_FDCWD, m.name(), AT_FDCWD, m.file());
 }
 
 void UnixSockets::listen(Socket& socket) {
@@ -240,13 +345,31 @@ void UnixSockets::listen(Socket& socket) {
   sys::listen_on(socket.fd.get(), std::max(m.backlog(), m.pending_size() + 1));
 }
 
+// The messages up to the last one that is not its peer's: they came before it was connected, as from then on it takes
+// those of its peer only (unix(7)).
+size_t UnixSockets::sent_by_others(const Socket& socket) {
+  const image::UnixSocket& m = socket.message;
+  const Socket* peer = m.peer() != 0 ? find(m.peer()) : nullptr;
+  const std::string name = peer ? peer->message.name() : m.peer_name();
+  int count = m.queue_size();
+  while (count > 0 && name_in(m.queue(count - 1).address()).value_or("") == name) --count;
+  return static_cast<size_t>(count);
+}
+
+// For all but its peer a datagram socket is full with `net.unix.max_dgram_qlen` messages; so the peer's own wait until
+// it is connected.
 void UnixSockets::fill(Socket& socket, OpenedFiles& table) {
   const Step step("what waits in it");
-  for (const auto& waiting : socket.message.queue()) {
+  auto& queue = *socket.message.mutable_queue();
+  const bool has_peer = socket.message.peer() != 0 || has_closed_peer(socket.message);
+  const bool waits = is_datagram(socket.message) && has_peer && !socket.connected;
+  const int now = waits ? static_cast<int>(sent_by_others(socket)) : queue.size();
+  for (int i = 0; i < now; ++i) {
     std::vector<int> files;
-    for (const auto& file : waiting.files()) files.push_back(table.open(file.file()));
-    put_back(socket, waiting, files);
+    for (const auto& file : queue[i].files()) files.push_back(table.open(file.file()));
+    put_back(socket, queue[i], files);
   }
+  queue.DeleteSubrange(0, now);
 }
 
 // A socket of the image that has the name, or one made for the moment.
@@ -262,7 +385,8 @@ UniqueFd UnixSockets::sender_named(const std::string& address, int& fd) {
   made = sys::make_socket({AF_UNIX, SOCK_DGRAM, 0});
   grow_socket_buffers(made.get());
   if (name && is_path_name(*name)) (void)bind_aside(made.get(), *name);
-  if (name && !is_path_name(*name)) sys::bind_socket(made.get(), address_of(*name));
+  if (name && !is_path_name(*name) && sys::try_bind_socket(made.get(), address_of(*name)) != 0)
+    log::warning("kinds", "@{}, which sent a message, is another's now: it comes from nobody", name->substr(1));
   fd = made.get();
   return made;
 }
@@ -277,7 +401,14 @@ void UnixSockets::put_back(Socket& socket, const image::SocketMessage& waiting, 
   UniqueFd made;
   std::optional<sys::AssumedPlace> place;
   int from = socket.stand_in.get();
-  if (from < 0 && by_peer && peer) from = peer->fd.get();
+  if (from >= 0 && is_datagram(m) && m.has_name()) message.address = reach(socket, place);
+  if (from < 0 && by_peer && peer) {
+    from = peer->fd.get();
+    if (peer->message.peer() != m.common().inode()) message.address = reach(socket, place);
+  }
+  if (from < 0 && !m.has_name())  // one that has left its peer, which has not left it
+    for (const auto& [id, other] : sockets_)
+      if (other.connected && other.message.peer() == m.common().inode()) from = other.fd.get();
   if (from < 0) {
     made = sender_named(waiting.address(), from);
     message.address = reach(socket, place);
@@ -294,6 +425,7 @@ void UnixSockets::put_back(Socket& socket, const image::SocketMessage& waiting, 
 
 void UnixSockets::connect_datagrams(Socket& socket, int depth) {
   const image::UnixSocket& m = socket.message;
+  if (is_datagram(m) && has_closed_peer(m) && !m.peer_name().empty()) return name_stand_in(socket);
   if (!is_datagram(m) || socket.connected || m.peer() == 0 || depth > 64) return;
   Socket* other = find(m.peer());
   if (!other) throw Error(Fault::image, fmt::format("files.img: there is no socket {}", m.peer()));
@@ -313,7 +445,12 @@ void UnixSockets::connect_pending(Socket& listener) {
     if (!client || client->connected || client->message.listener() != m.common().inode())
       throw Error(Fault::image, "files.img: a connection waits that nobody made");
     std::optional<sys::AssumedPlace> place;
-    sys::connect_socket(client->fd.get(), reach(listener, place));
+    const std::string address = reach(listener, place);
+    image::SocketPeerIds owner;
+    owner.set_uid(client->message.common().uid()), owner.set_gid(client->message.common().gid());
+    const auto ids = as(pending.has_ids() ? pending.ids() : owner);
+    const sys::EffectiveRights rights;  // they need not reach the file any more
+    sys::connect_socket(client->fd.get(), address);
     client->connected = true;
   }
 }
@@ -357,6 +494,18 @@ void check_unix_record(const std::string& record, const image::UnixSocket& socke
   if (socket.name().size() > kLongestName || (socket.has_name() && socket.name().empty())) bad("name cannot be so");
   if (is_path_name(socket.name()) && socket.name().find('\0') != std::string::npos) bad("name cannot be so");
   if (is_path_name(socket.name()) && socket.name().back() == '/') bad("name cannot be so");
+  const std::string& peer_name = socket.peer_name();
+  if (peer_name.size() > kLongestName || (is_path_name(peer_name) && peer_name.find('\0') != std::string::npos) ||
+      (is_path_name(peer_name) && peer_name.back() == '/'))
+    bad("peer_name cannot be so");
+  if (!socket.file().empty() && (!is_path(socket.file()) || !is_path_name(socket.name()) || socket.folder().empty()))
+    bad("file cannot be so");
+  const auto check_ids = [&](const image::SocketPeerIds& ids) {
+    if (ids.uid() == UINT32_MAX || ids.gid() == UINT32_MAX || ids.groups_size() > 65536)  // NGROUPS_MAX
+      bad("the ids of a peer cannot be so");
+  };
+  check_ids(socket.peer_ids());
+  for (const auto& pending : socket.pending()) check_ids(pending.ids());
   if (socket.outside_peer().size() > sizeof(sockaddr_un)) bad("outside_peer cannot be so");
   for (const std::string* path : {&socket.root(), &socket.folder()})
     if (!path->empty() && (path->front() != '/' || path->find('\0') != std::string::npos)) bad("folder cannot be so");
@@ -365,32 +514,66 @@ void check_unix_record(const std::string& record, const image::UnixSocket& socke
   if (socket.backlog() < 0 || socket.shutdown() > 3) bad("backlog or shutdown cannot be so");
 }
 
+namespace {
+
+// The messages that do not come from its peer find no more room in a datagram socket than this.
+void check_room(const image::UnixSocket& socket, std::vector<Problem>& problems) {
+  if (!is_datagram(socket) || !socket.has_name()) return;
+  int others = 0;
+  const bool may_be_full = socket.peer() == 0 && !has_closed_peer(socket);
+  for (int i = 0; may_be_full && i < socket.queue_size(); ++i)
+    if (name_in(socket.queue(i).address()).value_or("") != socket.name()) others = i;
+  const auto limit = sys::try_read_text("/proc/sys/net/unix/max_dgram_qlen");
+  if (limit && others > std::atoi(limit->c_str()))
+    problems.push_back({"net.unix.max_dgram_qlen",
+                        fmt::format("is too small for the {} datagrams that wait in a socket", others + 1),
+                        fmt::format("sysctl net.unix.max_dgram_qlen={}", others + 1)});
+}
+
+// A path may be too long for an address.
+bool is_in_use(const std::string& path) {
+  const UniqueFd file = sys::open(path, O_PATH | O_NOFOLLOW);
+  const int code = probe_file(fmt::format("/proc/self/fd/{}", file.get()));
+  return code != ECONNREFUSED && code != EACCES;
+}
+
+}  // namespace
+
 void check_unix_socket(const image::UnixSocket& socket, const OpenedFiles&, std::vector<Problem>& problems) {
   if (!socket.has_name()) return;
-  const bool is_own = !socket.has_peer() || is_datagram(socket) || !is_path_name(socket.name());
-  if (!is_own || (is_path_name(socket.name()) && !socket.on_disk())) return;
-  const std::string path = socket.root() + socket.folder() + "/" + socket.name();
+  check_room(socket, problems);
+  const bool is_path_bound = is_path_name(socket.name());
+  const bool is_own = !socket.has_peer() || is_datagram(socket) || !is_path_bound;
+  const bool is_renamed = !socket.file().empty();
+  if (!is_own || (is_path_bound && !socket.on_disk() && !is_renamed)) return;
+  const std::string bound = socket.root() + socket.folder() + "/" + socket.name();
+  const std::string path = is_renamed ? socket.file() : bound;
   std::optional<struct stat> status;
-  if (is_path_name(socket.name())) {
+  if (is_path_bound) {
+    for (const std::string& each : {path, bound}) {
+      const std::string folder = each.substr(0, each.rfind('/') + 1);
+      if (!sys::try_stat(folder))
+        return problems.push_back({folder, "is not there", "make the folder: a socket had its name in it"});
+    }
+    if (is_renamed && sys::try_stat(bound, false))
+      return problems.push_back({bound, "is there: a socket is bound to this name, and renamed then", "move it away"});
     status = sys::try_stat(path, false);
-    const std::string folder = path.substr(0, path.rfind('/') + 1);
-    if (!sys::try_stat(folder))
-      return problems.push_back({folder, "is not there", "make the folder: a socket had its name in it"});
     if (status && !S_ISSOCK(status->st_mode))
       return problems.push_back({path, "is no socket here", "move it away: the program had a socket of that name"});
     if (!status) return;
   }
+  std::string who;
   for (const auto& message : sys::netlink_dump(NETLINK_SOCK_DIAG, 20, procfs::unix_diag_request())) {
     const auto other = procfs::parse_unix_diag(message);
     if (!other || !other->name) continue;
-    const bool same = is_path_name(socket.name()) ? other->file_inode == static_cast<uint32_t>(status->st_ino) &&
-                                                        std::string(other->name->c_str()) == socket.name()
-                                                  : *other->name == socket.name();
-    if (same)
-      return problems.push_back({is_path_name(socket.name()) ? path : fmt::format("@{}", socket.name().substr(1)),
-                                 fmt::format("another socket has this name (inode {})", other->inode),
-                                 "end the program that has it (ss -xlp names it)"});
+    // Only a hint of a file: numbers of inodes come again in every file system.
+    const bool same =
+        is_path_bound ? other->file_inode == static_cast<uint32_t>(status->st_ino) : *other->name == socket.name();
+    if (same) who = fmt::format(" (inode {})", other->inode);
   }
+  if (is_path_bound ? is_in_use(path) : !who.empty())
+    problems.push_back({is_path_bound ? path : fmt::format("@{}", socket.name().substr(1)),
+                        "another socket has this name" + who, "end the program that has it (ss -xlp names it)"});
 }
 
 }  // namespace mcr::kinds

@@ -42,6 +42,16 @@ class UnixSockets {
   void make_pair(Socket& one, Socket& other);
   void make_accepted(Socket& client, Socket& server);
   void make_widowed(Socket& socket);
+  struct Ends {
+    UniqueFd client, server;
+    int aside = 0;
+  };
+  // Each end sees of the other the ids that its message has.
+  Ends connect_by_name(const std::string& name, const mcr::image::UnixSocket& client,
+                       const mcr::image::UnixSocket& server, const std::string& client_name);
+  void name_stand_in(Socket& socket);
+  size_t sent_by_others(const Socket& socket);
+  void bind_elsewhere(Socket& socket);
   void make_alone(Socket& socket);
   void bind(Socket& socket);
   int bind_aside(int fd, const std::string& name);

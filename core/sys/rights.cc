@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstring>
 #include <string_view>
 
 #include "core/sys/failure.h"
@@ -44,6 +45,20 @@ void give_up_file_rights() {
   keep_capabilities(uint64_t{1} << kCheckpointRestore);
   // Such a process is not dumpable: its own user could not trace what it clones.
   check(::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0), "prctl(PR_SET_DUMPABLE)");
+}
+
+EffectiveRights::EffectiveRights() {
+  static_assert(sizeof before_ == _LINUX_CAPABILITY_U32S_3 * sizeof(__user_cap_data_struct));
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> data{};
+  check(::syscall(SYS_capget, &header, data.data()), "capget");
+  std::memcpy(before_, data.data(), sizeof before_);
+  for (auto& part : data) part.effective = part.permitted;
+  check(::syscall(SYS_capset, &header, data.data()), "capset");
+}
+EffectiveRights::~EffectiveRights() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  ::syscall(SYS_capset, &header, before_);
 }
 
 uint32_t own_securebits() {

@@ -15,6 +15,19 @@ bool is_elevated();
 // for set-user-id and set-group-id.
 void give_up_file_rights();
 
+// All capabilities that are permitted are effective while it lives: after setresuid(2) to another user, say. This
+// thread.
+class EffectiveRights {
+ public:
+  EffectiveRights();
+  ~EffectiveRights();
+  EffectiveRights(const EffectiveRights&) = delete;
+  EffectiveRights& operator=(const EffectiveRights&) = delete;
+
+ private:
+  uint32_t before_[6]{};  // two of __user_cap_data_struct
+};
+
 uint32_t own_securebits();
 // Whether open(2) with these flags would be allowed (faccessat(2) with the effective ids); a file that is not there
 // may.

@@ -92,6 +92,13 @@ int try_shutdown(int fd, int how) {
   return ::shutdown(fd, how) == 0 ? 0 : errno;
 }
 
+UniqueFd try_open_socket_file(int fd) {
+  constexpr unsigned long kSocketFile = SIOCPROTOPRIVATE;  // SIOCUNIXFILE
+  const int file = ::ioctl(fd, kSocketFile);
+  if (file >= 0) (void)::fcntl(file, F_SETFD, FD_CLOEXEC);
+  return UniqueFd(file);
+}
+
 std::optional<std::string> try_get_option(int fd, int level, int name, size_t room) {
   std::string value(room, '\0');
   auto length = static_cast<socklen_t>(room);
@@ -147,6 +154,7 @@ int bytes_never_sent(int fd) {
 namespace {
 
 constexpr size_t kMostFiles = 253;  // SCM_MAX_FD
+constexpr int kPidFile = 4;         // SCM_PIDFD, 6.5
 
 template <typename T>
 std::optional<T> control_value(const cmsghdr& head, size_t bytes) {
@@ -188,6 +196,21 @@ void take_arrival(const cmsghdr& head, size_t bytes, Arrival& into) {
   }
 }
 
+// Who sent it, where the socket asks for a pidfd only (SO_PASSPIDFD). The ids are those a message gets: the real ones.
+void take_pidfd(const UniqueFd& file, SocketMessage& into) {
+  if (!file.valid() || into.credentials) return;
+  const auto number = [](const std::optional<std::string>& text, const char* key) {
+    const size_t at = text ? text->find(key) : std::string::npos;
+    return at == std::string::npos ? -1L : std::strtol(text->c_str() + at + std::strlen(key), nullptr, 10);
+  };
+  const auto pid = number(try_read_text(fmt::format("/proc/self/fdinfo/{}", file.get())), "\nPid:");
+  if (pid <= 0) return;  // it has ended
+  const auto status = try_read_text(fmt::format("/proc/{}/status", pid));
+  const auto uid = number(status, "\nUid:"), gid = number(status, "\nGid:");
+  if (uid >= 0 && gid >= 0)
+    into.credentials = {static_cast<pid_t>(pid), static_cast<uid_t>(uid), static_cast<gid_t>(gid)};
+}
+
 void take_control(msghdr& message, SocketMessage& into) {
   for (cmsghdr* head = CMSG_FIRSTHDR(&message); head; head = CMSG_NXTHDR(&message, head)) {
     const size_t bytes = head->cmsg_len - CMSG_LEN(0);
@@ -200,6 +223,10 @@ void take_control(msghdr& message, SocketMessage& into) {
       std::memcpy(fds.data(), CMSG_DATA(head), fds.size() * sizeof(int));
       for (const int fd : fds) into.files.emplace_back(fd);
     }
+    if (head->cmsg_type == kPidFile && bytes >= sizeof(int))
+      take_pidfd(UniqueFd(*control_value<int>(*head, bytes)), into);
+    for (const int time : {29, 35, 37, 63, 64, 65})  // SCM_TIMESTAMP, TIMESTAMPNS, TIMESTAMPING, their successors (5.1)
+      into.is_stamped = into.is_stamped || head->cmsg_type == time;
     if (head->cmsg_type == SCM_CREDENTIALS && bytes >= sizeof(ucred)) {
       ucred sender{};
       std::memcpy(&sender, CMSG_DATA(head), sizeof sender);

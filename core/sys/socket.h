@@ -37,6 +37,9 @@ void connect_socket(int fd, std::string_view address);     // of a non-blocking 
 int try_connect_socket(int fd, std::string_view address);  // 0, or errno
 void listen_on(int fd, int backlog);
 int try_shutdown(int fd, int how);  // 0, or errno
+// The file that a unix socket was bound to, O_PATH, whatever its name is now (SIOCUNIXFILE, 4.14). Not valid: there is
+// none, or CAP_NET_ADMIN is missing.
+UniqueFd try_open_socket_file(int fd);
 
 // nullopt: this socket does not have the option.
 std::optional<std::string> try_get_option(int fd, int level, int name, size_t room = 256);
@@ -69,6 +72,7 @@ struct SocketMessage {
   std::optional<SocketCredentials> credentials;
   bool end_of_record = false;  // MSG_EOR
   bool truncated = false;      // MSG_TRUNC
+  bool is_stamped = false;     // it came with a time (SO_TIMESTAMP)
   Arrival arrival;
 };
 // What lies in the queue, not taken out (MSG_PEEK), without waiting. nullopt: nothing. An end of file is an empty

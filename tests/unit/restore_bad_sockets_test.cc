@@ -81,6 +81,15 @@ TEST(RestoreBadValues, UnixSockets) {
   refuse([](auto& s) { s.set_root("relative"); }, "folder cannot be so");
   refuse([](auto& s) { s.set_folder(std::string("/a\0b", 4)); }, "folder cannot be so");
   refuse([](auto& s) { s.set_has_name(true), s.set_name("n"), s.set_on_disk(true); }, "folder is missing");
+  for (const std::string& name : {std::string(109, 'n'), std::string("a\0b", 3), std::string("folder/")})
+    refuse([&](auto& s) { s.set_peer_name(name); }, "peer_name cannot be so");
+  for (const std::string& file : {std::string("relative"), std::string("/a\0b", 4)})
+    refuse([&](auto& s) { s.set_has_name(true), s.set_name("n"), s.set_folder("/"), s.set_file(file); },
+           "file cannot be so");
+  refuse([](auto& s) { s.set_has_name(true), s.set_name("n"), s.set_file("/f"); }, "file cannot be so");
+  refuse([](auto& s) { s.set_file("/f"), s.set_folder("/"); }, "file cannot be so");
+  refuse([](auto& s) { s.mutable_peer_ids()->set_uid(UINT32_MAX); }, "the ids of a peer cannot be so");
+  refuse([](auto& s) { s.add_pending()->mutable_ids()->set_gid(UINT32_MAX); }, "the ids of a peer cannot be so");
   refuse([](auto& s) { s.set_state(10); }, "state cannot be so");
   refuse([](auto& s) { s.set_backlog(-1); }, "backlog or shutdown cannot be so");
   refuse([](auto& s) { s.set_shutdown(4); }, "backlog or shutdown cannot be so");
