@@ -130,6 +130,10 @@ class Dump {
   }
 
   void collect(trace::FrozenTree& frozen) {
+    const kinds::IpcUse ipc = ipc_use_of(frozen);  // from the frames as they were
+    std::vector<SettledProcess> settled;
+    for (const auto& process : frozen.processes())
+      settled.push_back(settle_threads(*process, last_runs_, nanoseconds_of(frozen.first_stop())));
     std::vector<HostPid> living, all;
     for (const auto& process : frozen.processes()) {
       all.push_back(process->pid);
@@ -147,22 +151,12 @@ class Dump {
     };
     files_.collect_sockets(pidfd_of);
     files_.collect_ptys(pidfd_of);
-    DumpContext context{options_,
-                        writer_,
-                        files_,
-                        sharers_,
-                        shared_,
-                        statistics_,
-                        inventory_,
-                        damage_,
-                        last_runs_,
-                        bystanders_,
-                        nanoseconds_of(frozen.first_stop()),
-                        tables,
-                        frozen};
-    const kinds::IpcUse ipc = ipc_use_of(frozen);
-    for (auto& process : frozen.processes())
-      processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));
+    DumpContext context{options_,   writer_, files_,      sharers_, shared_, statistics_,
+                        inventory_, damage_, bystanders_, tables,   frozen};
+    for (size_t i = 0; i < settled.size(); ++i) {
+      trace::FrozenProcess& process = *frozen.processes()[i];
+      processes_.push_back(process.zombie ? dump_zombie(process.pid) : dump_process(process, settled[i], context));
+    }
     note_stops(frozen);
     sharers_.refuse_outsiders(true);
     kinds::dump_ipc(ipc, writer_);
@@ -233,7 +227,7 @@ class Dump {
   Bystanders bystanders_;
   std::vector<tree::ProcessImage> processes_;
   std::optional<tree::CgroupCollector> cgroups_;
-  trace::LastRuns last_runs_;
+  trace::LastRuns last_runs_;  // noted before the freeze when timers cannot be seen
 };
 
 }  // namespace

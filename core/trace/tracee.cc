@@ -171,19 +171,31 @@ void Tracee::run_into_group_stop(const sys::Deadline& deadline) {
   }
 }
 
-void Tracee::run_into_call(const sys::Deadline& deadline) {
-  for (int signal = 0;;) {
+bool Tracee::run_into_call(const sys::Deadline& deadline) {
+  for (;;) {
     stopped_ = false;
-    if (!sys::resume_to_syscall(tid_, signal)) gone_ = true;
+    if (!sys::resume_to_syscall(tid_)) gone_ = true;
     const auto event = gone_ ? std::nullopt : await(deadline);
     if (gone_) throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
     if (!event) throw Error(Fault::timeout, fmt::format("thread {} did not make its call again in time", tid_));
     if (event->kind == StopEvent::Kind::syscall) break;
     stop_to_deliver(*event);
-    signal = event->kind == StopEvent::Kind::signal ? event->signal : 0;
+    if (event->kind != StopEvent::Kind::signal) continue;
+    deliver_and_stop(event->signal, deadline);
+    return false;
   }
   stopped_ = false;
   if (!sys::resume_to_syscall(tid_)) gone_ = true;
+  return true;
+}
+
+// The request comes before it goes on: then it stops again before it runs an instruction, of the handler for one.
+void Tracee::deliver_and_stop(int signal, const sys::Deadline& deadline) {
+  const bool was_group_stopped = group_stopped_;
+  stopped_ = false;
+  if (!request_stop() || !sys::resume(tid_, signal) || !wait_until_stopped(deadline))
+    throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
+  group_stopped_ = was_group_stopped;
 }
 
 bool Tracee::poll_for_signal(int signal) {

@@ -37,8 +37,9 @@ class Tracee {
   // While it runs for us: lets it go on when something has stopped it, which `met` tells. false: it has ended.
   bool keep_running(bool& met);
   // Lets an interrupted call be made again, as far as the end of that call: stop_again() finds it inside, or behind it,
-  // with no instruction of the program run. Signals that come first are delivered.
-  void run_into_call(const sys::Deadline& deadline);
+  // with no instruction of the program run. false: a signal came first; it is delivered, the thread stands, at the
+  // first instruction of the handler if there is one.
+  bool run_into_call(const sys::Deadline& deadline);
   // Runs until job control has stopped it; of the signals that come before only SIGSTOP is delivered.
   void run_into_group_stop(const sys::Deadline& deadline);
   // True when it has stopped to be given this signal, which it will not get. Other events are passed over.
@@ -60,6 +61,7 @@ class Tracee {
   Tracee(HostTid tid, Damage& damage) : tid_(tid), damage_(damage) {}
   std::optional<sys::StopEvent> await(const sys::Deadline& deadline);
   void release() noexcept;
+  void deliver_and_stop(int signal, const sys::Deadline& deadline);
   int stop_to_deliver(const sys::StopEvent& event);  // SIGSTOP, or 0
 
   HostTid tid_;
