@@ -15,6 +15,9 @@ class Tracee {
  public:
   // nullptr when the thread has ended meanwhile. `options` as for PTRACE_SETOPTIONS.
   static std::unique_ptr<Tracee> seize(HostTid tid, uint64_t options, Damage& damage);
+  // A thread that is our tracee already: one of its process's that we had seized has called execve(2), and has this
+  // number since.
+  static std::unique_ptr<Tracee> adopt(HostTid tid, Damage& damage);
   ~Tracee();
   Tracee(const Tracee&) = delete;
   Tracee& operator=(const Tracee&) = delete;
@@ -30,6 +33,13 @@ class Tracee {
   // Waits for the stop that request_stop() asked for. A signal that is just being delivered stays pending: the stop
   // comes first. false: gone. Throws Fault::timeout.
   bool wait_until_stopped(const sys::Deadline& deadline);
+  // The same for a part of the time, so that others are not kept waiting. true: it stands, or is gone.
+  bool wait_a_while(const sys::Deadline& until);
+  [[noreturn]] void throw_late() const;
+  void ask_to_stop();  // as request_stop(); that it has ended is left for the wait to find
+  void note_event();   // of one that stood: it may have ended since
+  // Remembers frame and mask. false: it does not stand any more; it is gone, or was asked to stop.
+  bool stands_still();
 
   // Runs to the next system call border. Throws when the thread ends, the deadline passes, or an instruction faults.
   void run_to_syscall_border(const sys::Deadline& deadline);
@@ -61,6 +71,8 @@ class Tracee {
   Tracee(HostTid tid, Damage& damage) : tid_(tid), damage_(damage) {}
   std::optional<sys::StopEvent> await(const sys::Deadline& deadline);
   void release() noexcept;
+  bool take(const sys::StopEvent& event);
+  bool has_ended_unreported();
   void deliver_and_stop(int signal, const sys::Deadline& deadline);
   int stop_to_deliver(const sys::StopEvent& event);  // SIGSTOP, or 0
 
