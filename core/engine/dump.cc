@@ -141,8 +141,7 @@ class Dump {
   }
 
   void collect(trace::FrozenTree& frozen) {
-    std::optional<ReadAhead> read_ahead;  // what is alone shares nothing
-    if (frozen.processes().size() == 1) read_ahead.emplace(frozen, SharedTables());
+    const kinds::IpcUse ipc = ipc_use_of(frozen);  // from the frames as they were
     std::vector<HostPid> living, all;
     for (const auto& process : frozen.processes()) {
       all.push_back(process->pid);
@@ -152,7 +151,6 @@ class Dump {
     files_.begin(living);
     // Asked again now that nothing can change any more.
     const SharedTables tables = look_at_frozen(frozen, options_, files_, known_);
-    if (!read_ahead) read_ahead.emplace(frozen, tables);
     sharers_.begin_again();
     const auto pidfd_of = [&](HostPid view) {
       for (const auto& process : frozen.processes())
@@ -161,24 +159,16 @@ class Dump {
     };
     collect_sockets(frozen, pidfd_of);
     files_.collect_ptys(pidfd_of);
-    DumpContext context{options_,
-                        writer_,
-                        files_,
-                        sharers_,
-                        shared_,
-                        statistics_,
-                        inventory_,
-                        damage_,
-                        last_runs_,
-                        bystanders_,
-                        nanoseconds_of(frozen.first_stop()),
-                        tables,
-                        frozen,
-                        processes_,
-                        *read_ahead};
-    const kinds::IpcUse ipc = ipc_use_of(frozen);
-    for (auto& process : frozen.processes())
-      processes_.push_back(process->zombie ? dump_zombie(process->pid) : dump_process(*process, context));
+    std::vector<SettledProcess> settled;
+    for (const auto& process : frozen.processes())
+      settled.push_back(settle_threads(*process, last_runs_, nanoseconds_of(frozen.first_stop())));
+    ReadAhead read_ahead(frozen, tables);
+    DumpContext context{options_, writer_,     files_, sharers_, shared_,    statistics_, inventory_,
+                        damage_,  bystanders_, tables, frozen,   processes_, read_ahead};
+    for (size_t i = 0; i < settled.size(); ++i) {
+      trace::FrozenProcess& process = *frozen.processes()[i];
+      processes_.push_back(process.zombie ? dump_zombie(process.pid) : dump_process(process, settled[i], context));
+    }
     note_stops(frozen);
     sharers_.refuse_outsiders(true);
     kinds::dump_ipc(ipc, writer_);
@@ -257,7 +247,7 @@ class Dump {
   Bystanders bystanders_;
   std::vector<tree::ProcessImage> processes_;
   std::optional<tree::CgroupCollector> cgroups_;
-  trace::LastRuns last_runs_;
+  trace::LastRuns last_runs_;  // noted before the freeze when timers cannot be seen
 };
 
 }  // namespace

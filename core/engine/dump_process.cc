@@ -5,7 +5,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
-#include "core/arch/cave.h"
 #include "core/arch/xstate.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -30,8 +29,6 @@
 #include "core/mem/vdso.h"
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
-#include "core/trace/critical_section.h"
-#include "core/trace/interrupted_call.h"
 #include "core/tree/inherited_check.h"
 
 namespace mcr::engine {
@@ -45,8 +42,9 @@ uint64_t since_us(Clock::time_point start) {
 
 class ProcessDumper {
  public:
-  ProcessDumper(trace::FrozenProcess& process, DumpContext& context)
+  ProcessDumper(trace::FrozenProcess& process, const SettledProcess& settled, DumpContext& context)
       : process_(process),
+        settled_(settled),
         context_(context),
         pid_(process.view()),
         texts_(context.read_ahead.take(process)),
@@ -60,9 +58,6 @@ class ProcessDumper {
     std::vector<HostTid> tids;
     for (const auto& thread : process_.threads) tids.push_back(thread->tid());
     auto thread_files = begin_thread_files(pid_, std::move(tids));
-    collect_filters();
-    settle_threads();
-    log::debug("dump", "threads settled after {} us", since_us(start));
     collect_core();
     collect_sharing();
     if (image_.has_own(tree::Shared::memory)) {
@@ -78,7 +73,8 @@ class ProcessDumper {
       inject::ParasiteSession parasite(process_, host(), mappings_, context_.damage,
                                        users_of_memory(context_.tables, context_.tree, process_));
       parasite.channel().set_guard([this](const char* name, const parasite::Call& call) {
-        refuse_harmful_call(host().tid(), filters_[host_index_], name, call.number, std::to_array(call.args));
+        refuse_harmful_call(host().tid(), settled_.filters[settled_.host_index], name, call.number,
+                            std::to_array(call.args));
       });
       refuse_confined(parasite, host_status(), context_.bystanders);
       collect_facets(parasite);
@@ -87,7 +83,7 @@ class ProcessDumper {
       for (const ThreadFiles& thread : thread_files_) refuse_thread(pid_, thread);
       if (image_.has_own(tree::Shared::memory)) ask_about_memory(parasite);
       collect_threads(parasite);
-      name_timer_clocks(parasite, process_, thread_files_, host_index_, image_);
+      name_timer_clocks(parasite, process_, thread_files_, settled_.host_index, image_);
       log::debug("dump", "{} threads collected after {} us", image_.threads.size(), since_us(start));
       context_.statistics.set_state_us(context_.statistics.state_us() + since_us(start));
       const auto memory_start = Clock::now();
@@ -100,38 +96,12 @@ class ProcessDumper {
   }
 
  private:
-  // Also while nothing of ours runs in a thread yet: its filters are out of force as long as we trace it.
-  void collect_filters() {
-    filters_ = seccomp_chains(process_);
-    host_index_ = safe_host(process_, filters_);
-    refuse_thread(pid_, {host().tid(), host_status(), 0, {}});  // the others are asked before they are borrowed
-  }
-
   procfs::Status host_status() {
     if (host().tid().get() == pid_.get()) return status_;
     return procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, host().tid())));
   }
 
-  trace::Tracee& host() { return *process_.threads[host_index_]; }
-
-  // Brings every thread to a point from where it can go on elsewhere.
-  void settle_threads() {
-    sleeping_.resize(process_.threads.size());
-    for (size_t i = 0; i < process_.threads.size(); ++i) {
-      trace::Tracee& thread = *process_.threads[i];
-      refuse_frozen_thread(thread, pid_);
-      rseq_.push_back(trace::leave_critical_section(thread, pid_));
-      if (static_cast<int64_t>(thread.frame().orig_rax) < 0) continue;
-      if (static_cast<int64_t>(thread.frame().rax) == arch::kRestartBlock) {
-        sleeping_[i] = trace::examine_sleeping_call(thread, pid_, context_.last_runs, context_.stopped_ns);
-      } else {
-        if (static_cast<int64_t>(thread.frame().rax) != trace::kInterrupted) continue;
-        const auto status =
-            procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, thread.tid())));
-        trace::settle_ended_call(thread, (status.sig_pending | status.shared_pending) & ~status.sig_blocked);
-      }
-    }
-  }
+  trace::Tracee& host() { return *process_.threads[settled_.host_index]; }
 
   void collect_core() {
     refuse_tagged_addresses(texts_.status);
@@ -268,10 +238,10 @@ class ProcessDumper {
     for (size_t i = 0; i < process_.threads.size(); ++i) {
       trace::Tracee& thread = *process_.threads[i];
       const Step step("thread {}", thread.tid());
-      if (i != host_index_) parasite.begin_probe(thread, thread_files_.at(i).status);
+      if (i != settled_.host_index) parasite.begin_probe(thread, thread_files_.at(i).status);
       if (asked) record_thread(*asked, last);
       asked.reset();
-      if (i == host_index_)
+      if (i == settled_.host_index)
         record_host(parasite);
       else
         last = parasite.end_probe(thread), asked = i;
@@ -283,7 +253,7 @@ class ProcessDumper {
   void record_host(inject::ParasiteSession& parasite) {
     const auto probe = parasite.probe_host();
     host().stop_again(sys::Clock::now() + std::chrono::seconds(10));
-    record_thread(host_index_, probe);
+    record_thread(settled_.host_index, probe);
     host().run();
   }
 
@@ -296,12 +266,13 @@ class ProcessDumper {
     core.set_registers(&thread.frame(), sizeof(sys::Registers));
     *core.mutable_extended() = extended_message(arch::save_xstate(thread.tid()));
     record_filters(index, core);
-    if (const auto& sleep = sleeping_[index]) {
+    if (const auto& sleep = settled_.sleeping[index]) {
       core.mutable_restart()->set_present(true);
       core.mutable_restart()->set_number(sleep->number);
       core.mutable_restart()->set_remaining_ns(sleep->remaining_ns);
     }
-    const facets::ThreadView view{pid_, thread, files.status, probe, slack_of(index), rseq_[index], plain_mapping()};
+    const facets::ThreadView view{pid_,           thread, files.status, probe, slack_of(index), settled_.rseq[index],
+                                  plain_mapping()};
     for (const auto& facet : thread_facets_) {
       google::protobuf::Any message;
       facet->dump(view, message);
@@ -319,11 +290,11 @@ class ProcessDumper {
 
   // Each chain once.
   void record_filters(size_t index, image::ThreadCore& core) const {
-    const trace::SeccompChain& chain = filters_[index];
+    const trace::SeccompChain& chain = settled_.filters[index];
     if (chain.empty()) return;
-    const auto first =
-        std::ranges::find_if(filters_, [&](const trace::SeccompChain& other) { return trace::is_same(chain, other); });
-    const auto number = static_cast<size_t>(first - filters_.begin());
+    const auto first = std::ranges::find_if(
+        settled_.filters, [&](const trace::SeccompChain& other) { return trace::is_same(chain, other); });
+    const auto number = static_cast<size_t>(first - settled_.filters.begin());
     core.mutable_seccomp()->set_chain(static_cast<uint32_t>(number + 1));
     if (number == index) *core.mutable_seccomp()->mutable_filters() = filters_message(chain);
   }
@@ -430,9 +401,9 @@ class ProcessDumper {
   }
 
   trace::FrozenProcess& process_;
+  const SettledProcess& settled_;
   DumpContext& context_;
-  HostPid pid_;            // of the leader, or of another thread when it has ended: all of /proc is read through it
-  size_t host_index_ = 0;  // of the thread that hosts the parasite
+  HostPid pid_;  // of the leader, or of another thread when it has ended: all of /proc is read through it
   ProcessTexts texts_;
   procfs::Status leader_status_, status_;
   procfs::Stat stat_;
@@ -440,10 +411,7 @@ class ProcessDumper {
   mem::AddressSpace space_;
   uint64_t timer_slack_ns_ = 0;  // of the host
   const std::vector<std::unique_ptr<facets::ThreadFacet>> thread_facets_ = facets::thread_facets();
-  std::vector<trace::SeccompChain> filters_;                  // by thread
-  std::vector<sys::RseqConfiguration> rseq_;                  // by thread
-  std::vector<ThreadFiles> thread_files_;                     // by thread
-  std::vector<std::optional<trace::SleepingCall>> sleeping_;  // by thread
+  std::vector<ThreadFiles> thread_files_;  // by thread
   tree::ProcessImage image_;
 };
 
@@ -465,9 +433,9 @@ tree::ProcessImage dump_zombie(HostPid pid) {
   return image;
 }
 
-tree::ProcessImage dump_process(trace::FrozenProcess& process, DumpContext& context) {
+tree::ProcessImage dump_process(trace::FrozenProcess& process, const SettledProcess& settled, DumpContext& context) {
   const Step step("process {}", process.pid);
-  return ProcessDumper(process, context).run();
+  return ProcessDumper(process, settled, context).run();
 }
 
 }  // namespace mcr::engine

@@ -5,11 +5,11 @@
 #include "core/engine/memory_sharers.h"
 #include "core/engine/options.h"
 #include "core/engine/read_ahead.h"
+#include "core/engine/settle_threads.h"
 #include "core/engine/shared_tables.h"
 #include "core/kinds/open_files.h"
 #include "core/mem/shared_objects.h"
 #include "core/trace/frozen_tree.h"
-#include "core/trace/last_runs.h"
 #include "core/tree/process_image.h"
 #include "images/proto/inventory.pb.h"
 #include "images/proto/stats.pb.h"
@@ -25,9 +25,7 @@ struct DumpContext {
   mcr::image::DumpStatistics& statistics;
   mcr::image::Inventory& inventory;
   Damage& damage;
-  const trace::LastRuns& last_runs;  // noted before the freeze when timers cannot be seen
   Bystanders& bystanders;
-  uint64_t stopped_ns = 0;  // the freeze, CLOCK_MONOTONIC
   const SharedTables& tables;
   const trace::FrozenTree& tree;
   const std::vector<tree::ProcessImage>& before;  // parents come before their children
@@ -36,7 +34,7 @@ struct DumpContext {
   std::map<HostPid, uint64_t> plain_mappings{};  // of each memory one without a memory policy, by its first process
 };
 
-tree::ProcessImage dump_process(trace::FrozenProcess& process, DumpContext& context);
+tree::ProcessImage dump_process(trace::FrozenProcess& process, const SettledProcess& settled, DumpContext& context);
 
 // What is left of a process that has ended.
 tree::ProcessImage dump_zombie(HostPid pid);

@@ -161,6 +161,7 @@ void ParasiteSession::map_blob() {
   base_ = RemoteAddr(next_call("map the parasite"));
   mapped_ = true;
   next_call("map the parasite's code");
+  asked_for_sockets_ = true;
   next_call("make the parasite's socket");
 }
 
@@ -216,6 +217,7 @@ void ParasiteSession::begin_probe(trace::Tracee& thread, const procfs::Status& s
   sys::write_memory(pid_, at, &answer, sizeof answer);
   write_cave(probe_cave_, thread);
   probe_signal_ = meaningless_signal(status);
+  probed_ = &thread;
   sys::Registers r = entry_registers(thread, probe_cave_ + arch::cave_entries().probe);
   r.rdi = at.get();
   r.rsi = (at + offsetof(Answer, tid_address)).get();
@@ -235,6 +237,7 @@ ThreadProbe ParasiteSession::end_probe(trace::Tracee& thread) {
     run_to_call(thread, SYS_tgkill);
   const sys::Registers r = sys::get_registers(thread.tid());
   thread.give_back();
+  probed_ = nullptr;
   Answer answer{};
   sys::read_memory(pid_, at, &answer, sizeof answer);
   if (answer.death_signal == kNotYet)
@@ -296,11 +299,8 @@ ThreadProbe ParasiteSession::probe_host() {
 void ParasiteSession::leave() {
   if (channel_)
     channel_->close();
-  else
-    enter(
-        host_,
-        entry_registers(host_, cave_ + (remote_socket_ >= 0 ? arch::cave_entries().leave : arch::cave_entries().unmap)),
-        kAllSignals);
+  else if (!asked_for_sockets_)
+    enter(host_, entry_registers(host_, cave_ + arch::cave_entries().unmap), kAllSignals);
   constexpr uint64_t kNotYet = static_cast<uint64_t>(-38);  // rax at a system call's entry is -ENOSYS
   for (;;) {
     host_.run_to_syscall_border(soon());
@@ -315,6 +315,11 @@ void ParasiteSession::leave() {
 void ParasiteSession::cure() {
   if (!cave_written_) return;
   const Step step("cure process {}", pid_);
+  if (probed_) {  // it stands in its cave, or runs there
+    probed_->stop_again(soon());
+    probed_->give_back();
+    probed_ = nullptr;
+  }
   host_.stop_again(soon());
   if (mapped_) leave();
   host_.give_back();

@@ -80,6 +80,8 @@ class ParasiteSession {
   std::unique_ptr<Channel> channel_;
   int remote_socket_ = -1, probe_signal_ = 0;
   bool cave_written_ = false, mapped_ = false;
+  bool asked_for_sockets_ = false;   // from here on the cave finds out by itself, as soon as our end is closed
+  trace::Tracee* probed_ = nullptr;  // between begin_probe() and end_probe()
 };
 
 }  // namespace mcr::inject

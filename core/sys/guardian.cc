@@ -36,6 +36,7 @@ Guardian::Guardian(std::span<const int> pidfds) {
     ::close(pipe.write_end.get());
     stand_by(pipe.read_end.get(), pidfds);
   }
+  ::setpgid(pid_, pid_);  // before anything is killed: what kills our whole group does not kill it
   line_ = std::move(pipe.write_end);
 }
 

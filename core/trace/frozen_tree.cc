@@ -181,6 +181,7 @@ bool FrozenProcess::will_be_stopped() const {
 FrozenTree::FrozenTree(HostPid root, const sys::Deadline& deadline, Damage& damage) : damage_(damage) {
   const Step step("freeze");
   refuse_unfreezable(root);
+  watch_.emplace();
   first_stop_ = sys::Clock::now();
   auto process = std::make_unique<FrozenProcess>();
   process->pid = root;
@@ -194,9 +195,11 @@ FrozenTree::FrozenTree(HostPid root, const sys::Deadline& deadline, Damage& dama
     }
     wait_for_all(deadline);
     if (find_children(root)) found = true;
+    if (!found && !all_stand_still()) found = true;
     if (deadline && sys::Clock::now() > *deadline)
       throw Error(Fault::timeout, "the tree makes new processes or threads faster than they can be stopped");
   }
+  watch_.reset();
   settle();
 }
 
@@ -204,12 +207,10 @@ FrozenTree::~FrozenTree() = default;
 
 void FrozenTree::settle() {
   for (auto& p : processes_) {
-    std::erase_if(p->threads, [](const auto& thread) { return thread->gone(); });
     // Its parent stands still and cannot collect it: a zombie stays one.
     p->zombie = p->threads.empty();
     std::stable_partition(p->threads.begin(), p->threads.end(),
                           [&](const auto& thread) { return thread->tid().get() == p->pid.get(); });
-    for (auto& thread : p->threads) thread->remember();
     if (!p->zombie && p->leader_ended()) p->thread_pidfd = sys::open_thread_pidfd(p->threads.front()->tid());
   }
   sort_by_descent();
@@ -249,37 +250,83 @@ bool is_worker(HostPid pid, HostTid tid) {
 
 }  // namespace
 
-bool FrozenTree::seize_new_threads(FrozenProcess& process) {
-  std::set<HostTid> known;
-  for (const auto& thread : process.threads) known.insert(thread->tid());
-  bool found = false;
-  for (const HostTid tid : threads_of(process.pid)) {
-    if (known.contains(tid) || is_worker(process.pid, tid)) continue;
-    // EPERM for a thread that is just ending, and for one that somebody else has begun to trace since the look.
-    std::unique_ptr<Tracee> thread;
-    try {
-      thread = Tracee::seize(tid, kTraceSysGood, damage_);
-    } catch (const Error& error) {
-      const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/status", process.pid, tid));
-      if (!text) continue;
-      const auto status = procfs::parse_status(*text);
-      if (status.state == 'Z' || status.state == 'X') continue;
+std::unique_ptr<Tracee> FrozenTree::seize_thread(HostPid pid, HostTid tid, std::span<const HostTid> traced,
+                                                 bool& again) {
+  constexpr int kPatience = 3;
+  std::unique_ptr<Tracee> thread;
+  try {
+    const sys::SeizeWatch::Scope seizing(*watch_, traced);
+    thread = Tracee::seize(tid, kTraceSysGood, damage_);
+  } catch (const Error& error) {
+    // EPERM for a thread that is just ending, and for one that somebody else has begun to trace since the look. The
+    // number may be that of another thread meanwhile: of the one that has called execve(2).
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/task/{}/status", pid, tid));
+    const auto status = text ? procfs::parse_status(*text) : procfs::Status();
+    if (text && status.state != 'Z' && status.state != 'X') {
+      again = true;
+      if (status.tracer == sys::own_pid().get()) return Tracee::adopt(tid, damage_);
       refuse_traced(tid, status);
+      if (++missed_[tid] < kPatience) return nullptr;
       refuse_by_yama(error);
       throw;
     }
-    if (!thread) continue;
-    if (!thread->request_stop()) continue;
-    process.threads.push_back(std::move(thread));
-    found = true;
+  }
+  again = thread || tid.get() != pid.get() || ended_leaders_.insert(pid).second;
+  return thread;
+}
+
+bool FrozenTree::seize_new_threads(FrozenProcess& process) {
+  std::erase_if(process.threads, [](const auto& thread) { return thread->gone(); });
+  std::set<HostTid> known;
+  for (const auto& thread : process.threads) known.insert(thread->tid());
+  std::vector<HostTid> traced(known.begin(), known.end());
+  bool found = false;
+  for (const HostTid tid : threads_of(process.pid)) {
+    if (known.contains(tid) || is_worker(process.pid, tid)) continue;
+    bool again = false;
+    auto thread = seize_thread(process.pid, tid, traced, again);
+    if (thread) {
+      thread->ask_to_stop();
+      process.threads.push_back(std::move(thread));
+      traced.push_back(tid);
+    }
+    found = found || again;
   }
   return found;
 }
 
+// In turn: a leader that has ended is not seen to have, before the ends of its other threads were.
 void FrozenTree::wait_for_all(const sys::Deadline& deadline) {
+  constexpr auto kWhile = std::chrono::milliseconds(10);
+  for (bool waiting = true; waiting;) {
+    waiting = false;
+    for (auto& process : processes_)
+      for (auto& thread : process->threads) {
+        if (thread->stopped() || thread->gone() || thread->wait_a_while(sys::Clock::now() + kWhile)) continue;
+        if (deadline && sys::Clock::now() > *deadline) thread->throw_late();
+        waiting = true;
+      }
+    if (waiting) note_events();
+  }
+}
+
+// A thread in execve(2) does not stop before we know of the ends of all others.
+void FrozenTree::note_events() {
+  if (!sys::any_event_waits()) return;
   for (auto& process : processes_)
     for (auto& thread : process->threads)
-      if (!thread->stopped() && !thread->gone()) thread->wait_until_stopped(deadline);
+      if (thread->stopped()) thread->note_event();
+}
+
+// What stood may have ended since: killed by somebody who did not stand yet, or for the execve(2) of another thread,
+// which then has the number of the leader.
+bool FrozenTree::all_stand_still() {
+  note_events();
+  bool all = true;
+  for (auto& process : processes_)
+    for (auto& thread : process->threads)
+      if (!thread->stands_still()) all = false;
+  return all;
 }
 
 // The maker of a child by vfork(2) sleeps so that nothing but a SIGKILL wakes it: it stops only when that child has
@@ -313,7 +360,10 @@ bool FrozenTree::find_children(HostPid pid) {
       if (known.contains(child) || awaits_vfork(parent, child)) continue;
       known.insert(child);
       auto pidfd = sys::try_open_pidfd(child);
-      if (!pidfd) continue;
+      if (!pidfd) {
+        found = true;  // before it ended it may have made one that others have adopted
+        continue;
+      }
       auto added = std::make_unique<FrozenProcess>();
       added->pid = child;
       added->parent = parent;

@@ -1,15 +1,20 @@
 // Every thread of a process tree, stopped. Destroyed, it lets all of them go.
 //
 // A pass seizes and interrupts what it finds, then looks again: a stopped thread creates no new one, so a pass that
-// finds nothing new has everything.
+// finds nothing new has everything. What was listed and could not be seized counts as new: it may have made another
+// before it ended.
 #pragma once
 
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
+#include <span>
 #include <vector>
 
 #include "core/base/unique_fd.h"
 #include "core/procfs/status.h"
+#include "core/sys/seize_watch.h"
 #include "core/trace/tracee.h"
 
 namespace mcr::trace {
@@ -51,13 +56,21 @@ class FrozenTree {
   bool seize_new_threads(FrozenProcess& process);  // true: found some
   bool find_children(HostPid pid);                 // of it and of all below; true: found some
   bool awaits_vfork(HostPid parent, HostPid child) const;
+  // nullptr: it has ended. `again`: it, or what it has made, is to be looked for once more.
+  std::unique_ptr<Tracee> seize_thread(HostPid pid, HostTid tid, std::span<const HostTid> traced, bool& again);
   void wait_for_all(const sys::Deadline& deadline);
+  void note_events();
+  bool all_stand_still();
   void settle();  // what has ended meanwhile, what has left the tree, parents before children
   void sort_by_descent();
 
   Damage& damage_;
   sys::Clock::time_point first_stop_;
   std::vector<std::unique_ptr<FrozenProcess>> processes_;  // parents before children
+  // While it is being frozen:
+  std::optional<sys::SeizeWatch> watch_;
+  std::map<HostTid, int> missed_;    // how often each could not be seized though it lived
+  std::set<HostPid> ended_leaders_;  // listed as long as other threads live
 };
 
 // Throws Error (refused) when pid cannot be frozen: not there, a kernel thread, ourselves or one of our ancestors, or a

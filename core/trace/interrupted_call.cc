@@ -140,8 +140,8 @@ std::optional<uint64_t> look_up_timer(Tracee& thread, HostPid pid, int64_t& numb
   for (int look = 0; look < 12; ++look) {
     const auto before = sys::try_read_text("/proc/timer_list");
     if (!before) return std::nullopt;
-    thread.run_into_call(sys::Clock::now() + std::chrono::seconds(10));
-    const bool sleeps = sleeps_again(pid, thread.tid());
+    const bool sleeps =
+        thread.run_into_call(sys::Clock::now() + std::chrono::seconds(10)) && sleeps_again(pid, thread.tid());
     const auto during = sleeps ? sys::try_read_text("/proc/timer_list") : std::nullopt;
     if (sleeps && number == 0) number = number_from_stack(pid, thread.tid(), thread.frame());
     thread.stop_again(sys::Clock::now() + std::chrono::seconds(10));

@@ -2,6 +2,9 @@
 
 #include <signal.h>
 
+#include <algorithm>
+#include <system_error>
+
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/procfs/status.h"
@@ -30,6 +33,13 @@ std::string describe_wait(HostTid tid) {
   return text;
 }
 
+constexpr char kNoState = 0;
+
+char state_of(HostTid tid) {
+  const auto stat = sys::try_read_text(fmt::format("/proc/{}/stat", tid));
+  return stat ? procfs::parse_stat(*stat).state : kNoState;
+}
+
 // Sent by the kernel to the thread that has executed the instruction.
 bool is_fault(int signal) {
   return signal == SIGSEGV || signal == SIGBUS || signal == SIGILL || signal == SIGFPE;
@@ -45,6 +55,10 @@ std::unique_ptr<Tracee> Tracee::seize(HostTid tid, uint64_t options, Damage& dam
   return tracee;
 }
 
+std::unique_ptr<Tracee> Tracee::adopt(HostTid tid, Damage& damage) {
+  return std::unique_ptr<Tracee>(new Tracee(tid, damage));
+}
+
 Tracee::~Tracee() {
   if (!gone_) release();
 }
@@ -55,13 +69,14 @@ void Tracee::release() noexcept {
     if (!stopped_) {
       // It cannot be let go before it stops, and does not stop before what it waits for has happened: our end lets it
       // go, with nothing changed.
-      const auto stat = sys::try_read_text(fmt::format("/proc/{}/stat", tid_));
-      if (!borrowed_ && stat && procfs::parse_stat(*stat).state == 'D') return;
-      if (!request_stop() || !wait_until_stopped(sys::Clock::now() + std::chrono::seconds(5))) return;
+      if (!borrowed_ && state_of(tid_) == 'D') return;
+      if (has_ended_unreported() || !request_stop() || !wait_until_stopped(sys::Clock::now() + std::chrono::seconds(5)))
+        return;
     }
     if (borrowed_) give_back();
     detach();
   } catch (const std::exception& e) {
+    if (const char state = state_of(tid_); state == kNoState || state == 'Z' || state == 'X') return;
     damage_.record(fmt::format("thread {} could not be released: {}", tid_, e.what()));
     log::error("trace", "thread {} could not be released: {}", tid_, e.what());
   }
@@ -89,35 +104,73 @@ int Tracee::stop_to_deliver(const StopEvent& event) {
   return SIGSTOP;
 }
 
-bool Tracee::wait_until_stopped(const sys::Deadline& deadline) {
-  for (;;) {
-    const auto event = await(deadline);
-    if (!event)
-      throw Error(Fault::timeout, fmt::format("thread {} did not stop in time{}", tid_, describe_wait(tid_)),
-                  "in state D it stops when what it waits for has happened: try again later, or raise --timeout");
-    switch (event->kind) {
-      case StopEvent::Kind::ended:
-        return false;
-      case StopEvent::Kind::trap:
-        return true;
-      case StopEvent::Kind::group_stop:
-        group_stopped_ = true;
-        stop_signal_ = event->signal;
-        return true;
-      case StopEvent::Kind::signal:
-        // It was on its way to us before the interrupt took effect: hand it on, the trap follows.
-        stopped_ = false;
-        stop_to_deliver(*event);
-        if (!sys::resume(tid_, event->signal)) gone_ = true;
-        break;
-      default:
-        // A stop at the end of a call uses up the request that has ended the call.
-        stopped_ = false;
-        if (!request_stop() || !sys::resume(tid_)) gone_ = true;
-        break;
-    }
-    if (gone_) return false;
+void Tracee::throw_late() const {
+  throw Error(Fault::timeout, fmt::format("thread {} did not stop in time{}", tid_, describe_wait(tid_)),
+              "in state D it stops when what it waits for has happened: try again later, or raise --timeout");
+}
+
+// true: it stands, or is gone.
+bool Tracee::take(const StopEvent& event) {
+  gone_ = event.kind == StopEvent::Kind::ended;
+  stopped_ = event.kind == StopEvent::Kind::trap || event.kind == StopEvent::Kind::group_stop;
+  if (gone_ || event.kind == StopEvent::Kind::trap) return true;
+  if (event.kind == StopEvent::Kind::group_stop) {
+    group_stopped_ = true;
+    stop_signal_ = event.signal;
+  } else if (event.kind == StopEvent::Kind::signal) {
+    // It was on its way to us before the interrupt took effect: hand it on, the trap follows.
+    stop_to_deliver(event);
+    sys::resume(tid_, event.signal);
+  } else if (sys::interrupt(tid_)) {  // a stop at the end of a call uses up the request that has ended the call
+    sys::resume(tid_);
   }
+  return stopped_;  // that it has ended, its next event says
+}
+
+// The end of a leader is reported when that of all other threads was collected, and not before (kernel/exit.c,
+// delay_group_leader).
+bool Tracee::has_ended_unreported() {
+  const char state = state_of(tid_);
+  if (state != kNoState && state != 'Z' && state != 'X') return false;
+  sys::poll_stop(tid_);
+  stopped_ = false;
+  return gone_ = true;
+}
+
+bool Tracee::wait_a_while(const sys::Deadline& until) {
+  while (const auto event = await(until))
+    if (take(*event)) return true;
+  return has_ended_unreported();
+}
+
+bool Tracee::wait_until_stopped(const sys::Deadline& deadline) {
+  constexpr auto kWhile = std::chrono::milliseconds(10);
+  for (;;) {
+    const auto until = sys::Clock::now() + kWhile;
+    if (wait_a_while(deadline ? std::min(until, *deadline) : until)) return !gone_;
+    if (deadline && sys::Clock::now() >= *deadline) throw_late();
+  }
+}
+
+void Tracee::ask_to_stop() {
+  stopped_ = false;
+  sys::interrupt(tid_);
+}
+
+void Tracee::note_event() {
+  if (const auto event = sys::poll_stop(tid_)) take(*event);
+}
+
+bool Tracee::stands_still() {
+  if (gone_ || !stopped_) return false;
+  try {
+    remember();
+    return true;
+  } catch (const Error& error) {
+    if (error.code() != static_cast<int>(std::errc::no_such_process)) throw;
+  }
+  ask_to_stop();
+  return false;
 }
 
 void Tracee::run_to_syscall_border(const sys::Deadline& deadline) {
@@ -171,19 +224,31 @@ void Tracee::run_into_group_stop(const sys::Deadline& deadline) {
   }
 }
 
-void Tracee::run_into_call(const sys::Deadline& deadline) {
-  for (int signal = 0;;) {
+bool Tracee::run_into_call(const sys::Deadline& deadline) {
+  for (;;) {
     stopped_ = false;
-    if (!sys::resume_to_syscall(tid_, signal)) gone_ = true;
+    if (!sys::resume_to_syscall(tid_)) gone_ = true;
     const auto event = gone_ ? std::nullopt : await(deadline);
     if (gone_) throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
     if (!event) throw Error(Fault::timeout, fmt::format("thread {} did not make its call again in time", tid_));
     if (event->kind == StopEvent::Kind::syscall) break;
     stop_to_deliver(*event);
-    signal = event->kind == StopEvent::Kind::signal ? event->signal : 0;
+    if (event->kind != StopEvent::Kind::signal) continue;
+    deliver_and_stop(event->signal, deadline);
+    return false;
   }
   stopped_ = false;
   if (!sys::resume_to_syscall(tid_)) gone_ = true;
+  return true;
+}
+
+// The request comes before it goes on: then it stops again before it runs an instruction, of the handler for one.
+void Tracee::deliver_and_stop(int signal, const sys::Deadline& deadline) {
+  const bool was_group_stopped = group_stopped_;
+  stopped_ = false;
+  if (!request_stop() || !sys::resume(tid_, signal) || !wait_until_stopped(deadline))
+    throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
+  group_stopped_ = was_group_stopped;
 }
 
 bool Tracee::poll_for_signal(int signal) {

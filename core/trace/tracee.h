@@ -15,6 +15,9 @@ class Tracee {
  public:
   // nullptr when the thread has ended meanwhile. `options` as for PTRACE_SETOPTIONS.
   static std::unique_ptr<Tracee> seize(HostTid tid, uint64_t options, Damage& damage);
+  // A thread that is our tracee already: one of its process's that we had seized has called execve(2), and has this
+  // number since.
+  static std::unique_ptr<Tracee> adopt(HostTid tid, Damage& damage);
   ~Tracee();
   Tracee(const Tracee&) = delete;
   Tracee& operator=(const Tracee&) = delete;
@@ -30,6 +33,13 @@ class Tracee {
   // Waits for the stop that request_stop() asked for. A signal that is just being delivered stays pending: the stop
   // comes first. false: gone. Throws Fault::timeout.
   bool wait_until_stopped(const sys::Deadline& deadline);
+  // The same for a part of the time, so that others are not kept waiting. true: it stands, or is gone.
+  bool wait_a_while(const sys::Deadline& until);
+  [[noreturn]] void throw_late() const;
+  void ask_to_stop();  // as request_stop(); that it has ended is left for the wait to find
+  void note_event();   // of one that stood: it may have ended since
+  // Remembers frame and mask. false: it does not stand any more; it is gone, or was asked to stop.
+  bool stands_still();
 
   // Runs to the next system call border. Throws when the thread ends, the deadline passes, or an instruction faults.
   void run_to_syscall_border(const sys::Deadline& deadline);
@@ -37,8 +47,9 @@ class Tracee {
   // While it runs for us: lets it go on when something has stopped it, which `met` tells. false: it has ended.
   bool keep_running(bool& met);
   // Lets an interrupted call be made again, as far as the end of that call: stop_again() finds it inside, or behind it,
-  // with no instruction of the program run. Signals that come first are delivered.
-  void run_into_call(const sys::Deadline& deadline);
+  // with no instruction of the program run. false: a signal came first; it is delivered, the thread stands, at the
+  // first instruction of the handler if there is one.
+  bool run_into_call(const sys::Deadline& deadline);
   // Runs until job control has stopped it; of the signals that come before only SIGSTOP is delivered.
   void run_into_group_stop(const sys::Deadline& deadline);
   // True when it has stopped to be given this signal, which it will not get. Other events are passed over.
@@ -60,6 +71,9 @@ class Tracee {
   Tracee(HostTid tid, Damage& damage) : tid_(tid), damage_(damage) {}
   std::optional<sys::StopEvent> await(const sys::Deadline& deadline);
   void release() noexcept;
+  bool take(const sys::StopEvent& event);
+  bool has_ended_unreported();
+  void deliver_and_stop(int signal, const sys::Deadline& deadline);
   int stop_to_deliver(const sys::StopEvent& event);  // SIGSTOP, or 0
 
   HostTid tid_;

@@ -68,5 +68,24 @@ TEST(Guardian, KillsWhenItsMakerIsKilled) {
   EXPECT_TRUE(a.was_killed());
 }
 
+// As `timeout -s KILL` and a shell's `kill -9 %1` do.
+TEST(Guardian, KillsWhenTheGroupOfItsMakerIsKilled) {
+  Sleeper a;
+  const pid_t maker = ::fork();
+  if (maker == 0) {
+    ::setpgid(0, 0);
+    const int pidfds[] = {a.pidfd()};
+    const Guardian guardian(pidfds);
+    ::kill(0, SIGSTOP);
+    ::_exit(1);
+  }
+  int status = 0;
+  ASSERT_EQ(::waitpid(maker, &status, WUNTRACED), maker);
+  ASSERT_TRUE(WIFSTOPPED(status));
+  ::kill(-maker, SIGKILL);
+  ::waitpid(maker, nullptr, 0);
+  EXPECT_TRUE(a.was_killed());
+}
+
 }  // namespace
 }  // namespace mcr::sys
