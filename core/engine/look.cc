@@ -10,8 +10,11 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <map>
+#include <thread>
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/engine/aio_requests.h"
 #include "core/engine/confinement.h"
 #include "core/engine/memory_sharers.h"
@@ -31,6 +34,8 @@
 
 namespace mcr::engine {
 namespace {
+
+using namespace std::chrono_literals;
 
 // Everything the new process gets from `restore` itself must be what the program has now. One that `restore` has put
 // into namespaces of its own, for want of a right, is dumped from here like any other.
@@ -114,7 +119,8 @@ void refuse_thread(HostPid view, const ThreadFiles& thread) {
                 fmt::format("it lives in another namespace than its process ({})", thread.foreign_namespace),
                 "this cannot be saved yet: dump while no thread is in a namespace of its own (setns(2), unshare(2))");
   for (const auto& [type, what] : {std::pair{KCMP_FILES, "descriptors"}, std::pair{KCMP_FS, "a working directory"}})
-    if (!sys::share_object(view.get(), thread.tid.get(), type).value_or(true))
+    if (!sys::share_object(view.get(), thread.tid.get(), type).value_or(true) &&
+        has_memory(HostPid(thread.tid.get())))  // one that is ending has neither any more
       throw Error(Fault::refused, fmt::format("it has {} of its own (unshare(2))", what), "this cannot be saved yet");
 }
 
@@ -174,9 +180,8 @@ std::optional<tree::Member> member_of(HostPid pid) {
 
 namespace {
 
-void look_at_process(HostPid pid, const kinds::OpenFiles& files, MemorySharers& sharers,
+void look_at_process(HostPid pid, HostPid view, const kinds::OpenFiles& files, MemorySharers& sharers,
                      const sys::Deadline& deadline) {
-  const HostPid view = trace::living_thread(pid);
   refuse_threads(pid, view);
   refuse_tagged_addresses(sys::read_text(fmt::format("/proc/{}/status", view)));
   refuse_foreign_clocks(pid, view);
@@ -210,10 +215,24 @@ bool is_ending(HostPid pid) {
   return false;
 }
 
+// Those below the first, parents before children. While they run a parent may end, and its children are somebody
+// else's then: of a subreaper of the tree, or of nobody of ours (prctl(2), PR_SET_CHILD_SUBREAPER). Of one that is
+// released while it is read the kernel tells no parent, session and group.
+std::vector<tree::Member> sort_by_descent(const std::vector<tree::Member>& members) {
+  std::map<pid_t, std::vector<const tree::Member*>> children;
+  for (const tree::Member& m : members)
+    if (&m != &members.front() && m.session > 0 && m.group > 0) children[m.parent].push_back(&m);
+  std::vector<tree::Member> sorted{members.front()};
+  for (size_t i = 0; i < sorted.size(); ++i)
+    for (const tree::Member* child : children[sorted[i].pid]) sorted.push_back(*child);
+  return sorted;
+}
+
 void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options, const SharedTables& tables) {
   std::vector<tree::Member> members;
   for (const HostPid pid : tree) {
     auto member = member_of(pid);
+    if (!member && pid == options.tree) throw Error(Fault::system, "it is gone");
     if (!member) continue;
     const HostPid view = trace::living_thread(pid);
     for (const tree::Shared what : tree::kShared)
@@ -222,7 +241,7 @@ void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options,
     members.push_back(*member);
   }
   // What a restore will do, planned now, when the program can still be told to wait.
-  tree::plan_creation(members, options.shell_job);
+  tree::plan_creation(sort_by_descent(members), options.shell_job);
 }
 
 // Born after the look: what the look asks for and nothing asks for later.
@@ -241,11 +260,12 @@ SharedTables look_at_shared_tables(const std::vector<HostPid>& tree) {
   std::vector<HostPid> views;
   for (const HostPid pid : tree)
     if (!has_ended(pid)) views.push_back(trace::living_thread(pid));
-  for (int attempt = 0; attempt < 5; ++attempt) try {
+  const auto leave_out_ended = [&] { return std::erase_if(views, [](HostPid view) { return !has_memory(view); }) > 0; };
+  for (int unexplained = 0; unexplained < 5;) try {
       SharedTables tables(views);
-      if (std::erase_if(views, [](HostPid view) { return !has_memory(view); }) == 0) return tables;
+      if (!leave_out_ended()) return tables;
     } catch (const Error&) {
-      std::erase_if(views, [](HostPid view) { return !has_memory(view); });
+      if (!leave_out_ended()) ++unexplained;
     }
   return {};
 }
@@ -256,47 +276,82 @@ SharedTables look_at_shared_tables(const std::vector<HostPid>& tree) {
 // once instead of twice.
 constexpr size_t kDescriptorsBeforeTheFreeze = 1024;
 
-std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files,
-                               MemorySharers& sharers) {
-  trace::refuse_unfreezable(options.tree);
-  refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", options.tree))), options);
+namespace {
+
+// What stands in the way of a tree that runs may be gone a moment later, or never have been: the tree was listed before
+// something was born, or after it has ended. So it is looked at anew, and what is there again and again is told.
+class Patience {
+ public:
+  // Of a program that changes all the time it is tried for so long; for less if less is given.
+  explicit Patience(std::chrono::milliseconds timeout) : end_(sys::Clock::now() + 5s) {
+    if (timeout.count() > 0) end_ = std::min(end_, sys::Clock::now() + timeout);
+  }
+  bool allows_another_look(const Error& error) {
+    constexpr int kTold = 3;  // so often in the same words
+    alike_ = error.what() == words_ ? alike_ + 1 : 1;
+    words_ = error.what();
+    if (alike_ == kTold || sys::Clock::now() > end_) return false;
+    log::debug("look", "looked at once more: {}", words_);
+    pause_ = std::min<std::chrono::milliseconds>(pause_ + 10ms, 50ms);
+    std::this_thread::sleep_for(pause_);
+    return true;
+  }
+
+ private:
+  sys::Clock::time_point end_;
+  std::chrono::milliseconds pause_{0};
+  std::string words_;
+  int alike_ = 0;
+};
+
+std::set<HostPid> look_once(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files,
+                            MemorySharers& sharers, const sys::Deadline& deadline) {
   const std::vector<HostPid> tree = trace::tree_of(options.tree);
   const SharedTables tables = look_at_shared_tables(tree);
   refuse_family(tree, options, tables);
-  const auto look_at_each = [&](const std::function<void(HostPid)>& look) {
-    for (const HostPid pid : tree) {
-      const Step step("process {}", trace::describe_process(pid));
+  const auto look_at_each = [&](const std::function<void(HostPid, size_t)>& look) {
+    for (size_t i = 0; i < tree.size(); ++i) {
+      const Step step("process {}", trace::describe_process(tree[i]));
       try {
-        look(pid);
+        look(tree[i], i);
       } catch (const Error&) {
-        if (!is_ending(pid)) throw;  // which any of them may do at any time
-        if (pid == options.tree) throw Error(Fault::refused, "it has ended while it was looked at");
+        if (tree[i] == options.tree || !is_ending(tree[i])) throw;  // which any of them may do at any time
       }
     }
   };
-  std::vector<HostPid> views;
-  look_at_each([&](HostPid pid) {
-    views.push_back(trace::living_thread(pid));
-    refuse_untraceable(views.back(), caller);
-    refuse_foreign_namespaces(views.back());
+  std::vector<HostPid> views(tree);
+  look_at_each([&](HostPid pid, size_t i) {
+    views[i] = trace::living_thread(pid);
+    refuse_untraceable(views[i], caller);
+    refuse_foreign_namespaces(views[i]);
   });
   files.note_members(tree);
   files.begin(views, kDescriptorsBeforeTheFreeze);
-  sys::Deadline deadline;
-  if (options.timeout.count() > 0) deadline = sys::Clock::now() + options.timeout;
-  // What is looked at while it runs may change its files in between: only what stands in the way twice more does.
-  look_at_each([&](HostPid pid) {
-    for (int attempt = 1;; ++attempt) try {
-        return look_at_process(pid, files, sharers, deadline);
-      } catch (const Error&) {
-        if (attempt == 3 || is_ending(pid)) throw;
-        files.begin({trace::living_thread(pid)}, kDescriptorsBeforeTheFreeze);
-      }
-  });
-  files.look_at_sharers();
+  look_at_each([&](HostPid pid, size_t i) { look_at_process(pid, views[i], files, sharers, deadline); });
   sharers.refuse_outsiders(false);
   refuse_outside_sharers(tables, options.tree, tree);
+  files.look_at_sharers();  // warns too: once
   return {tree.begin(), tree.end()};
+}
+
+}  // namespace
+
+std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller, const kinds::DumpPolicy& policy,
+                               kinds::Outsiders& outsiders, MemorySharers& sharers) {
+  const auto throw_ended = [] { throw Error(Fault::refused, "it has ended while it was looked at"); };
+  trace::refuse_unfreezable(options.tree);
+  const auto stat = sys::try_read_text(fmt::format("/proc/{}/stat", options.tree));
+  if (!stat) throw_ended();
+  refuse_session(procfs::parse_stat(*stat), options);
+  sys::Deadline deadline;
+  if (options.timeout.count() > 0) deadline = sys::Clock::now() + options.timeout;
+  for (Patience patience(options.timeout);;) try {
+      sharers.forget();
+      return look_once(options, caller, kinds::OpenFiles(policy, outsiders), sharers, deadline);
+    } catch (const Error& error) {
+      if (is_ending(options.tree)) throw_ended();
+      if (!patience.allows_another_look(error)) throw;
+    }
 }
 
 SharedTables look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files,
