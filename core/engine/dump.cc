@@ -263,7 +263,7 @@ image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
       lock_table_of(options),  options.outside_unix_peers};
   MemorySharers sharers(options.tree);
   kinds::Outsiders outsiders;
-  auto known = look_at_tree(options, identify_caller(), kinds::OpenFiles(policy, outsiders), sharers);
+  auto known = look_at_tree(options, identify_caller(), policy, outsiders, sharers);
   Dump operation(options, damage, kinds::OpenFiles(policy, outsiders), sharers, std::move(known));
   return operation.run(start);
 }

@@ -10,10 +10,12 @@
 #include <algorithm>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <mutex>
 #include <thread>
 
 #include "core/base/error.h"
+#include "core/base/log.h"
 #include "core/base/two_threads.h"
 #include "core/engine/aio_requests.h"
 #include "core/engine/confinement.h"
@@ -34,6 +36,8 @@
 
 namespace mcr::engine {
 namespace {
+
+using namespace std::chrono_literals;
 
 constexpr size_t kManyProcesses = 8;
 
@@ -129,7 +133,8 @@ void refuse_thread(HostPid view, const ThreadFiles& thread) {
                 fmt::format("it lives in another namespace than its process ({})", thread.foreign_namespace),
                 "this cannot be saved yet: dump while no thread is in a namespace of its own (setns(2), unshare(2))");
   for (const auto& [type, what] : {std::pair{KCMP_FILES, "descriptors"}, std::pair{KCMP_FS, "a working directory"}})
-    if (!sys::share_object(view.get(), thread.tid.get(), type).value_or(true))
+    if (!sys::share_object(view.get(), thread.tid.get(), type).value_or(true) &&
+        has_memory(HostPid(thread.tid.get())))  // one that is ending has neither any more
       throw Error(Fault::refused, fmt::format("it has {} of its own (unshare(2))", what), "this cannot be saved yet");
 }
 
@@ -229,6 +234,19 @@ bool is_ending(HostPid pid) {
   return false;
 }
 
+// Those below the first, parents before children. While they run a parent may end, and its children are somebody
+// else's then: of a subreaper of the tree, or of nobody of ours (prctl(2), PR_SET_CHILD_SUBREAPER). Of one that is
+// released while it is read the kernel tells no parent, session and group.
+std::vector<tree::Member> sort_by_descent(const std::vector<tree::Member>& members) {
+  std::map<pid_t, std::vector<const tree::Member*>> children;
+  for (const tree::Member& m : members)
+    if (&m != &members.front() && m.session > 0 && m.group > 0) children[m.parent].push_back(&m);
+  std::vector<tree::Member> sorted{members.front()};
+  for (size_t i = 0; i < sorted.size(); ++i)
+    for (const tree::Member* child : children[sorted[i].pid]) sorted.push_back(*child);
+  return sorted;
+}
+
 void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options, const SharedTables& tables) {
   std::vector<std::optional<tree::Member>> found(tree.size());
   std::vector<HostPid> views(tree);
@@ -239,6 +257,7 @@ void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options,
   std::vector<tree::Member> members;
   for (size_t i = 0; i < tree.size(); ++i) {
     auto& member = found[i];
+    if (!member && tree[i] == options.tree) throw Error(Fault::system, "it is gone");
     if (!member) continue;
     const HostPid view = views[i];
     for (const tree::Shared what : tree::kShared)
@@ -247,7 +266,7 @@ void refuse_family(const std::vector<HostPid>& tree, const DumpOptions& options,
     members.push_back(*member);
   }
   // What a restore will do, planned now, when the program can still be told to wait.
-  tree::plan_creation(members, options.shell_job);
+  tree::plan_creation(sort_by_descent(members), options.shell_job);
 }
 
 // Born after the look: what the look asks for and nothing asks for later.
@@ -270,11 +289,12 @@ SharedTables look_at_shared_tables(const std::vector<HostPid>& tree) {
   std::vector<HostPid> views;
   for (const auto& view : living)
     if (view) views.push_back(*view);
-  for (int attempt = 0; attempt < 5; ++attempt) try {
+  const auto leave_out_ended = [&] { return std::erase_if(views, [](HostPid view) { return !has_memory(view); }) > 0; };
+  for (int unexplained = 0; unexplained < 5;) try {
       SharedTables tables(views);
-      if (std::erase_if(views, [](HostPid view) { return !has_memory(view); }) == 0) return tables;
+      if (!leave_out_ended()) return tables;
     } catch (const Error&) {
-      std::erase_if(views, [](HostPid view) { return !has_memory(view); });
+      if (!leave_out_ended()) ++unexplained;
     }
   return {};
 }
@@ -308,25 +328,42 @@ std::vector<std::string> describe_all(const std::vector<HostPid>& tree) {
   return names;
 }
 
-}  // namespace
+// What stands in the way of a tree that runs may be gone a moment later, or never have been: the tree was listed before
+// something was born, or after it has ended. So it is looked at anew, and what is there again and again is told.
+class Patience {
+ public:
+  // Of a program that changes all the time it is tried for so long; for less if less is given.
+  explicit Patience(std::chrono::milliseconds timeout) : end_(sys::Clock::now() + 5s) {
+    if (timeout.count() > 0) end_ = std::min(end_, sys::Clock::now() + timeout);
+  }
+  bool allows_another_look(const Error& error) {
+    constexpr int kTold = 3;  // so often in the same words
+    alike_ = error.what() == words_ ? alike_ + 1 : 1;
+    words_ = error.what();
+    if (alike_ == kTold || sys::Clock::now() > end_) return false;
+    log::debug("look", "looked at once more: {}", words_);
+    pause_ = std::min<std::chrono::milliseconds>(pause_ + 10ms, 50ms);
+    std::this_thread::sleep_for(pause_);
+    return true;
+  }
 
-std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files,
-                               MemorySharers& sharers) {
-  trace::refuse_unfreezable(options.tree);
-  refuse_session(procfs::parse_stat(sys::read_text(fmt::format("/proc/{}/stat", options.tree))), options);
-  const std::vector<HostPid> tree = trace::tree_of(options.tree);
-  const SharedTables tables = look_at_shared_tables(tree);
-  refuse_family(tree, options, tables);
+ private:
+  sys::Clock::time_point end_;
+  std::chrono::milliseconds pause_{0};
+  std::string words_;
+  int alike_ = 0;
+};
+
+void look_at_all(const std::vector<HostPid>& tree, const DumpOptions& options, const Caller& caller,
+                 kinds::OpenFiles& files, MemorySharers& sharers, const sys::Deadline& deadline) {
   const std::vector<std::string> names = describe_all(tree);
   const auto look_at_each = [&](const std::function<void(HostPid, size_t)>& look) {
     for (size_t i = 0; i < tree.size(); ++i) {
-      const HostPid pid = tree[i];
       const Step step("process {}", names[i]);
       try {
-        look(pid, i);
+        look(tree[i], i);
       } catch (const Error&) {
-        if (!is_ending(pid)) throw;  // which any of them may do at any time
-        if (pid == options.tree) throw Error(Fault::refused, "it has ended while it was looked at");
+        if (tree[i] == options.tree || !is_ending(tree[i])) throw;  // which any of them may do at any time
       }
     }
   };
@@ -337,16 +374,13 @@ std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller,
     refuse_foreign_namespaces(view, own);
   };
   std::vector<HostPid> views(tree);
-  const std::vector<char> passed = try_each(tree, [&](HostPid pid) { may_look(pid); });
+  const std::vector<char> passed = try_each(tree, may_look);
   look_at_each([&](HostPid pid, size_t i) {
     views[i] = trace::living_thread(pid);
     if (!passed[i]) may_look(pid);
   });
   files.note_members(tree);
   files.begin(views, kDescriptorsBeforeTheFreeze);
-  sys::Deadline deadline;
-  if (options.timeout.count() > 0) deadline = sys::Clock::now() + options.timeout;
-  // What is looked at while it runs may change its files in between: only what stands in the way twice more does.
   std::mutex taking;
   std::map<std::thread::id, kinds::OpenFiles::MappedNames> looked_at;
   const auto look_at_this = [&](HostPid pid, HostPid view) {
@@ -357,21 +391,41 @@ std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller,
   };
   const std::vector<char> looked = try_each(tree, [&](HostPid pid) { look_at_this(pid, trace::living_thread(pid)); });
   look_at_each([&](HostPid pid, size_t i) {
-    for (int attempt = 1;; ++attempt) try {
-        const HostPid view = trace::living_thread(pid);
-        if (attempt > 1 || !looked[i]) look_at_this(pid, view);
-        return look_at_files(view, files, deadline);
-      } catch (const Error&) {
-        if (attempt == 3 || is_ending(pid)) throw;
-        const HostPid view = trace::living_thread(pid);
-        if (std::ranges::find(views, view) == views.end()) views.push_back(view);
-        files.begin(views, kDescriptorsBeforeTheFreeze);  // all: one's other ends are another's
-      }
+    if (!looked[i]) look_at_this(pid, views[i]);
+    look_at_files(views[i], files, deadline);
   });
-  files.look_at_sharers();
+}
+
+std::set<HostPid> look_once(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files,
+                            MemorySharers& sharers, const sys::Deadline& deadline) {
+  const std::vector<HostPid> tree = trace::tree_of(options.tree);
+  const SharedTables tables = look_at_shared_tables(tree);
+  refuse_family(tree, options, tables);
+  look_at_all(tree, options, caller, files, sharers, deadline);
   sharers.refuse_outsiders(false);
   refuse_outside_sharers(tables, options.tree, tree);
+  files.look_at_sharers();  // warns too: once
   return {tree.begin(), tree.end()};
+}
+
+}  // namespace
+
+std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller, const kinds::DumpPolicy& policy,
+                               kinds::Outsiders& outsiders, MemorySharers& sharers) {
+  const auto throw_ended = [] { throw Error(Fault::refused, "it has ended while it was looked at"); };
+  trace::refuse_unfreezable(options.tree);
+  const auto stat = sys::try_read_text(fmt::format("/proc/{}/stat", options.tree));
+  if (!stat) throw_ended();
+  refuse_session(procfs::parse_stat(*stat), options);
+  sys::Deadline deadline;
+  if (options.timeout.count() > 0) deadline = sys::Clock::now() + options.timeout;
+  for (Patience patience(options.timeout);;) try {
+      sharers.forget();
+      return look_once(options, caller, kinds::OpenFiles(policy, outsiders), sharers, deadline);
+    } catch (const Error& error) {
+      if (is_ending(options.tree)) throw_ended();
+      if (!patience.allows_another_look(error)) throw;
+    }
 }
 
 SharedTables look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& options, const kinds::OpenFiles& files,

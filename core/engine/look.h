@@ -16,8 +16,9 @@
 namespace mcr::engine {
 
 // Throws Error (refused) naming object, reason and remedy. Returns the processes that were looked at.
-std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files,
-                               MemorySharers& sharers);
+// A tree that changes meanwhile is looked at again, for some seconds at most.
+std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller, const kinds::DumpPolicy& policy,
+                               kinds::Outsiders& outsiders, MemorySharers& sharers);
 
 // Once everything stands still, of what may have changed; and of what cannot be seen before. `known`: what
 // look_at_tree() returned; others were born since. Returns what they share.

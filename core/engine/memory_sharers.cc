@@ -131,8 +131,15 @@ bool MemorySharers::is_split(const Object& object, const std::string& other_door
                         }));
 }
 
+void MemorySharers::forget() {
+  begin_again();
+  objects_.clear(), memfds_.clear(), deleted_.clear(), seen_.clear();
+}
+
+// Doors lead into processes that may have ended meanwhile; those that live have them noted again.
 void MemorySharers::begin_again() {
   tree_.clear(), attachments_.clear();
+  for (auto& [object, file] : deleted_) file.doors.clear();
 }
 
 void MemorySharers::refuse_outsiders(bool is_frozen) {

@@ -30,6 +30,7 @@ class MemorySharers {
   void note_open(const std::vector<kinds::OpenFiles::Nameless>& files);
   // Throws Error (refused) naming the process outside. Before the freeze children may come and go meanwhile.
   void refuse_outsiders(bool is_frozen);
+  void forget();       // all that was noted
   void begin_again();  // frozen: the processes and their attachments are noted anew, what they may share stays noted
 
  private:

@@ -28,6 +28,13 @@ std::vector<int> descriptors_of(HostPid pid) {
   return fds;
 }
 
+// As long as nothing is frozen it may have been closed since it was seen. What is open then is looked at when
+// everything stands still.
+bool is_still_open(const FileView& file) {
+  const auto now = sys::try_stat(file.door);
+  return now && is_same_file(*now, file.status) && now->st_rdev == file.status.st_rdev;
+}
+
 [[noreturn]] void refuse_unclaimed(const FileView& file) {
   throw Error(Fault::refused, fmt::format("{} cannot be saved yet", describe_unclaimed(file)),
               "let the program close it before the dump" + external_remedy(file));
@@ -236,10 +243,17 @@ void OpenFiles::require_kept(const FileView& file) const {
 }
 
 void OpenFiles::look_at_descriptors(HostPid pid) const {
-  for (const FileView& file : views_.at(pid)) {
+  const auto views = views_.find(pid);
+  if (views == views_.end())
+    throw Error(Fault::system, fmt::format("{} was not there when its files were listed", pid));
+  for (const FileView& file : views->second) {
     if (!knows_all_ends_ && (S_ISFIFO(file.status.st_mode) || is_socket(file))) continue;
     const Step step("{}", describe(file));
-    look_at(file);
+    try {
+      look_at(file);
+    } catch (const Error&) {
+      if (is_still_open(file)) throw;
+    }
   }
 }
 

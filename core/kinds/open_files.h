@@ -191,6 +191,7 @@ class OpenFiles {
   std::set<std::pair<dev_t, ino_t>> leased_;  // files with a write lease
   void note_process(HostPid view);
   std::optional<std::string> find_holder(const FileView& file) const;  // "4711 (cat)", outside of the tree
+  bool is_held_below(const FileView& file) const;                      // by one that begin() was not told of
   std::set<HostPid> members_;                                          // processes, those that have ended too
   std::map<std::pair<HostPid, int>, uint32_t> ids_;
   std::map<uint32_t, const FileView*> first_views_;  // of each object that is a descriptor

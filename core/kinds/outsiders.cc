@@ -84,6 +84,10 @@ bool Outsiders::has_any(const std::string& link, const std::set<HostPid>& tree) 
   return std::any_of(first, last, [&](const auto& entry) { return !tree.contains(entry.second.pid); });
 }
 
+bool Outsiders::is_below(const Holder& holder, const std::string& link, const std::set<HostPid>& tree) {
+  return is_member(holder.pid, tree) && sys::try_read_link(door_of(holder)) == link;
+}
+
 bool Outsiders::is_outside(const Holder& holder, const std::string& link, const std::set<HostPid>& tree) {
   return !is_member(holder.pid, tree) && sys::try_read_link(door_of(holder)) == link;
 }

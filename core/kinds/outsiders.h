@@ -29,6 +29,9 @@ class Outsiders {
   // these may have come since the tree was listed.
   static bool is_outside(const Holder& holder, const std::string& link, const std::set<HostPid>& tree);
 
+  // Whether a process below the tree has it, born since the tree was listed.
+  static bool is_below(const Holder& holder, const std::string& link, const std::set<HostPid>& tree);
+
   void begin_again() { links_.reset(); }  // the next question reads /proc anew
   // Pipes that nobody outside has, by their links; they need not be asked about again.
   void note_own_pipe(const std::string& link) { own_pipes_.insert(link); }

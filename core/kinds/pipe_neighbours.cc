@@ -1,6 +1,8 @@
 // Who holds a pipe besides the tree.
 #include <poll.h>
 
+#include <algorithm>
+
 #include "core/kinds/external.h"
 #include "core/kinds/open_files.h"
 #include "core/sys/file.h"
@@ -15,6 +17,11 @@ std::optional<std::string> OpenFiles::find_holder(const FileView& file) const {
   for (const Outsiders::Holder& holder : outsiders_.holders_of(link, tree_))
     if (Outsiders::is_outside(holder, link, tree_)) return trace::describe_process(holder.pid);
   return std::nullopt;
+}
+
+bool OpenFiles::is_held_below(const FileView& file) const {
+  const auto holders = outsiders_.holders_of(file.link, tree_);
+  return std::ranges::any_of(holders, [&](const auto& one) { return Outsiders::is_below(one, file.link, tree_); });
 }
 
 // Paths may mean other files elsewhere (containers), and all masters have one: so the files themselves are compared.
@@ -46,6 +53,7 @@ void OpenFiles::require_closed_pipe(const FileView& file) const {
   if (is_complete && outsiders_.is_own_pipe(file.link)) return;
   const auto holder = find_holder(file);
   if (!holder && is_complete) return outsiders_.note_own_pipe(file.link);
+  if (!holder && is_held_below(file)) return;
   if (!holder && sockets().may_hold_more()) return;  // perhaps a message does, which is read in the frozen program
   throw Error(
       Fault::refused,

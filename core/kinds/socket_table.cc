@@ -8,6 +8,7 @@
 #include <cctype>
 
 #include "core/base/log.h"
+#include "core/kinds/outsiders.h"
 #include "core/kinds/tcp_repair.h"
 #include "core/sys/file.h"
 #include "core/sys/keeper.h"
@@ -161,11 +162,11 @@ uint64_t SocketTable::listener_named(const procfs::UnixSocket& socket) const {
   return 0;
 }
 
-std::string SocketTable::describe_holder(uint64_t inode) const {
-  return find_holder(inode).value_or("a process that cannot be seen");
+std::string SocketTable::describe_holder(uint64_t inode, const std::set<HostPid>& tree) const {
+  return find_holder(inode, tree).value_or("a process that cannot be seen");
 }
 
-std::optional<std::string> SocketTable::find_holder(uint64_t inode) const {
+std::optional<std::string> SocketTable::find_holder(uint64_t inode, const std::set<HostPid>& tree) const {
   const std::string link = fmt::format("socket:[{}]", inode);
   for (const std::string& name : sys::list_directory("/proc")) {
     if (!std::ranges::all_of(name, [](unsigned char c) { return std::isdigit(c); })) continue;
@@ -173,6 +174,7 @@ std::optional<std::string> SocketTable::find_holder(uint64_t inode) const {
     if (!fds) continue;  // gone, or not ours to see
     for (const std::string& fd : *fds) {
       if (sys::try_read_link("/proc/" + name + "/fd/" + fd) != link) continue;
+      if (!Outsiders::is_outside({HostPid(std::stoi(name)), std::stoi(fd)}, link, tree)) continue;
       auto comm = sys::try_read_text("/proc/" + name + "/comm").value_or("?");
       std::erase(comm, '\n');
       return fmt::format("{} ({})", name, comm);

@@ -49,8 +49,8 @@ class SocketTable {
   // Another socket of this name that listens; 0: none.
   uint64_t listener_named(const procfs::UnixSocket& socket) const;
   // "4711 (cat)": a process outside of the tree that has the socket.
-  std::string describe_holder(uint64_t inode) const;
-  bool has_holder(uint64_t inode) const { return find_holder(inode).has_value(); }
+  std::string describe_holder(uint64_t inode, const std::set<HostPid>& tree) const;
+  bool has_holder(uint64_t inode, const std::set<HostPid>& tree) const { return find_holder(inode, tree).has_value(); }
 
   // Frozen. Reads all queues; nothing is consumed, and nothing stays changed, even if the engine is killed meanwhile.
   // `pidfd_of`: of the process, by what FileView::pid says.
@@ -84,7 +84,7 @@ class SocketTable {
     std::multimap<std::string, uint64_t> tcp_ends;
     bool has_inet = false, has_netlink = false;
   };
-  std::optional<std::string> find_holder(uint64_t inode) const;
+  std::optional<std::string> find_holder(uint64_t inode, const std::set<HostPid>& tree) const;
   Diag& diag() const;
   void read_inet() const;
   const AcceptQueues& accept_queues() const;

@@ -137,14 +137,15 @@ class UnixSocketKind : public Kind {
     if (!socket)
       refuse("the kernel does not tell who its peer is",
              "use a kernel with CONFIG_UNIX_DIAG, in this network namespace");
-    if (socket->state == kListening) return look_at_listener(*socket, sockets);
+    if (socket->state == kListening) return look_at_listener(*socket, table);
     if (!socket->has_peer) return;
     if (socket->peer != 0) return look_at_peer(*socket, table);
     const uint64_t listener = sockets.listener_of(socket->inode);
     if (listener == 0) return;  // the peer is closed
     if (!sockets.has_collected() && !sockets.holds(listener) && !sockets.has_holder(listener)) return;
     if (!sockets.holds(listener))
-      refuse(fmt::format("it waits to be accepted by {} outside of the tree", sockets.describe_holder(listener)),
+      refuse(fmt::format("it waits to be accepted by {} outside of the tree",
+                         sockets.describe_holder(listener, table.tree())),
              "dump again when it is accepted, or dump both together");
     if (socket->backlog != 0)  // bytes that it has sent
       refuse("it has sent something before it was accepted, which nobody can read before that",
@@ -209,15 +210,16 @@ class UnixSocketKind : public Kind {
   }
 
  private:
-  static void look_at_listener(const procfs::UnixSocket& socket, const SocketTable& sockets) {
+  static void look_at_listener(const procfs::UnixSocket& socket, const OpenFiles& table) {
+    const SocketTable& sockets = table.sockets();
     for (const uint64_t client : socket.pending) {
       if (client == 0)
         refuse("a connection waits to be accepted whose other end is closed already",
                "let the program accept it, and dump again");
-      if (!sockets.holds(client) && (sockets.has_collected() || sockets.has_holder(client)))
-        refuse(
-            fmt::format("a connection of {} outside of the tree waits to be accepted", sockets.describe_holder(client)),
-            "let the program accept it, and dump again, or dump both together");
+      if (!sockets.holds(client) && (sockets.has_collected() || sockets.has_holder(client, table.tree())))
+        refuse(fmt::format("a connection of {} outside of the tree waits to be accepted",
+                           sockets.describe_holder(client, table.tree())),
+               "let the program accept it, and dump again, or dump both together");
     }
   }
 
@@ -225,11 +227,11 @@ class UnixSocketKind : public Kind {
   static void look_at_peer(const procfs::UnixSocket& socket, const OpenFiles& table) {
     const SocketTable& sockets = table.sockets();
     if (sockets.holds(socket.peer)) return;
-    if (!sockets.has_collected() && !sockets.has_holder(socket.peer)) return;
+    if (!sockets.has_collected() && !sockets.has_holder(socket.peer, table.tree())) return;
     const procfs::UnixSocket* peer = sockets.find_unix(socket.peer);
     const std::string who = fmt::format("its other end{} is held by {} outside of the tree",
                                         peer && peer->name ? fmt::format(" {}", shown(*peer->name)) : "",
-                                        sockets.describe_holder(socket.peer));
+                                        sockets.describe_holder(socket.peer, table.tree()));
     if (!table.policy().allows_outside_peer(socket.inode))
       refuse(who, "dump both together, or give --ext-unix-sk to have it connected again by name");
     if (!peer || !peer->name) refuse(who + ", and has no name to be connected to again", "dump both together");
