@@ -179,8 +179,7 @@ class Dump {
   // Reading changes sockets for a moment, in which the program must not run whatever becomes of us.
   void collect_sockets(trace::FrozenTree& frozen, const std::function<int(HostPid)>& pidfd_of) {
     std::optional<trace::HeldTree> held;
-    if (files_.sockets().may_hold_more()) held.emplace(frozen, damage_);
-    files_.collect_sockets(pidfd_of);
+    files_.collect_sockets(pidfd_of, [&] { held.emplace(frozen, damage_); });
     if (held) held->release();
   }
 

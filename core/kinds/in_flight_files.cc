@@ -17,8 +17,8 @@ FileView view_own(int fd) {
 
 }  // namespace
 
-void OpenFiles::collect_sockets(const std::function<int(HostPid)>& pidfd_of) {
-  sockets_->collect(pidfd_of, policy_.tcp_established && !policy_.tcp_close, policy_.lock_table);
+void OpenFiles::collect_sockets(const std::function<int(HostPid)>& pidfd_of, const std::function<void()>& hold) {
+  sockets_->collect(pidfd_of, policy_.tcp_established && !policy_.tcp_close, policy_.lock_table, hold);
   for (const UniqueFd& file : sockets_->in_flight()) note_pipe_ends({view_own(file.get())});
 }
 

@@ -119,7 +119,7 @@ class OpenFiles {
   // Files that only messages hold, as our own descriptors; entered.
   const std::deque<FileView>& in_flight_views() const { return in_flight_views_; }
   // Sockets. Frozen, before anything is entered: what waits in their queues.
-  void collect_sockets(const std::function<int(HostPid)>& pidfd_of);
+  void collect_sockets(const std::function<int(HostPid)>& pidfd_of, const std::function<void()>& hold);
   SocketTable& sockets() { return *sockets_; }
   const SocketTable& sockets() const { return *sockets_; }
   const std::set<HostPid>& tree() const { return tree_; }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "core/kinds/reading_undo.h"
 #include "core/kinds/socket_table.h"
@@ -262,6 +263,7 @@ void SocketTable::read_round(std::vector<uint64_t> inodes) {
   std::vector<int> touched;
   for (const auto* jobs : {&walks, &connections})
     for (const Job& job : *jobs) touched.push_back(job.fd);
+  if (hold_) std::exchange(hold_, nullptr)();
   ReadingUndo undo(touched);
   auto deliveries = sys::run_apart([&](const sys::Deliver& to) {
     for (const Job& job : walks) is_unix_stream(job) ? walk_stream(job, to) : walk(job, to);
@@ -285,7 +287,9 @@ void SocketTable::read_round(std::vector<uint64_t> inodes) {
   }
 }
 
-void SocketTable::collect(const std::function<int(HostPid)>& pidfd_of, bool with_connections, const std::string& lock) {
+void SocketTable::collect(const std::function<int(HostPid)>& pidfd_of, bool with_connections, const std::string& lock,
+                          const std::function<void()>& hold) {
+  hold_ = hold;
   lock_name_ = lock;
   has_collected_ = true;
   with_connections_ = with_connections;
@@ -298,6 +302,7 @@ void SocketTable::collect(const std::function<int(HostPid)>& pidfd_of, bool with
     inodes.push_back(inode);
   }
   for (; !inodes.empty(); inodes = take_new_sockets()) read_round(std::move(inodes));
+  hold_ = nullptr;
   // What a client still has to send was read now; what has left it since is in the other end.
   accept_queues_.reset();
 }

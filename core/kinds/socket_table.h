@@ -56,7 +56,10 @@ class SocketTable {
   // `pidfd_of`: of the process, by what FileView::pid says.
   // with_connections: those of TCP too. lock: the name of a table that keeps the packets of those away whose other end
   // is outside of the tree, from now until release(); after silence() for good. Empty: none.
-  void collect(const std::function<int(HostPid)>& pidfd_of, bool with_connections, const std::string& lock);
+  // hold: called at most once, before sockets are changed for a moment, in which the program must not run whatever
+  // becomes of us.
+  void collect(const std::function<int(HostPid)>& pidfd_of, bool with_connections, const std::string& lock,
+               const std::function<void()>& hold);
   bool has_collected() const { return has_collected_; }
   bool may_hold_more() const { return !has_collected_ && !held_.empty(); }
   const std::vector<WaitingMessage>& queue(uint64_t inode) const;
@@ -91,6 +94,7 @@ class SocketTable {
   bool may_wait() const;
   void add_message(uint64_t inode, mcr::image::SocketMessage message, std::vector<UniqueFd> files);
   void read_round(std::vector<uint64_t> inodes);
+  std::function<void()> hold_;
   std::vector<uint64_t> take_new_sockets();
   void lock_outside(const std::map<uint64_t, int>& connections);
   std::string lock_of(uint64_t inode) const;

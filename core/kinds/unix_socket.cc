@@ -142,7 +142,7 @@ class UnixSocketKind : public Kind {
     if (socket->peer != 0) return look_at_peer(*socket, table);
     const uint64_t listener = sockets.listener_of(socket->inode);
     if (listener == 0) return;  // the peer is closed
-    if (!sockets.has_collected() && !sockets.holds(listener) && !sockets.has_holder(listener)) return;
+    if (!sockets.has_collected() && !sockets.holds(listener) && !sockets.has_holder(listener, table.tree())) return;
     if (!sockets.holds(listener))
       refuse(fmt::format("it waits to be accepted by {} outside of the tree",
                          sockets.describe_holder(listener, table.tree())),

@@ -25,7 +25,7 @@ bool is_held_by_another(int pidfd) {
   char path[64];
   std::snprintf(path, sizeof path, "/proc/%lu/status", pid_of(pidfd));
   constexpr unsigned long kStop = 1UL << (SIGSTOP - 1);
-  return number_in(path, "\nTracerPid:", 10) != 0 && (number_in(path, "\nShdPnd:", 16) & kStop) != 0;
+  return number_in(path, "\nTracerPid:", 10) != 0 && (number_in(path, "\nSigPnd:", 16) & kStop) != 0;
 }
 
 void continue_now(int pidfd) {
@@ -58,6 +58,10 @@ void continue_later(int pidfd) {
 }
 
 }  // namespace
+
+bool try_stop_thread(HostPid pid, HostTid tid) {
+  return ::syscall(SYS_tgkill, pid.get(), tid.get(), SIGSTOP) == 0;
+}
 
 Waker::Waker(std::span<const int> pidfds) {
   Pipe pipe = make_pipe(O_CLOEXEC);

@@ -6,9 +6,12 @@
 
 #include <span>
 
+#include "core/base/ids.h"
 #include "core/base/unique_fd.h"
 
 namespace mcr::sys {
+
+bool try_stop_thread(HostPid pid, HostTid tid);  // SIGSTOP to this thread (tgkill(2)); false: there is none
 
 class Waker {
  public:

@@ -13,9 +13,9 @@ namespace {
 
 using sys::StopEvent;
 
-bool has_stop_waiting(const FrozenProcess& process) {
-  const auto text = sys::try_read_text(fmt::format("/proc/{}/status", process.view()));
-  return text && (procfs::parse_status(*text).shared_pending >> (SIGSTOP - 1) & 1) != 0;
+bool has_stop_waiting(HostTid tid) {
+  const auto text = sys::try_read_text(fmt::format("/proc/{}/status", tid));
+  return text && (procfs::parse_status(*text).sig_pending >> (SIGSTOP - 1) & 1) != 0;
 }
 
 StopEvent next_stop(Tracee& thread) {
@@ -27,7 +27,7 @@ StopEvent next_stop(Tracee& thread) {
 }
 
 // It goes on from its trap to the next signal, all inside of the kernel (kernel/signal.c, get_signal): those of its own
-// come first, then those of the process by their numbers. They are delivered, which sets up a handler's frame at most.
+// come first, by their numbers, then those of the process. They are delivered, which sets up a handler's frame at most.
 // A system call would be one of the program: somebody has sent SIGCONT, which takes a waiting SIGSTOP away.
 void run_to_stop_signal(Tracee& thread) {
   for (int signal = 0;;) {
@@ -44,15 +44,14 @@ void run_to_stop_signal(Tracee& thread) {
 
 // The interrupt is asked for before it goes on: it stops again before it has left the kernel. A SIGSTOP of somebody
 // else that was there before ours goes back.
-void take_back(FrozenProcess& process) {
-  if (!has_stop_waiting(process)) return;
-  Tracee& thread = *process.threads.front();
+void take_back(HostPid pid, Tracee& thread) {
+  if (thread.gone() || !has_stop_waiting(thread.tid())) return;
   run_to_stop_signal(thread);
   const bool is_ours = sys::get_siginfo(thread.tid()).si_pid == sys::own_pid().get();
   if (!sys::interrupt(thread.tid()) || !sys::resume(thread.tid()) ||
       !thread.wait_until_stopped(sys::Clock::now() + std::chrono::seconds(5)))
     throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", thread.tid()), "dump again");
-  if (!is_ours) sys::try_kill(process.pid, SIGSTOP);
+  if (!is_ours) sys::try_stop_thread(pid, thread.tid());
   thread.remember();
 }
 
@@ -62,21 +61,21 @@ HeldTree::HeldTree(FrozenTree& tree, Damage& damage) : damage_(damage) {
   std::vector<int> pidfds;
   for (const auto& process : tree.processes()) {
     if (process->zombie || process->will_be_stopped()) continue;
-    held_.push_back(process.get());
+    for (const auto& thread : process->threads) held_.push_back({process->pid, thread.get()});
     pidfds.push_back(process->pidfd.get());
   }
   if (held_.empty()) return;
   waker_.emplace(pidfds);
-  for (const FrozenProcess* process : held_) sys::try_kill(process->pid, SIGSTOP);
+  for (const Held& one : held_) sys::try_stop_thread(one.pid, one.thread->tid());
 }
 
 void HeldTree::release() {
   const Step step("take back SIGSTOP");
   while (!held_.empty()) {
-    FrozenProcess& process = *held_.back();
+    const Held one = held_.back();
     held_.pop_back();
     const bool was_whole = std::exchange(is_whole_, false);
-    take_back(process);
+    take_back(one.pid, *one.thread);
     is_whole_ = was_whole;
   }
   if (waker_ && is_whole_) waker_->release();

@@ -1,7 +1,7 @@
 // A frozen tree that does not run on even when we are killed, as long as this lives and what was forked meanwhile does
-// (sys::run_apart): when a tracer ends its tracees run at once, so each process has a SIGSTOP waiting, which it meets
-// before it executes an instruction of its own. Taken away again, nobody has seen it. Of a killed engine sys::Waker
-// continues the tree.
+// (sys::run_apart): when a tracer ends its tracees run at once, so each thread has a SIGSTOP waiting, which it meets
+// before it executes an instruction of its own. One that is sent to the process waits in another queue. Taken away
+// again, nobody has seen it. Of a killed engine sys::Waker continues the tree.
 #pragma once
 
 #include <optional>
@@ -26,7 +26,11 @@ class HeldTree {
   void release();
 
  private:
-  std::vector<FrozenProcess*> held_;
+  struct Held {
+    HostPid pid;
+    Tracee* thread;
+  };
+  std::vector<Held> held_;
   std::optional<sys::Waker> waker_;
   Damage& damage_;
   bool is_whole_ = true;  // none is left with a signal of ours
