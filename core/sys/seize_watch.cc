@@ -18,6 +18,14 @@ sigset_t alarm_only() {
   return set;
 }
 
+// A tracer is told of stops whether it asks for them or not (kernel/exit.c, wait_task_stopped): those must stay.
+void collect_end(id_t tid) {
+  siginfo_t news{};
+  if (::waitid(P_PID, tid, &news, WEXITED | WNOHANG | WNOWAIT | __WALL) != 0 || news.si_pid == 0) return;
+  if (news.si_code == CLD_EXITED || news.si_code == CLD_KILLED || news.si_code == CLD_DUMPED)
+    ::waitid(P_PID, tid, &news, WEXITED | WNOHANG | __WALL);
+}
+
 }  // namespace
 
 SeizeWatch::SeizeWatch() {
@@ -49,6 +57,7 @@ SeizeWatch::~SeizeWatch() {
 SeizeWatch::Scope::Scope(SeizeWatch& watch, std::span<const HostTid> traced) : watch_(watch) {
   watch_.traced_ = traced;
   std::atomic_signal_fence(std::memory_order_seq_cst);
+  watch_.is_late_.store(false, std::memory_order_relaxed);
   watch_.seizing_.store(true, std::memory_order_relaxed);
   std::atomic_signal_fence(std::memory_order_seq_cst);
 }
@@ -61,12 +70,12 @@ SeizeWatch::Scope::~Scope() {
 
 void SeizeWatch::collect_ended(int, siginfo_t* info, void*) {
   if (info->si_code != SI_TIMER) return;
-  const auto* watch = static_cast<const SeizeWatch*>(info->si_value.sival_ptr);
+  auto* watch = static_cast<SeizeWatch*>(info->si_value.sival_ptr);
   if (!watch->seizing_.load(std::memory_order_relaxed)) return;
+  if (!watch->is_late_.exchange(true, std::memory_order_relaxed))
+    return;  // this request has just begun, for all we know
   const int before = errno;
-  siginfo_t end{};
-  for (const HostTid tid : watch->traced_)
-    ::waitid(P_PID, static_cast<id_t>(tid.get()), &end, WEXITED | WNOHANG | __WALL);
+  for (const HostTid tid : watch->traced_) collect_end(static_cast<id_t>(tid.get()));
   errno = before;
 }
 

@@ -39,7 +39,7 @@ class SeizeWatch {
   static void collect_ended(int signal, siginfo_t* info, void* context);
 
   std::span<const HostTid> traced_;
-  std::atomic<bool> seizing_ = false;
+  std::atomic<bool> seizing_ = false, is_late_ = false;  // late: the timer has met the same request before
   bool has_timer_ = false;
   timer_t timer_{};
   struct sigaction old_action_ {};

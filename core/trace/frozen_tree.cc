@@ -127,7 +127,13 @@ void refuse_unfreezable(HostPid pid) {
   if (status.tgid != pid.get())
     throw Error(Fault::refused, fmt::format("{} is a thread of process {}", pid, status.tgid),
                 fmt::format("give -t {}", status.tgid));
-  if ((stat.state == 'Z' || stat.state == 'X') && living_thread(pid) == pid)
+  // A thread that calls execve(2) takes the number of the leader, which has ended for it.
+  const auto has_ended = [&] {
+    const auto text = sys::try_read_text(proc_path(pid, "stat"));
+    const char state = text ? procfs::parse_stat(*text).state : 'X';
+    return state == 'Z' || state == 'X';
+  };
+  if ((stat.state == 'Z' || stat.state == 'X') && living_thread(pid) == pid && has_ended())
     throw Error(Fault::refused, fmt::format("{} has already ended (zombie)", describe_process(pid)));
   for (HostPid ancestor = sys::own_pid(); ancestor.get() > 0;) {
     if (ancestor == pid)
