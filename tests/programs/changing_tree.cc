@@ -1,6 +1,6 @@
-// A tree whose processes or threads come and go every millisecond. `changing-tree WHAT`: pipes and sockets of which only a
-// newborn child has the one end, children whose leader ends first, orphans, threads, and children that map a deleted
-// file, which a process outside of the tree has mapped as well. Says "ready" when all are at it.
+// A tree whose processes or threads come and go every millisecond. `changing-tree WHAT`: pipes and sockets of which
+// only a newborn child has the one end, children whose leader ends first, orphans, threads, and children that map a
+// deleted file, which a process outside of the tree has mapped as well. Says "ready" when all are at it.
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
