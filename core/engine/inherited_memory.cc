@@ -56,16 +56,26 @@ void InheritedMemory::find_lent(const ProcessImage& child) {
   const ProcessImage* lender = tree::lender_of(child, images_);
   if (!lender || child.map.merge_any() || lender->map.merge_any()) return;
   const int32_t owner = lender->core.pid();
-  const auto theirs = mem::find_separations(lender->vmas), own = mem::find_separations(child.vmas);
+  const auto own = mem::find_separations(child.vmas);
   for (const InheritedPages& pages : child.inherited) {
     const size_t vma = index_of(child.vmas, pages.start()), origin = mem::find_origin(child.vmas[vma], lender->vmas);
     if (origin == mem::kNoVma) continue;
-    // What the kernel would join with a neighbour is kept apart by its history; only fork(2) gives that twice.
-    if (theirs[origin].needed && !(borrowed_.contains(owner) && is_set(borrowed_.at(owner), origin))) continue;
+    if (!can_be_made_alone(*lender, origin)) continue;
     if (own[vma].needed && child.vmas[vma].kind() == Vma::PRIVATE_FILE) continue;
     lent_[owner].resize(lender->vmas.size()), lent_[owner][origin] = true;
     borrowed_[child.core.pid()].resize(child.vmas.size()), borrowed_[child.core.pid()][vma] = true;
   }
+}
+
+// What the kernel would join with a neighbour is kept apart by its history. It never joins anything with what has come
+// by fork(2) (mm/vma.c, is_mergeable_anon_vma(): its anon_vma is not the only one).
+bool InheritedMemory::can_be_made_alone(const ProcessImage& image, size_t vma) const {
+  const auto borrowed = borrowed_.find(image.core.pid());
+  const auto comes_by_fork = [&](size_t i) { return borrowed != borrowed_.end() && is_set(borrowed->second, i); };
+  const auto& vmas = image.vmas;
+  return comes_by_fork(vma) ||
+         ((vma == 0 || !mem::would_join(vmas[vma - 1], vmas[vma]) || comes_by_fork(vma - 1)) &&
+          (vma + 1 == vmas.size() || !mem::would_join(vmas[vma], vmas[vma + 1]) || comes_by_fork(vma + 1)));
 }
 
 void InheritedMemory::settle(int32_t pid, inject::NewProcess& process, BornMemory& memory) {

@@ -57,6 +57,7 @@ class InheritedMemory {
   };
   const tree::ProcessImage& image(int32_t pid) const { return *by_pid_.at(pid); }
   void find_lent(const tree::ProcessImage& child);
+  bool can_be_made_alone(const tree::ProcessImage& image, size_t vma) const;
   std::vector<bool> keep(const tree::ProcessImage& image, inject::NewProcess& process, const BornMemory& memory) const;
   void drop_stale_pages(const tree::ProcessImage& image, inject::NewProcess& process,
                         const std::vector<bool>& kept) const;

@@ -156,7 +156,7 @@ void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
     for (const FileView& file : views)
       if (has_write_lease(file)) leased_.insert({file.status.st_dev, file.status.st_ino});
     for (const FileView& file : views) {
-      if (!is_external(file)) sockets_->note(file);  // nothing of what stays outside is read or changed
+      sockets_->note(file, is_external(file));
       ptys_.note(file);
     }
   }
@@ -200,8 +200,9 @@ void OpenFiles::note_pipe_ends(const std::vector<FileView>& files) {
   for (const FileView& file : files) {
     if (!S_ISFIFO(file.status.st_mode) || (file.info.flags & O_PATH)) continue;
     const unsigned access = file.info.flags & O_ACCMODE;
-    pipe_ends_[file.status.st_ino] |= access == O_RDONLY ? kReader : access == O_WRONLY ? kWriter : kReader | kWriter;
-    if (file.info.flags & O_DIRECT) pipe_ends_[file.status.st_ino] |= kPackets;  // only the writing end says so
+    unsigned& ends = pipe_ends_[{file.status.st_dev, file.status.st_ino}];
+    ends |= access == O_RDONLY ? kReader : access == O_WRONLY ? kWriter : kReader | kWriter;
+    if (file.info.flags & O_DIRECT) ends |= kPackets;  // only the writing end says so
   }
 }
 
@@ -289,7 +290,7 @@ std::vector<image::Descriptor> OpenFiles::enter_descriptors(HostPid pid, int pid
 }
 
 unsigned OpenFiles::ends_of(const FileView& file) const {
-  const auto found = pipe_ends_.find(file.status.st_ino);
+  const auto found = pipe_ends_.find({file.status.st_dev, file.status.st_ino});
   return found == pipe_ends_.end() ? 0 : found->second;
 }
 

@@ -168,8 +168,9 @@ class OpenFiles {
   std::map<Alike, std::vector<std::shared_ptr<Known>>> known_;        // in the order of kcmp(2)
   std::map<std::pair<HostPid, int>, std::shared_ptr<Known>> sorted_;  // those that sort_many() has compared
   std::map<std::tuple<dev_t, ino_t, uint32_t>, uint32_t> paths_;
-  std::map<ino_t, uint32_t> pipe_ids_;
-  std::map<ino_t, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
+  using Inode = std::pair<dev_t, ino_t>;  // FIFOs of two file systems may have one number
+  std::map<Inode, uint32_t> pipe_ids_;
+  std::map<Inode, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
   bool knows_all_ends_ = true;
   struct Unseen {
     int fd;

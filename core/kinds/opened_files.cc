@@ -292,12 +292,14 @@ void OpenedFiles::remove_remap_links() {
 }
 
 OpenedFiles::PipeEnds& OpenedFiles::make_pipe(const image::Pipe& pipe) {
-  auto [entry, is_new] = pipes_.try_emplace(pipe.pipe());
-  PipeEnds& ends = entry->second;
-  if (!is_new) return ends;
   const auto data = pipe_data_.find(pipe.data());
   if (data == pipe_data_.end())
     throw Error(Fault::image, fmt::format("files.img: there is no pipe content {}", pipe.data()));
+  if (data->second.fifo_path().empty() != pipe.fifo_path().empty())
+    throw Error(Fault::image, fmt::format("files.img: pipe content {} is that of another pipe", pipe.data()));
+  auto [entry, is_new] = pipes_.try_emplace(pipe.data());
+  PipeEnds& ends = entry->second;
+  if (!is_new) return ends;
   int filler = -1;
   if (pipe.fifo_path().empty()) {
     sys::Pipe made = sys::make_pipe(O_CLOEXEC | O_NONBLOCK);

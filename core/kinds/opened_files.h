@@ -129,7 +129,7 @@ class OpenedFiles {
   std::map<std::string, mcr::image::RemapLink> remaps_;  // by path
   std::map<uint32_t, mcr::image::PipeData> pipe_data_;
   std::map<uint32_t, UniqueFd> opened_, late_;
-  std::map<uint64_t, PipeEnds> pipes_;
+  std::map<uint32_t, PipeEnds> pipes_;  // by their data
   Segments segments_;
   std::vector<Watch> watches_;
   std::map<int32_t, HostPid> host_pids_;

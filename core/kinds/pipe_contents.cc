@@ -32,7 +32,7 @@ std::vector<std::string> PipeCopier::copy(int reader, size_t bytes, int capacity
 }
 
 uint32_t OpenFiles::enter_pipe(const FileView& file, const std::string& fifo_path) {
-  auto [entry, is_new] = pipe_ids_.try_emplace(file.status.st_ino, 0);
+  auto [entry, is_new] = pipe_ids_.try_emplace({file.status.st_dev, file.status.st_ino}, 0);
   if (!is_new) return entry->second;
   image::PipeData data;
   data.set_id(static_cast<uint32_t>(pipes_.size() + 1));

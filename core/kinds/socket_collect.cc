@@ -298,6 +298,7 @@ void SocketTable::collect(const std::function<int(HostPid)>& pidfd_of, bool with
   accept_queues_.reset();
   std::vector<uint64_t> inodes;
   for (const auto& [inode, holder] : held_) {
+    if (external_.contains(inode)) continue;
     copies_[inode] = sys::get_fd(pidfd_of(holder.pid), holder.fd);
     inodes.push_back(inode);
   }

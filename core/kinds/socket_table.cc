@@ -39,7 +39,7 @@ bool is_socket(const FileView& file) {
 
 void SocketTable::begin() {
   release();
-  held_.clear();
+  held_.clear(), external_.clear();
   begun_ = std::chrono::steady_clock::now();
   diag_.reset();
   accept_queues_.reset();
@@ -48,8 +48,10 @@ void SocketTable::begin() {
   has_collected_ = false;
 }
 
-void SocketTable::note(const FileView& file) {
-  if (is_socket(file)) held_.try_emplace(file.status.st_ino, Holder{file.pid, file.fd});
+void SocketTable::note(const FileView& file, bool stays_outside) {
+  if (!is_socket(file)) return;
+  held_.try_emplace(file.status.st_ino, Holder{file.pid, file.fd});
+  if (stays_outside) external_.insert(file.status.st_ino);
 }
 
 SocketTable::Diag& SocketTable::diag() const {

@@ -29,7 +29,7 @@ class SocketTable {
  public:
   // Forgets everything; the descriptors of the tree from now on.
   void begin();
-  void note(const FileView& file);
+  void note(const FileView& file, bool stays_outside);
 
   bool holds(uint64_t inode) const { return held_.contains(inode); }
   // nullptr: sock_diag does not know it.
@@ -100,6 +100,7 @@ class SocketTable {
   std::string lock_of(uint64_t inode) const;
 
   std::map<uint64_t, Holder> held_;
+  std::set<uint64_t> external_;  // of those: nothing of what stays outside is read or changed
   std::chrono::steady_clock::time_point begun_;
   mutable std::unique_ptr<Diag> diag_;
   mutable std::optional<AcceptQueues> accept_queues_;

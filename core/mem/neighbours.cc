@@ -35,6 +35,8 @@ std::string_view given_name(const Vma& vma) {
   return std::string_view(vma.name()).starts_with("[anon:") ? std::string_view(vma.name()) : std::string_view();
 }
 
+}  // namespace
+
 bool would_join(const Vma& a, const Vma& b) {
   if (a.end() != b.start() || a.kind() != b.kind() || a.prot() != b.prot()) return false;
   if (a.protection_key() != b.protection_key() || !same_flags(a, b) || !same_policy(a, b)) return false;
@@ -43,8 +45,6 @@ bool would_join(const Vma& a, const Vma& b) {
   if (a.kind() != Vma::PRIVATE_FILE && a.kind() != Vma::SHARED_FILE) return false;
   return a.file() == b.file() && a.offset() + (a.end() - a.start()) == b.offset();
 }
-
-}  // namespace
 
 std::vector<Separation> find_separations(const std::vector<Vma>& vmas) {
   std::vector<Separation> separations(vmas.size());

@@ -18,6 +18,9 @@ struct Separation {
   bool odd = false;     // it is the one of the two that is made differently
 };
 
+// Whether the kernel would join the second to the first, as far as /proc tells.
+bool would_join(const mcr::image::Vma& a, const mcr::image::Vma& b);
+
 // One a mapping, in their order.
 std::vector<Separation> find_separations(const std::vector<mcr::image::Vma>& vmas);
 

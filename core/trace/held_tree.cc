@@ -47,7 +47,9 @@ void run_to_stop_signal(Tracee& thread) {
 void take_back(HostPid pid, Tracee& thread) {
   if (thread.gone() || !has_stop_waiting(thread.tid())) return;
   run_to_stop_signal(thread);
-  const bool is_ours = sys::get_siginfo(thread.tid()).si_pid == sys::own_pid().get();
+  // To a process of another pid namespace we have no number.
+  const pid_t sender = sys::get_siginfo(thread.tid()).si_pid;
+  const bool is_ours = sender == sys::own_pid().get() || sender == 0;
   if (!sys::interrupt(thread.tid()) || !sys::resume(thread.tid()) ||
       !thread.wait_until_stopped(sys::Clock::now() + std::chrono::seconds(5)))
     throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", thread.tid()), "dump again");

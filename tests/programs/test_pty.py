@@ -121,7 +121,8 @@ def nested(directory):
     sh.type("\x04")  # an end of file for cat
     sh.say("echo again $((Y*7)); tty", "again 49")
     sh.round_trip("second")
-    sh.say("exit", "exit")
+    sh.type("exit\n")
+    sh.wait("$ ")  # of the outer shell: until then script(1) takes what is typed
     sh.say("echo outer $((1+1))", "outer 2")
     harness.expect("again 49" in harness.read(f"{directory}/typescript"), "script(1) did not write what it saw")
 

@@ -31,6 +31,7 @@ NOT_FOR_USERS = {
     "root_directory": "changes its root",
     "self_image": "asks the kernel for rights over itself",
     "memory_large": "is about speed and size only",
+    "tree_forked_pages": "counts pages shared copy-on-write, which CAP_SYS_ADMIN alone can tell",
     "memory_many_mappings": "is about speed and size only",
     "timers_ticking": "is about speed only",
     "memory_deleted_file": "maps a deleted file that no descriptor leads to: refused, see refused_by_name",
