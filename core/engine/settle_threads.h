@@ -1,6 +1,6 @@
 // Brings every thread to a point from where it can go on elsewhere. That changes frames and, where a signal has its
-// handler begun, stacks, so no memory is read before it is done with all processes: several may have one. It comes after
-// the reading of sockets, which may begin handlers too (trace::HeldTree).
+// handler begun, stacks, so no memory is read before it is done with all processes: several may have one. It comes
+// after the reading of sockets, which may begin handlers too (trace::HeldTree).
 #pragma once
 
 #include <optional>
