@@ -179,7 +179,8 @@ class Dump {
   // Reading changes sockets for a moment, in which the program must not run whatever becomes of us.
   void collect_sockets(trace::FrozenTree& frozen, const std::function<int(HostPid)>& pidfd_of) {
     std::optional<trace::HeldTree> held;
-    files_.collect_sockets(pidfd_of, [&] { held.emplace(frozen, damage_); });
+    files_.collect_sockets(pidfd_of,
+                           [&](const std::set<HostPid>& owners) { held.emplace(frozen.processes(), owners, damage_); });
     if (held) held->release();
   }
 

@@ -17,8 +17,16 @@ FileView view_own(int fd) {
 
 }  // namespace
 
-void OpenFiles::collect_sockets(const std::function<int(HostPid)>& pidfd_of, const std::function<void()>& hold) {
-  sockets_->collect(pidfd_of, policy_.tcp_established && !policy_.tcp_close, policy_.lock_table, hold);
+void OpenFiles::collect_sockets(const std::function<int(HostPid)>& pidfd_of,
+                                const std::function<void(const std::set<HostPid>&)>& hold) {
+  const auto hold_owners = [&](const std::set<uint64_t>& inodes) {
+    std::set<HostPid> owners;
+    for (const auto& [pid, files] : views_)
+      for (const FileView& file : files)
+        if (is_socket(file) && inodes.contains(file.status.st_ino)) owners.insert(pid);
+    hold(owners);
+  };
+  sockets_->collect(pidfd_of, policy_.tcp_established && !policy_.tcp_close, policy_.lock_table, hold_owners);
   for (const UniqueFd& file : sockets_->in_flight()) note_pipe_ends({view_own(file.get())});
 }
 

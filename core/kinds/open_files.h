@@ -119,7 +119,9 @@ class OpenFiles {
   // Files that only messages hold, as our own descriptors; entered.
   const std::deque<FileView>& in_flight_views() const { return in_flight_views_; }
   // Sockets. Frozen, before anything is entered: what waits in their queues.
-  void collect_sockets(const std::function<int(HostPid)>& pidfd_of, const std::function<void()>& hold);
+  // `hold`: called at most once, with the processes that must not run for a moment whatever becomes of us.
+  void collect_sockets(const std::function<int(HostPid)>& pidfd_of,
+                       const std::function<void(const std::set<HostPid>&)>& hold);
   SocketTable& sockets() { return *sockets_; }
   const SocketTable& sockets() const { return *sockets_; }
   const std::set<HostPid>& tree() const { return tree_; }

@@ -263,7 +263,11 @@ void SocketTable::read_round(std::vector<uint64_t> inodes) {
   std::vector<int> touched;
   for (const auto* jobs : {&walks, &connections})
     for (const Job& job : *jobs) touched.push_back(job.fd);
-  if (hold_) std::exchange(hold_, nullptr)();
+  std::set<uint64_t> changed;
+  for (const auto* jobs : {&walks, &connections})
+    for (const Job& job : *jobs) changed.insert(job.inode);
+  // What comes in later rounds is in messages only.
+  if (hold_) std::exchange(hold_, nullptr)(changed);
   ReadingUndo undo(touched);
   auto deliveries = sys::run_apart([&](const sys::Deliver& to) {
     for (const Job& job : walks) is_unix_stream(job) ? walk_stream(job, to) : walk(job, to);
@@ -288,7 +292,7 @@ void SocketTable::read_round(std::vector<uint64_t> inodes) {
 }
 
 void SocketTable::collect(const std::function<int(HostPid)>& pidfd_of, bool with_connections, const std::string& lock,
-                          const std::function<void()>& hold) {
+                          const Hold& hold) {
   hold_ = hold;
   lock_name_ = lock;
   has_collected_ = true;

@@ -56,10 +56,11 @@ class SocketTable {
   // `pidfd_of`: of the process, by what FileView::pid says.
   // with_connections: those of TCP too. lock: the name of a table that keeps the packets of those away whose other end
   // is outside of the tree, from now until release(); after silence() for good. Empty: none.
-  // hold: called at most once, before sockets are changed for a moment, in which the program must not run whatever
-  // becomes of us.
+  // hold: called at most once, with the inodes, before sockets are changed for a moment, in which those who have them
+  // must not run whatever becomes of us.
+  using Hold = std::function<void(const std::set<uint64_t>& inodes)>;
   void collect(const std::function<int(HostPid)>& pidfd_of, bool with_connections, const std::string& lock,
-               const std::function<void()>& hold);
+               const Hold& hold);
   bool has_collected() const { return has_collected_; }
   bool may_hold_more() const { return !has_collected_ && !held_.empty(); }
   const std::vector<WaitingMessage>& queue(uint64_t inode) const;
@@ -94,7 +95,7 @@ class SocketTable {
   bool may_wait() const;
   void add_message(uint64_t inode, mcr::image::SocketMessage message, std::vector<UniqueFd> files);
   void read_round(std::vector<uint64_t> inodes);
-  std::function<void()> hold_;
+  Hold hold_;
   std::vector<uint64_t> take_new_sockets();
   void lock_outside(const std::map<uint64_t, int>& connections);
   std::string lock_of(uint64_t inode) const;

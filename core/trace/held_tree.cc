@@ -1,5 +1,6 @@
 #include "core/trace/held_tree.h"
 
+#include <algorithm>
 #include <csignal>
 #include <utility>
 
@@ -16,6 +17,15 @@ using sys::StopEvent;
 bool has_stop_waiting(HostTid tid) {
   const auto text = sys::try_read_text(fmt::format("/proc/{}/status", tid));
   return text && (procfs::parse_status(*text).sig_pending >> (SIGSTOP - 1) & 1) != 0;
+}
+
+bool has_continue_waiting(const FrozenProcess& process) {
+  return std::ranges::any_of(process.threads, [](const auto& thread) {
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/status", thread->tid()));
+    if (!text) return false;
+    const auto status = procfs::parse_status(*text);
+    return ((status.sig_pending | status.shared_pending) >> (SIGCONT - 1) & 1) != 0;
+  });
 }
 
 StopEvent next_stop(Tracee& thread) {
@@ -59,10 +69,13 @@ void take_back(HostPid pid, Tracee& thread) {
 
 }  // namespace
 
-HeldTree::HeldTree(FrozenTree& tree, Damage& damage) : damage_(damage) {
+HeldTree::HeldTree(const std::vector<std::unique_ptr<FrozenProcess>>& processes, const std::set<HostPid>& views,
+                   Damage& damage)
+    : damage_(damage) {
   std::vector<int> pidfds;
-  for (const auto& process : tree.processes()) {
-    if (process->zombie || process->will_be_stopped()) continue;
+  for (const auto& process : processes) {
+    if (process->zombie || !views.contains(process->view())) continue;
+    if (process->will_be_stopped() || has_continue_waiting(*process)) continue;
     for (const auto& thread : process->threads) held_.push_back({process->pid, thread.get()});
     pidfds.push_back(process->pidfd.get());
   }

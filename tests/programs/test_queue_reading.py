@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 120
-# ctest: CASES killed_messages killed_connections small_messages no_memory
+# ctest: CASES killed_messages killed_connections small_messages no_memory continue_waiting
 """The process apart that reads the queues of sockets: what becomes of a dump, and of the program, when it is killed or
 memory is short."""
 
@@ -150,6 +150,26 @@ def no_memory():
     finish("True")
 
 
+CONTINUE = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCONT])
+here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+here.send(b"a message")
+os.kill(os.getpid(), signal.SIGCONT)
+tell("ready")
+wait_for("go")
+tell("result", (signal.SIGCONT in signal.sigpending(), all_of(there) == [b"a message"]))
+"""
+
+
+def continue_waiting():
+    """A SIGCONT that waits is still there when the queues have been read."""
+    pid = start(CONTINUE)
+    harness.must(harness.dump(pid, "images", "-R"))
+    finish("(True, True)")
+
+
 harness.cases({name: in_directory(test) for name, test in (
     ("killed_messages", killed_messages), ("killed_connections", killed_connections),
-    ("small_messages", small_messages), ("no_memory", no_memory))})
+    ("small_messages", small_messages), ("no_memory", no_memory),
+    ("continue_waiting", continue_waiting))})
