@@ -42,8 +42,16 @@ pid_t number_inside(HostTid tid) {
 
 std::vector<HostTid> threads_of(HostPid pid) {
   std::vector<HostTid> tids;
-  const auto names = sys::try_list_directory(proc_path(pid, "task"));
-  if (!names) return tids;  // it has ended
+  const std::string folder = proc_path(pid, "task");
+  // Where a thread ends while it is listed, the list ends with it (next_tid in fs/proc/base.c). The folder has a link
+  // for each thread.
+  std::optional<std::vector<std::string>> names;
+  for (int attempt = 0; attempt < 100; ++attempt) {
+    names = sys::try_list_directory(folder);
+    if (!names) return tids;  // it has ended
+    const auto status = sys::try_stat(folder);
+    if (!status || names->size() + 2 >= status->st_nlink) break;
+  }
   for (const std::string& name : *names) tids.emplace_back(std::stoi(name));
   std::sort(tids.begin(), tids.end());
   return tids;

@@ -303,7 +303,15 @@ def first_sleep(directory):
     """The remaining time of a sleep that no dump has interrupted before."""
     engine_for_users(directory)
     for name in SLEEPERS:
-        why = one_workload(directory, name, 1)
+        # A thread that has run since it was looked at keeps its whole time, of which the log warns: once more then.
+        for attempt in range(3):
+            place = os.path.join(directory, str(attempt))
+            os.makedirs(place, exist_ok=True)
+            os.chmod(place, 0o777)
+            why = one_workload(place, name, 1)
+            log = harness.read(os.path.join(place, name, "images-0", "dump.log"))
+            if not why or "cannot be found out" not in log:
+                break
         harness.expect(not why or why == "skip", f"{name}: {why}")
 
 
