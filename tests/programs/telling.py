@@ -47,16 +47,16 @@ def start(program, *arguments):
     return pid
 
 
-def result():
+def result(seconds=20):
     open("go", "w").close()
-    harness.wait_until(lambda: os.path.exists("result") or harness.read("out.err"), 20, "the program's result")
+    harness.wait_until(lambda: os.path.exists("result") or harness.read("out.err"), seconds, "the program's result")
     harness.expect(os.path.exists("result"), harness.read("out.err"))
     return harness.read("result")
 
 
-def finish(expected):
-    found = result()
-    harness.expect(found == expected, f"'{found}' instead of '{expected}'")
+def finish(expected, seconds=20):
+    found = result(seconds)
+    harness.expect(found == expected, f"'{found}' instead of '{expected}'; {harness.read('out.err')}")
 
 
 def go_through(pid, images="image", *options):

@@ -13,19 +13,12 @@ import sys
 import time
 
 import harness
+import telling
 
 CLONE_NEWNET = 0x40000000
 SAVED = "--tcp-established"
 
 HEAD = """
-import os, socket, struct, sys, time
-def tell(name, text=""):
-    with open(name + ".part", "w") as file:
-        file.write(str(text))
-    os.rename(name + ".part", name)
-def wait_for(name):
-    while not os.path.exists(name):
-        time.sleep(0.01)
 def client():
     return socket.create_connection(("127.0.0.1", 7200))
 def state(sock):
@@ -72,20 +65,11 @@ def alone(test):
 
 
 def start(program):
-    for name in ("ready", "go", "result"):
-        if os.path.exists(name):
-            os.unlink(name)
-    pid = harness.start([sys.executable, "-c", HEAD + program], "out")
-    harness.wait_until(lambda: os.path.exists("ready") or harness.read("out.err"), 20, "the program")
-    harness.expect(os.path.exists("ready"), harness.read("out.err"))
-    return pid
+    return telling.start(HEAD + program)
 
 
 def finish(expected):
-    open("go", "w").close()
-    harness.wait_until(lambda: os.path.exists("result") or harness.read("out.err"), 60, "the program's result")
-    harness.expect(harness.read("result") == expected,
-                   f"'{harness.read('result')}' instead of '{expected}'; {harness.read('out.err')}")
+    telling.finish(expected, 60)
 
 
 def expect_refused(result, *patterns):
@@ -444,7 +428,7 @@ tell("result", (sock.recv(10), port(sock) == before))
 def ended_first():
     """Its end was the first: the kernel remembers the address for a minute (TIME_WAIT)."""
     with socket.create_server(("127.0.0.1", 7300)) as server:
-        pid = harness.start([sys.executable, "-c", HEAD + ENDED_FIRST], "out")
+        pid = harness.start([sys.executable, "-c", telling.HEAD + HEAD + ENDED_FIRST], "out")
         sock = server.accept()[0]
         harness.expect(sock.recv(10) == b"", "no end of file")
         sock.close()

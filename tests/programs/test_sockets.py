@@ -10,7 +10,7 @@ import struct
 import sys
 
 import harness
-from socket_programs import HEAD, expect_refused, finish, go_through, in_directory, start
+from telling import HEAD, expect_refused, finish, go_through, in_directory, start
 
 CLONE_NEWNET = 0x40000000
 IFF_UP = 1

@@ -6,7 +6,7 @@ import os
 import socket
 
 import harness
-from socket_programs import expect_refused, finish, go_through, in_directory, start
+from telling import expect_refused, finish, go_through, in_directory, start
 
 URGENT = """
 a, b = socket.socketpair()
