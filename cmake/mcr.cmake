@@ -17,6 +17,13 @@ function(mcr_find_library var name)
   endif()
 endfunction()
 mcr_find_library(MCR_XXHASH xxhash)
+mcr_find_library(MCR_LZ4 lz4)
+# Static in every build. The shared libarchive brings a dozen libraries along, which each start of the engine would load;
+# of the static one only tar is taken. Its writers refer to a function that lies with those of all formats (and so with
+# all those libraries) and is called for files that are none of ours: another one, which takes the same, stands in.
+find_library(MCR_ARCHIVE NAMES libarchive.a REQUIRED)
+find_library(MCR_SODIUM NAMES libsodium.a REQUIRED)
+set(MCR_ARCHIVE_OPTIONS "LINKER:--defsym=__archive_write_entry_filetype_unsupported=archive_clear_error")
 
 add_library(mcr_flags INTERFACE)
 target_compile_options(mcr_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wno-missing-field-initializers)
@@ -42,6 +49,23 @@ else()
   set(MCR_FMT fmt::fmt)
   set(MCR_SPDLOG spdlog::spdlog)
 endif()
+
+# mcr_precompile(<target> [MESSAGES]): the headers that nearly every source reads, parsed once; MESSAGES: the image's too.
+# Sources include what they use all the same: without the option they build as well.
+set(MCR_STANDARD_HEADERS <algorithm> <array> <chrono> <cstdint> <cstring> <functional> <map> <memory> <optional> <set> <span>
+    <string> <string_view> <vector> <fmt/format.h>)
+function(mcr_precompile name)
+  if(NOT MCR_PRECOMPILE)
+    return()
+  endif()
+  set(headers ${MCR_STANDARD_HEADERS})
+  if("MESSAGES" IN_LIST ARGN)
+    foreach(stem core facets files inventory mm)
+      list(APPEND headers "<images/proto/${stem}.pb.h>")
+    endforeach()
+  endif()
+  target_precompile_headers(${name} PRIVATE ${headers})
+endfunction()
 
 # mcr_library(<folder target> DEPS <targets it may include from>): every .cc of the folder.
 function(mcr_library name)

@@ -10,7 +10,7 @@
 namespace mcr::images {
 namespace {
 
-constexpr size_t kBufferBytes = 64u << 10;
+constexpr size_t kBufferBytes = kChunkBytes;  // a chunk is read and checked as a whole
 
 class Side {
  public:
@@ -29,12 +29,7 @@ class Side {
   }
   std::string_view read(const Stretch* stretch, uint64_t at, size_t bytes) {
     buffer_.assign(bytes, '\0');
-    for (size_t done = 0; stretch && done < bytes;) {
-      const uint64_t from = stretch->offset + (at - stretch->at) + done;
-      const size_t n = sys::pread_some(stretch->fd, buffer_.data() + done, bytes - done, from);
-      if (n == 0) throw Error(Fault::image, "a file of pages became shorter while it was read");
-      done += n;
-    }
+    if (stretch) stretch->read(at - stretch->at, std::as_writable_bytes(std::span(buffer_)));
     return buffer_;
   }
 
@@ -65,6 +60,20 @@ bool is_zero(std::string_view bytes) {
 }
 
 }  // namespace
+
+Stretch stretch_of(const image::GhostExtent& extent, int fd) {
+  return {extent.file_offset(),
+          extent.bytes(),
+          extent.chunk_bytes(),
+          {extent.checksums().begin(), extent.checksums().end()},
+          [fd, offset = extent.offset()](uint64_t skipped, std::span<std::byte> out) {
+            for (size_t done = 0; done < out.size();) {
+              const size_t n = sys::pread_some(fd, out.data() + done, out.size() - done, offset + skipped + done);
+              if (n == 0) throw Error(Fault::image, "a file of pages became shorter while it was read");
+              done += n;
+            }
+          }};
+}
 
 void Content::add(Stretch stretch) {
   const uint64_t end = stretches_.empty() ? 0 : stretches_.back().at + stretches_.back().bytes;

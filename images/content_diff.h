@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "core/base/unique_fd.h"
+#include "images/proto/files.pb.h"
 #include "images/store.h"
 
 namespace mcr::images {
@@ -15,11 +17,12 @@ namespace mcr::images {
 // A stretch of content; as GhostExtent and PageRun say it.
 struct Stretch {
   uint64_t at = 0, bytes = 0;  // address, or offset in the file
-  uint64_t offset = 0;         // in the file of pages
-  uint32_t chunk_bytes = 0;
+  uint32_t chunk_bytes = 0;    // 0: it has no checksums that could be compared
   std::vector<uint64_t> checksums;
-  int fd = -1;
+  std::function<void(uint64_t skipped, std::span<std::byte> out)> read;  // from so many bytes behind `at` on
 };
+
+Stretch stretch_of(const image::GhostExtent& extent, int fd);  // of its content file
 
 // The stretches of one space, in order and without overlap. add() throws when they are not.
 class Content {

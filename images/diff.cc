@@ -10,6 +10,7 @@
 #include "images/diff_expected.h"
 #include "images/format.h"
 #include "images/memory_diff.h"
+#include "images/parent_chain.h"
 #include "images/proto/core.pb.h"
 #include "images/proto/files.pb.h"
 #include "images/proto/mm.pb.h"
@@ -33,7 +34,8 @@ uint32_t id_of(const Message& record) {
 
 // One image, read whole but for its pages.
 struct Loaded {
-  explicit Loaded(const std::string& directory) : reader(directory), pages(reader) {
+  explicit Loaded(const std::string& directory)
+      : reader(directory), files_of_pages(reader), parents(ParentChain::of(reader)), pages(reader, parents.get()) {
     for (const auto& file : reader.inventory().files())
       if (file.checksum() != 0) read(file.name());  // files of pages have none
     find_parents();
@@ -47,6 +49,7 @@ struct Loaded {
       const auto core = files.find(fmt::format("core-{}.img", pid));
       if (own == memory.end() || core == files.end() || core->second.empty()) continue;
       const auto* process = dynamic_cast<const image::ProcessCore*>(core->second.front().get());
+      own->second.pid = pid;
       if (const auto parent = process ? known.find(process->ppid()) : known.end(); parent != known.end())
         own->second.parent = parent->second;
       known.emplace(pid, &own->second);
@@ -83,7 +86,9 @@ struct Loaded {
   }
 
   ImageReader reader;
-  PageFiles pages;
+  PageFiles files_of_pages;
+  std::unique_ptr<ParentChain> parents;
+  PageContent pages;
   std::map<std::string, Records> files;
   std::map<std::string, std::map<uint32_t, const Message*>> objects;  // type name, id
   std::map<std::string, MemoryRecords> memory;
@@ -348,19 +353,13 @@ void ImageDiff::compare_ghosts(const image::Ghost& a, const image::Ghost& b) {
   const auto content = [](const image::Ghost& ghost, PageFiles& files) {
     Content result(ghost.content_file());
     for (const image::GhostExtent& e : ghost.extents())
-      if (e.bytes() > 0)
-        result.add({e.file_offset(),
-                    e.bytes(),
-                    e.offset(),
-                    e.chunk_bytes(),
-                    {e.checksums().begin(), e.checksums().end()},
-                    files.open(ghost.content_file())});
+      if (e.bytes() > 0) result.add(stretch_of(e, files.open(ghost.content_file())));
     return result;
   };
   PageDifference difference;
   // Where a file has no data it reads as zeros: whether zeros are stored or left out is not told.
   compare_contents(
-      content(a, a_.pages), content(b, b_.pages), [](uint64_t) { return true; },
+      content(a, a_.files_of_pages), content(b, b_.files_of_pages), [](uint64_t) { return true; },
       [&](const DifferentPiece& piece) {
         if (difference.pages++ == 0) difference.first_byte = piece.at;
       });

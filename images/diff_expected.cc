@@ -196,8 +196,10 @@ constexpr Rule kRules[] = {
     {"ProcessCore.stopped", is_stopped_by_restore, "restore --leave-stopped has stopped it"},
     {"ProcessCore.stop_signal", is_stopped_by_restore, "restore --leave-stopped has stopped it"},
     {"ProcessCore.stop_collected", is_stopped_by_restore, "restore --leave-stopped has stopped it"},
-    {"SyscallRestart.*", has_ended, "the time-out of a system call has come to its end"},
-    {"ThreadCore.registers", has_ended, "the time-out of a system call has come to its end"},
+    {"SyscallRestart.*", has_ended,
+     "a system call has come to its end: its time is over, or what it waits for is there"},
+    {"ThreadCore.registers", has_ended,
+     "a system call has come to its end: its time is over, or what it waits for is there"},
     {"*.remaining_ns", is_remaining_time, "time runs on while the program stands still"},
     {"IntervalTimer.value_us", is_remaining_time, "time runs on while the program stands still"},
     {"PosixTimer.value_ns", is_remaining_time, "time runs on while the program stands still"},
@@ -241,6 +243,16 @@ std::vector<ArmedTimer> armed_timers(const image::ProcessCore& core) {
   return timers;
 }
 
+namespace {
+
+// Somebody has changed the word and stood still before waking those who wait for it: who waits anew need not.
+bool is_woken_already(const image::ThreadCore& before, const std::function<std::string(uint64_t, size_t)>& read) {
+  const std::string word = read(register_of(before, "rdi"), 4);
+  return word.size() == 4 && number_at<uint32_t>(word, 0) != static_cast<uint32_t>(register_of(before, "rdx"));
+}
+
+}  // namespace
+
 bool has_timed_out(const image::ThreadCore& before, const image::ThreadCore& after,
                    const std::function<std::string(uint64_t, size_t)>& read, const image::Inventory& then,
                    uint64_t elapsed_ns) {
@@ -249,6 +261,7 @@ bool has_timed_out(const image::ThreadCore& before, const image::ThreadCore& aft
   if (!restart.present() || after.restart().present()) return false;
   if (static_cast<int64_t>(register_of(before, "rax")) != kRestartBlock) return false;
   const bool is_futex = restart.number() == SYS_futex;
+  if (is_futex && static_cast<int64_t>(register_of(after, "rax")) == -EAGAIN) return is_woken_already(before, read);
   if (static_cast<int64_t>(register_of(after, "rax")) != (is_futex ? -ETIMEDOUT : 0)) return false;
   if (!is_futex || (register_of(before, "rsi") & FUTEX_CMD_MASK) == FUTEX_WAIT)
     return restart.remaining_ns() <= elapsed_ns;

@@ -8,6 +8,7 @@
 #include "core/sys/file.h"
 #include "images/folder_owner.h"
 #include "images/format.h"
+#include "images/received_image.h"
 
 namespace mcr::images {
 namespace {
@@ -51,6 +52,7 @@ void find_damage(const std::string& bytes, const image::FileSummary& file, uint6
 
 struct ImageReader::Impl {
   std::string directory;
+  std::shared_ptr<const ReceivedImage> received;  // or:
   UniqueFd dir;
   std::optional<UniqueFd> commit;  // DIR/.commit: an image whose files have not all moved into DIR
   image::Inventory inventory;
@@ -58,7 +60,7 @@ struct ImageReader::Impl {
   std::map<std::string, const image::FileSummary*> files;
   std::set<std::string> read;  // files that were asked for
 
-  explicit Impl(const std::string& path);
+  explicit Impl(const ImagePlace& place);
   std::optional<UniqueFd> open_file(const std::string& name) const;
   UniqueFd open_inventory();
   void read_inventory();
@@ -67,9 +69,17 @@ struct ImageReader::Impl {
   void check_id(const std::string& name, const std::string& id) const;
 };
 
-ImageReader::Impl::Impl(const std::string& path) : directory(path), dir(open_folder(path)) {
-  warn_of_others(dir.get(), directory);
+ImageReader::Impl::Impl(const ImagePlace& place) : directory(place.directory), received(place.received) {
+  if (!received) {
+    dir = open_folder(directory);
+    warn_of_others(dir.get(), directory);
+  }
   read_inventory();
+  if (received && received->count() != static_cast<size_t>(inventory.files_size()) + 1)
+    throw Error(
+        Fault::image,
+        fmt::format("the stream has {} files, its inventory lists {}", received->count() - 1, inventory.files_size()),
+        kAnotherCopy);
   for (const auto& file : inventory.files()) {
     if (!is_valid_file_name(file.name()) || file.name() == kInventoryName)
       throw_damaged(kInventoryName, kHeaderBytes, fmt::format("\"{}\" is no name for a file of an image", file.name()));
@@ -80,6 +90,7 @@ ImageReader::Impl::Impl(const std::string& path) : directory(path), dir(open_fol
 
 // .commit first: while it holds a file, that file is the new image's, and one of the same name in DIR is the old one's.
 std::optional<UniqueFd> ImageReader::Impl::open_file(const std::string& name) const {
+  if (received) return received->open(name);
   if (commit) {
     if (auto fd = open_image_file(commit->get(), name)) return fd;
   }
@@ -88,6 +99,10 @@ std::optional<UniqueFd> ImageReader::Impl::open_file(const std::string& name) co
 
 // Twice: a writer may publish a new image and remove the old inventory between the two places that are looked at.
 UniqueFd ImageReader::Impl::open_inventory() {
+  if (received) {
+    if (auto fd = open_file(kInventoryName)) return std::move(*fd);
+    throw Error(Fault::image, "the stream holds no inventory", "give the output of mini-criu dump -D -");
+  }
   for (int attempt = 0; attempt < 2; ++attempt) {
     commit = sys::try_open_at(dir.get(), kCommitName, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (auto fd = open_file(kInventoryName)) return std::move(*fd);
@@ -129,13 +144,16 @@ void ImageReader::Impl::check_id(const std::string& name, const std::string& id)
               "use another copy");
 }
 
-ImageReader::ImageReader(const std::string& directory) : impl_(std::make_unique<Impl>(directory)) {}
+ImageReader::ImageReader(const ImagePlace& place) : impl_(std::make_unique<Impl>(place)) {}
 ImageReader::~ImageReader() = default;
 const image::Inventory& ImageReader::inventory() const {
   return impl_->inventory;
 }
 bool ImageReader::has(const std::string& name) const {
   return impl_->files.contains(name);
+}
+bool ImageReader::may_release() const {
+  return impl_->received != nullptr;
 }
 const std::string& ImageReader::directory() const {
   return impl_->directory;

@@ -1,89 +1,28 @@
-#include <fcntl.h>
-
-#include <chrono>
-#include <system_error>
-#include <thread>
+#include <map>
+#include <mutex>
 
 #include "core/base/error.h"
-#include "core/base/log.h"
-#include "core/sys/file.h"
-#include "images/commit.h"
-#include "images/folder_owner.h"
+#include "images/destination.h"
 #include "images/format.h"
-#include "images/staging.h"
 
 namespace mcr::images {
-namespace {
-
-constexpr auto kCommitWait = std::chrono::seconds(10);  // for another writer's renames: milliseconds, in fact
-
-bool is_code(const Error& error, std::errc code) {
-  return error.code() == static_cast<int>(code);
-}
-
-bool make_folder(const std::string& directory) {
-  try {
-    return sys::try_make_directory(directory, 0700);
-  } catch (const Error& error) {
-    if (!is_code(error, std::errc::no_such_file_or_directory)) throw;
-    throw Error(Fault::system, fmt::format("the folder above {} does not exist", directory),
-                "create it first, or give another folder with -D", error.code());
-  }
-}
-
-UniqueFd open_folder(const std::string& directory) {
-  try {
-    return sys::open(directory, O_RDONLY | O_DIRECTORY);
-  } catch (const Error& error) {
-    if (!is_code(error, std::errc::not_a_directory)) throw;
-    throw Error(Fault::system, fmt::format("{} is not a folder", directory), "give another folder with -D",
-                error.code());
-  }
-}
-
-}  // namespace
 
 struct ImageWriter::Impl {
   std::string directory;
-  bool sync;
-  std::string image_id = random_image_id();
-  bool created = false;
-  UniqueFd dir;
-  std::optional<StagingFolder> staging;
+  bool is_stream = false;
+  std::unique_ptr<Destination> destination;
   image::Inventory listed;  // only `files` is used
   uint64_t bytes = 0;
+  Progress* progress = nullptr;
+  std::map<std::string, uint64_t> counted;  // bytes of files of pages that the progress has
+  std::mutex entering;                      // `listed`, `bytes` and `counted`
 
-  Impl(const std::string& path, bool wants_sync);
-  void remove_created();
-  UniqueFd create(const std::string& name);
   void enter(const std::string& name, uint64_t size, uint64_t checksum);
-  void write_inventory(image::Inventory& inventory);
-  void sync_staged();
-  void publish();
+  void count(const std::string& name, uint64_t end);
 };
 
-ImageWriter::Impl::Impl(const std::string& path, bool wants_sync) : directory(path), sync(wants_sync) {
-  const Step step("image folder {}", directory);
-  created = make_folder(directory);
-  try {
-    dir = open_folder(directory);
-    warn_of_others(dir.get(), directory);
-    staging.emplace(dir.get());
-  } catch (const Error&) {
-    remove_created();
-    throw;
-  }
-}
-
-void ImageWriter::Impl::remove_created() {
-  if (created) sys::try_unlink_at(AT_FDCWD, directory, true);  // fails when something else lies in it by now
-}
-
-UniqueFd ImageWriter::Impl::create(const std::string& name) {
-  return sys::open_at(staging->fd(), name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
-}
-
 void ImageWriter::Impl::enter(const std::string& name, uint64_t size, uint64_t checksum) {
+  const std::lock_guard lock(entering);
   auto* file = listed.add_files();
   file->set_name(name);
   file->set_size(size);
@@ -91,49 +30,27 @@ void ImageWriter::Impl::enter(const std::string& name, uint64_t size, uint64_t c
   bytes += size;
 }
 
-void ImageWriter::Impl::write_inventory(image::Inventory& inventory) {
-  inventory.set_format_version(kFormatVersion);
-  *inventory.mutable_files() = listed.files();
-  RecordWriter writer(create(kInventoryName), kInventoryName, image_id);
-  writer.append(inventory);
-  writer.finish();
-  bytes += writer.size();
+void ImageWriter::Impl::count(const std::string& name, uint64_t end) {
+  if (!progress) return;
+  const std::lock_guard lock(entering);
+  uint64_t& before = counted.try_emplace(name, kPageFileHeader).first->second;
+  if (end <= before) return;
+  progress->done += end - before;
+  before = end;
 }
 
-// A rename may reach the disk before the data of the files does, so the files go first. fsync() writes what was
-// written through any descriptor of the file, hence the fresh ones.
-void ImageWriter::Impl::sync_staged() {
-  const auto sync_file = [&](const std::string& name) {
-    const Step step("sync {}", name);
-    sys::sync_fd(sys::open_at(staging->fd(), name, O_RDONLY | O_NOFOLLOW).get());
-  };
-  for (const auto& file : listed.files()) sync_file(file.name());
-  sync_file(kInventoryName);
-  sys::sync_fd(staging->fd());
+ImageWriter::ImageWriter(const std::string& directory, bool sync) : impl_(std::make_unique<Impl>()) {
+  impl_->directory = directory;
+  impl_->destination = folder_destination(directory, sync);
 }
 
-void ImageWriter::Impl::publish() {
-  const auto deadline = std::chrono::steady_clock::now() + kCommitWait;
-  for (;;) {
-    try {
-      return staging->publish();
-    } catch (const Error& error) {
-      if (!is_code(error, std::errc::directory_not_empty) && !is_code(error, std::errc::file_exists)) throw;
-    }
-    if (finish_pending_commit(dir.get(), sync)) continue;
-    if (std::chrono::steady_clock::now() > deadline)
-      throw Error(Fault::refused, fmt::format("another program is committing an image to {}", directory),
-                  "wait for it to end, or give another folder with -D");
-    std::this_thread::sleep_for(std::chrono::milliseconds(5));
-  }
+ImageWriter::ImageWriter(ByteSink& stream) : impl_(std::make_unique<Impl>()) {
+  impl_->directory.push_back('-');
+  impl_->is_stream = true;
+  impl_->destination = stream_destination(stream);
 }
 
-ImageWriter::ImageWriter(const std::string& directory, bool sync) : impl_(std::make_unique<Impl>(directory, sync)) {}
-
-ImageWriter::~ImageWriter() {
-  impl_->staging.reset();
-  impl_->remove_created();
-}
+ImageWriter::~ImageWriter() = default;
 
 static void check_name(const std::string& name) {
   if (!is_valid_file_name(name) || name == kInventoryName)
@@ -142,42 +59,41 @@ static void check_name(const std::string& name) {
 
 RecordWriter ImageWriter::records(const std::string& name) {
   check_name(name);
-  return RecordWriter(impl_->create(name), name, impl_->image_id);
+  return impl_->destination->records(name);
 }
 
 UniqueFd ImageWriter::pages(const std::string& name) {
   check_name(name);
   const Step step("write {}", name);
-  UniqueFd fd = impl_->create(name);
-  sys::write_text(fd.get(), encode_header(FileKind::pages, impl_->image_id));
-  return fd;
+  return impl_->destination->pages(name);
+}
+
+void ImageWriter::stored(const std::string& name, int fd, uint64_t end) {
+  impl_->destination->stored(name, fd, end);
+  impl_->count(name, end);
+}
+
+void ImageWriter::expect(uint64_t bytes) {
+  if (impl_->progress) impl_->progress->total += bytes;
 }
 
 void ImageWriter::add(RecordWriter& finished) {
+  impl_->destination->added(finished);
   impl_->enter(finished.name(), finished.size(), finished.checksum());
 }
 
 void ImageWriter::add_pages(const std::string& name, int fd) {
-  impl_->enter(name, static_cast<uint64_t>(sys::stat_fd(fd).st_size), 0);
+  const uint64_t size = impl_->destination->added_pages(name, fd);
+  impl_->count(name, size);
+  impl_->enter(name, size, 0);
 }
 
 void ImageWriter::commit(image::Inventory inventory) {
-  const Step step("image folder {}", impl_->directory);
-  impl_->write_inventory(inventory);
-  if (impl_->sync) impl_->sync_staged();
-  impl_->publish();
-  impl_->created = false;
-  if (impl_->sync) sys::sync_fd(impl_->dir.get());
-  PendingFiles files;
-  for (const auto& file : impl_->listed.files()) files.listed.insert(file.name());
-  files.present = files.listed;
-  files.present.insert(kInventoryName);
-  try {
-    roll_forward(impl_->dir.get(), impl_->staging->fd(), files, impl_->sync);
-  } catch (const Error& error) {
-    // Readers look into .commit, and the next writer tries again: the image is whole all the same.
-    log::warning("images", "the image stays in {}/{}: {}", impl_->directory, kCommitName, error.reason());
-  }
+  inventory.set_format_version(kFormatVersion);
+  *inventory.mutable_files() = impl_->listed.files();
+  std::set<std::string> names;
+  for (const auto& file : inventory.files()) names.insert(file.name());
+  impl_->bytes += impl_->destination->commit(inventory, names);
 }
 
 uint64_t ImageWriter::bytes() const {
@@ -185,6 +101,12 @@ uint64_t ImageWriter::bytes() const {
 }
 const std::string& ImageWriter::directory() const {
   return impl_->directory;
+}
+bool ImageWriter::is_stream() const {
+  return impl_->is_stream;
+}
+void ImageWriter::set_progress(Progress* progress) {
+  impl_->progress = progress;
 }
 
 }  // namespace mcr::images

@@ -1,6 +1,7 @@
 #include "images/memory_check.h"
 
 #include <algorithm>
+#include <charconv>
 
 #include "core/base/error.h"
 #include "images/format.h"
@@ -19,8 +20,19 @@ void check_shared_runs(const PageUse& use, uint64_t page_size) {
   }
 }
 
+namespace {
+
+// "mm-12.img": 12. What is named otherwise is of no process.
+int32_t pid_of(const std::string& name) {
+  int32_t pid = 0;
+  if (name.starts_with("mm-")) std::from_chars(name.data() + 3, name.data() + name.size(), pid);
+  return pid;
+}
+
+}  // namespace
+
 MemoryCheck::MemoryCheck(std::string name, uint64_t page_size, PageUse& use)
-    : name_(std::move(name)), page_size_(page_size), use_(use) {}
+    : name_(std::move(name)), page_size_(page_size), pid_(pid_of(name_)), use_(use) {}
 
 void MemoryCheck::require_map(uint64_t record) const {
   if (!has_map_) throw_damaged(name_, record, "a mapping or run before the MemoryMap that it belongs to");
@@ -66,8 +78,17 @@ void MemoryCheck::add(const image::PageRun& run, uint64_t record) {
     last_run_end_ = end;
   }
   ++runs_;
-  use_.extents[map_.pages_file()].push_back(
-      {run.offset(), run.bytes(), run.chunk_bytes(), {run.checksums().begin(), run.checksums().end()}, owner});
+  if (run.source() != image::PageRun::FILE ||
+      run.chunk_streams_size() + run.chunk_offsets_size() + run.chunk_stored_size() != 0)
+    use_.other_runs.push_back({{pid_, map_.pages_file()}, run, owner});
+  const bool is_repeated = run.source() == image::PageRun::REPEATED && !is_in_stream(run);
+  if (run.source() == image::PageRun::FILE || is_repeated)
+    use_.extents[map_.pages_file()].push_back({run.offset(),
+                                               is_repeated ? page_size_ : run.bytes(),
+                                               run.chunk_bytes(),
+                                               {run.checksums().begin(), run.checksums().end()},
+                                               owner,
+                                               is_repeated});
 }
 
 // That the parent has them is seen when all processes are known (verify_records of the engine).

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "images/page_content.h"
 #include "images/page_extents.h"
 #include "images/proto/mm.pb.h"
 
@@ -21,6 +22,12 @@ struct PageUse {
     std::string owner;
   };
   std::vector<SharedRun> shared_runs;
+  struct OtherRun {  // whose bytes are not simply those at its place in the pages file
+    MemoryOwner owner;
+    image::PageRun run;
+    std::string text;  // for messages
+  };
+  std::vector<OtherRun> other_runs;
 };
 
 // After all files: shared memory that is written about must exist and be large enough.
@@ -44,6 +51,7 @@ class MemoryCheck {
 
   std::string name_;
   uint64_t page_size_;
+  int32_t pid_;
   PageUse& use_;
   bool has_map_ = false;
   image::MemoryMap map_;

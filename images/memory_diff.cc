@@ -77,36 +77,44 @@ std::vector<MappingPair> pair_mappings(const std::vector<image::Vma>& before, co
 
 namespace {
 
+std::function<void(uint64_t, std::span<std::byte>)> reader_of(const MemoryRecords& records, const image::PageRun& run,
+                                                              uint64_t start, const PageContent& content) {
+  return [&content, &run, start, owner = MemoryOwner{records.pid, records.map.pages_file()}](
+             uint64_t skipped, std::span<std::byte> out) { content.read(owner, run, start + skipped, out); };
+}
+
+bool has_checksums_of_chunks(const image::PageRun& run) {
+  return run.source() == image::PageRun::FILE || run.source() == image::PageRun::STREAMS;
+}
+
 // What a process has inherited, out of the runs of those that have it.
-void add_inherited(const MemoryRecords& from, uint64_t start, uint64_t end, PageFiles& files,
+void add_inherited(const MemoryRecords& from, uint64_t start, uint64_t end, const PageContent& content,
                    std::vector<Stretch>& out) {
-  const int fd = files.open(from.map.pages_file());
   for (const image::PageRun& run : from.runs) {
     const uint64_t first = std::max(start, run.start()), last = std::min(end, run.start() + run.bytes());
     if (run.shared() == 0 && first < last)
-      out.push_back({first, last - first, run.offset() + (first - run.start()), 0, {}, fd});
+      out.push_back({first, last - first, 0, {}, reader_of(from, run, first, content)});
   }
   for (const image::InheritedPages& pages : from.inherited) {
     const uint64_t first = std::max(start, pages.start()), last = std::min(end, pages.start() + pages.bytes());
-    if (first < last && from.parent) add_inherited(*from.parent, first, last, files, out);
+    if (first < last && from.parent) add_inherited(*from.parent, first, last, content, out);
   }
 }
 
 }  // namespace
 
-Content content_of(const MemoryRecords& records, uint32_t shared, const std::string& owner, PageFiles& files) {
+Content content_of(const MemoryRecords& records, uint32_t shared, const std::string& owner, const PageContent& pages) {
   std::vector<Stretch> stretches;
   for (const image::PageRun& run : records.runs)
     if (run.shared() == shared)
       stretches.push_back({run.start(),
                            run.bytes(),
-                           run.offset(),
-                           run.chunk_bytes(),
+                           has_checksums_of_chunks(run) ? run.chunk_bytes() : 0,
                            {run.checksums().begin(), run.checksums().end()},
-                           files.open(records.map.pages_file())});
+                           reader_of(records, run, run.start(), pages)});
   if (shared == 0 && records.parent)
-    for (const image::InheritedPages& pages : records.inherited)
-      add_inherited(*records.parent, pages.start(), pages.start() + pages.bytes(), files, stretches);
+    for (const image::InheritedPages& part : records.inherited)
+      add_inherited(*records.parent, part.start(), part.start() + part.bytes(), pages, stretches);
   std::ranges::sort(stretches, {}, &Stretch::at);
   Content content(owner);
   for (Stretch& stretch : stretches) content.add(std::move(stretch));

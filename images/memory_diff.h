@@ -8,12 +8,14 @@
 #include "images/content_diff.h"
 #include "images/kernel_writes.h"
 #include "images/message_diff.h"
+#include "images/page_content.h"
 #include "images/proto/mm.pb.h"
 
 namespace mcr::images {
 
 // What one mm-PID.img holds.
 struct MemoryRecords {
+  int32_t pid = 0;
   image::MemoryMap map;
   std::vector<image::Vma> vmas;
   std::vector<image::PageRun> runs;
@@ -31,7 +33,8 @@ std::vector<MappingPair> pair_mappings(const std::vector<image::Vma>& a, const s
 std::string mapping_text(const image::Vma& vma);  // "private_anonymous rw- [heap]"
 
 // The private pages of a process; `shared` != 0: those of one shared object.
-Content content_of(const MemoryRecords& records, uint32_t shared, const std::string& owner, PageFiles& files);
+// `pages` must outlive it.
+Content content_of(const MemoryRecords& records, uint32_t shared, const std::string& owner, const PageContent& pages);
 
 struct PageDifference {
   uint64_t first = 0, first_byte = 0;  // addresses

@@ -14,6 +14,7 @@
 #include "images/proto/io_uring.pb.h"
 #include "images/proto/ipc.pb.h"
 #include "images/proto/mm.pb.h"
+#include "images/proto/origin.pb.h"
 #include "images/proto/sharing.pb.h"
 #include "images/proto/sockets.pb.h"
 #include "images/proto/stats.pb.h"
@@ -29,13 +30,13 @@ constexpr int kMaxDepth = 32;
 
 // One message of every .proto file. A linker takes from an archive only what is referred to, and a generated file
 // that is not linked never registers its messages: reading by name would then not find them.
-const std::array<const google::protobuf::Descriptor*, 13>& linked_files() {
-  static const std::array<const google::protobuf::Descriptor*, 13> files = {
+const std::array<const google::protobuf::Descriptor*, 14>& linked_files() {
+  static const std::array<const google::protobuf::Descriptor*, 14> files = {
       image::ProcessCore::descriptor(), image::SignalActions::descriptor(), image::FileObject::descriptor(),
       image::Inventory::descriptor(),   image::MemoryMap::descriptor(),     image::DumpStatistics::descriptor(),
       image::Cgroup::descriptor(),      image::SysvObject::descriptor(),    image::UnixSocket::descriptor(),
       image::Pty::descriptor(),         image::SharedTables::descriptor(),  image::FanotifyGroup::descriptor(),
-      image::IoUring::descriptor(),
+      image::IoUring::descriptor(),     image::Origin::descriptor(),
   };
   return files;
 }

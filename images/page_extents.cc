@@ -104,13 +104,17 @@ void check_page_file(int fd, const std::string& name, uint64_t size, std::vector
   std::sort(extents.begin(), extents.end(),
             [](const PageExtent& a, const PageExtent& b) { return a.offset < b.offset; });
   PageFileCheck check(fd, name);
-  uint64_t at = kPageFileHeader;
+  uint64_t at = kPageFileHeader, owned = kPageFileHeader;
   for (const PageExtent& extent : extents) {
     check_shape(name, size, extent);
-    if (extent.offset < at) throw_damaged(name, extent.offset, fmt::format("{} overlaps another", extent.owner));
-    check.check_zeros(at, extent.offset);
+    const uint64_t end = extent.offset + extent.bytes;
+    if (!extent.may_overlap) {
+      if (extent.offset < owned) throw_damaged(name, extent.offset, fmt::format("{} overlaps another", extent.owner));
+      owned = end;
+    }
+    if (extent.offset > at) check.check_zeros(at, extent.offset);
     check.check_extent(extent);
-    at = extent.offset + extent.bytes;
+    at = std::max(at, end);
   }
   check.check_zeros(at, size);
 }
@@ -120,10 +124,24 @@ void check_gaps(int fd, const std::string& name, uint64_t size, std::vector<std:
   PageFileCheck check(fd, name);
   uint64_t at = kPageFileHeader;
   for (const auto& [offset, bytes] : stretches) {
-    check.check_zeros(at, offset);
+    if (offset > at) check.check_zeros(at, offset);
     at = std::max(at, offset + bytes);
   }
   check.check_zeros(at, size);
+}
+
+void check_stream(const std::string& name, uint64_t size, std::vector<StreamPlace> places) {
+  std::ranges::sort(places);
+  const auto [first, last] = std::ranges::unique(places);
+  places.erase(first, last);
+  uint64_t at = kPageFileHeader;
+  for (const auto& [offset, bytes] : places) {
+    if (offset > at) throw_damaged(name, at, fmt::format("{} bytes belong to no chunk", offset - at));
+    if (offset < at) throw_damaged(name, offset, "two chunks share a part of their bytes");
+    if (offset > size || bytes > size - offset) throw_damaged(name, size, "a chunk reaches beyond the end");
+    at = offset + bytes;
+  }
+  if (at != size) throw_damaged(name, at, fmt::format("{} bytes belong to no chunk", size - at));
 }
 
 }  // namespace mcr::images

@@ -20,6 +20,7 @@ struct RecordReader::Impl {
   uint64_t count = 0;
   bool closed = false;
   std::optional<Frame> pending;
+  std::string known_type;  // of the record before: most files hold many of one type
 
   Impl(std::string content, std::string file_name);
   void advance();  // sets `pending`, or `closed` after the closing record
@@ -68,11 +69,12 @@ void RecordReader::Impl::advance() {
   const Frame frame = frame_at(at);
   at += kFrameStart + frame.type.size() + frame.payload.size() + kChecksumBytes;
   if (frame.type.empty()) return close_with(frame);
-  if (!find_message(frame.type))
+  if (frame.type != known_type && !find_message(frame.type))
     throw Error(
         Fault::image,
         fmt::format("{} at offset {}: this program knows no record of type \"{}\"", name, frame.offset, frame.type),
         "use the mini-criu that wrote the image");
+  known_type = frame.type;
   ++count;
   pending = frame;
 }

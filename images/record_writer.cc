@@ -16,7 +16,7 @@ struct FreeHash {
 }  // namespace
 
 struct RecordWriter::Impl {
-  UniqueFd fd;
+  WriteBytes write;
   std::string name;
   std::string buffer;
   std::unique_ptr<XXH3_state_t, FreeHash> hash{XXH3_createState()};
@@ -34,7 +34,7 @@ struct RecordWriter::Impl {
 void RecordWriter::Impl::flush() {
   const Step step("write {}", name);
   XXH3_64bits_update(hash.get(), buffer.data(), buffer.size());
-  sys::write_fully(fd.get(), buffer.data(), buffer.size());
+  write(buffer.data(), buffer.size());
   written += buffer.size();
   buffer.clear();
 }
@@ -53,8 +53,13 @@ void RecordWriter::Impl::add_frame(std::string_view type, size_t payload_size, F
 }
 
 RecordWriter::RecordWriter(UniqueFd fd, std::string name, const std::string& image_id)
+    : RecordWriter([file = std::make_shared<UniqueFd>(std::move(fd))](
+                       const void* data, size_t size) { sys::write_fully(file->get(), data, size); },
+                   std::move(name), image_id) {}
+
+RecordWriter::RecordWriter(WriteBytes write, std::string name, const std::string& image_id)
     : impl_(std::make_unique<Impl>()) {
-  impl_->fd = std::move(fd);
+  impl_->write = std::move(write);
   impl_->name = std::move(name);
   impl_->buffer = encode_header(FileKind::records, image_id);
   XXH3_64bits_reset(impl_->hash.get());
@@ -84,7 +89,7 @@ void RecordWriter::finish() {
   impl_->flush();
   impl_->checksum = XXH3_64bits_digest(impl_->hash.get());
   impl_->finished = true;
-  impl_->fd.reset();
+  impl_->write = nullptr;  // closes the file
 }
 
 uint64_t RecordWriter::size() const {

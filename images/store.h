@@ -3,6 +3,8 @@
 // Writing: ImageWriter stages everything in DIR/.staging-XXXXXX and commit() makes it the image in one rename.
 // Destroyed without commit(), it removes what it staged. Reading: ImageReader refuses a folder without an
 // inventory; every byte read is checked before use. Errors: Fault::image names file and offset.
+// Both also work without a folder: the image goes out as a stream (images/archive.h), or has come as one and lies in
+// memory (ReceivedImage).
 // Not thread-safe unless said; descriptors returned are close-on-exec.
 #pragma once
 
@@ -15,14 +17,17 @@
 #include <string>
 #include <vector>
 
+#include "core/base/progress.h"
 #include "core/base/unique_fd.h"
+#include "images/archive.h"
 #include "images/proto/inventory.pb.h"
 
 namespace mcr::images {
 
 inline constexpr uint32_t kFormatVersion = 1;
-inline constexpr uint64_t kPageFileHeader = 4096;  // page data starts here, so that runs are page-aligned in the file
-inline constexpr uint32_t kChunkBytes = 1u << 20;  // one checksum per so many bytes of pages
+inline constexpr uint64_t kPageFileHeader = 4096;    // page data starts here, so that runs are page-aligned in the file
+inline constexpr uint32_t kChunkBytes = 1u << 20;    // one checksum per so many bytes of pages
+inline constexpr uint64_t kWindowBytes = 16u << 20;  // of a file of pages that goes out as a stream
 inline constexpr uint32_t kMaxRecordBytes = 64u << 20;
 
 uint64_t checksum_of(const void* data, size_t size);  // XXH3-64
@@ -31,6 +36,7 @@ uint64_t checksum_of(const void* data, size_t size);  // XXH3-64
 class RecordWriter {
  public:
   RecordWriter(UniqueFd fd, std::string name, const std::string& image_id);
+  RecordWriter(WriteBytes write, std::string name, const std::string& image_id);
   ~RecordWriter();
   RecordWriter(RecordWriter&&) noexcept;
   void append(const google::protobuf::Message& message);
@@ -75,17 +81,33 @@ class RecordReader {
   std::unique_ptr<Impl> impl_;
 };
 
+// Where a stream goes. Both throw when the bytes cannot be had by the other side any more.
+class ByteSink {
+ public:
+  virtual ~ByteSink() = default;
+  virtual void write(const void* data, size_t size) = 0;  // all of it
+  virtual void complete() = 0;                            // all was written: makes it last where that can be done
+};
+
 class ImageWriter {
  public:
   // Creates `directory` when it is missing (0700). sync: fsync every file and the folder in commit().
   ImageWriter(const std::string& directory, bool sync);
+  explicit ImageWriter(ByteSink& stream);  // outlives the object
   ~ImageWriter();
+  bool is_stream() const;
+  void set_progress(Progress* progress);          // outlives the object; counts the bytes of files of pages
   RecordWriter records(const std::string& name);  // "core-12.img"
   // A raw page file with its header written; data goes from kPageFileHeader on. The caller pads to whole pages.
   UniqueFd pages(const std::string& name);
+  // The file of pages is written up to `end` and does not change there any more: a stream takes it from `fd`, where
+  // it is a hole afterwards. To be called every kWindowBytes at least; that much memory is in use.
+  void stored(const std::string& name, int fd, uint64_t end);
+  void expect(uint64_t bytes);                      // so much more is to be stored: for the progress
   void add(RecordWriter& finished);                 // enters it into the inventory
   void add_pages(const std::string& name, int fd);  // likewise; its size is taken from fd
-  // Makes the image whole: sync, inventory, one rename, old image of the folder replaced.
+  // Makes the image whole: sync, inventory, one rename, old image of the folder replaced. Of a stream: the inventory
+  // and the end record; when this returns all of it was taken.
   void commit(mcr::image::Inventory inventory);
   uint64_t bytes() const;  // of all files added so far
   const std::string& directory() const;
@@ -95,13 +117,27 @@ class ImageWriter {
   std::unique_ptr<Impl> impl_;
 };
 
+// Where an image lies: in a folder, or in memory.
+class ReceivedImage;
+struct ImagePlace {
+  ImagePlace(std::string folder) : directory(std::move(folder)) {}  // NOLINT: a folder is a place
+  ImagePlace(const char* folder) : directory(folder) {}             // NOLINT
+  ImagePlace(std::shared_ptr<const ReceivedImage> image)            // NOLINT
+      : directory("-"), received(std::move(image)) {}
+  std::string directory;
+  std::shared_ptr<const ReceivedImage> received;  // null: in the folder
+};
+
 class ImageReader {
  public:
-  explicit ImageReader(const std::string& directory);  // reads and checks the inventory
+  explicit ImageReader(const ImagePlace& place);  // reads and checks the inventory
   ~ImageReader();
   const mcr::image::Inventory& inventory() const;
   RecordReader records(const std::string& name) const;  // checks size and checksum against the inventory first
   UniqueFd pages(const std::string& name) const;        // checks header and size; chunks are the caller's to check
+  // What was read of files of pages may be given back to the system (sys::punch_hole): they are in memory, and nobody
+  // else's.
+  bool may_release() const;
   bool has(const std::string& name) const;
   // Every file that was not asked for yet: size, header and, of records, the checksum. So a restore refuses what is
   // damaged even where it would never look.
@@ -118,6 +154,6 @@ struct VerifyReport {
 };
 // Reads everything: every record, every chunk of every page file (also the padding of headers), and that the
 // records fit together (runs inside their files). Throws at the first bad byte with file and offset.
-VerifyReport verify(const std::string& directory);
+VerifyReport verify(const ImagePlace& place);
 
 }  // namespace mcr::images

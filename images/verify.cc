@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <set>
 
 #include "core/base/error.h"
@@ -5,6 +6,7 @@
 #include "images/format.h"
 #include "images/memory_check.h"
 #include "images/messages.h"
+#include "images/page_content.h"
 #include "images/proto/core.pb.h"
 #include "images/proto/files.pb.h"
 
@@ -13,7 +15,7 @@ namespace {
 
 class Verification {
  public:
-  explicit Verification(const std::string& directory) : reader_(directory) {}
+  explicit Verification(const ImagePlace& place) : reader_(place), content_(reader_) {}
   VerifyReport run();
 
  private:
@@ -21,6 +23,7 @@ class Verification {
   void visit(const google::protobuf::Message& message, const std::string& name, uint64_t record, MemoryCheck& memory);
   void add_ghost(const image::Ghost& ghost, const std::string& name, uint64_t record);
   void check_pages(const image::FileSummary& file);
+  void check_other_runs();
   void check_references() const;
 
   struct Reference {
@@ -28,6 +31,7 @@ class Verification {
     std::string from;
   };
   ImageReader reader_;
+  PageContent content_;
   VerifyReport report_;
   PageUse use_;
   std::set<uint32_t> objects_;
@@ -53,9 +57,11 @@ VerifyReport Verification::run() {
     if (!is_page_file(file)) check_records(file.name());
   }
   check_shared_runs(use_, page_size_of(reader_.inventory()));
-  check_references();
+  if (!reader_.inventory().memory_only()) check_references();
+  check_other_runs();
+  const auto& streams = reader_.inventory().streams();
   for (const auto& file : files) {
-    if (is_page_file(file)) check_pages(file);
+    if (is_page_file(file) && std::ranges::find(streams, file.name()) == streams.end()) check_pages(file);
     report_.bytes += file.size();
   }
   report_.files = static_cast<uint64_t>(files.size()) + 1;  // and the inventory, with its one record
@@ -127,6 +133,24 @@ void Verification::add_ghost(const image::Ghost& ghost, const std::string& name,
   }
 }
 
+// What lies in the parent image is not read here.
+void Verification::check_other_runs() {
+  std::vector<std::vector<StreamPlace>> places(content_.stream_sizes().size());
+  std::vector<std::byte> buffer(kChunkBytes);
+  for (const auto& [owner, run, text] : use_.other_runs) {
+    content_.check_shape(owner, run);
+    if (!is_in_stream(run)) continue;
+    for (int i = 0; i < run.chunk_streams_size(); ++i)
+      places[run.chunk_streams(i)].emplace_back(run.chunk_offsets(i), run.chunk_stored(i));
+    const uint64_t bytes = run.source() == image::PageRun::REPEATED ? run.chunk_bytes() : run.bytes();
+    for (uint64_t done = 0; done < bytes; done += run.chunk_bytes())
+      content_.read(owner, run, run.start() + done,
+                    std::span(buffer).first(std::min<uint64_t>(run.chunk_bytes(), bytes - done)));
+  }
+  for (uint32_t i = 0; i < places.size(); ++i)
+    check_stream(content_.stream_name(i), content_.stream_sizes()[i], std::move(places[i]));
+}
+
 void Verification::check_references() const {
   for (const Reference& reference : references_) {
     if (!objects_.contains(reference.id))
@@ -146,8 +170,8 @@ void Verification::check_pages(const image::FileSummary& file) {
 
 }  // namespace
 
-VerifyReport verify(const std::string& directory) {
-  return Verification(directory).run();
+VerifyReport verify(const ImagePlace& place) {
+  return Verification(place).run();
 }
 
 }  // namespace mcr::images

@@ -6,7 +6,7 @@ namespace {
 
 using namespace mcr::parasite;
 
-enum : long { kRead = 0, kClose = 3, kSendto = 44, kRecvmsg = 47, kDup3 = 292 };
+enum : long { kRead = 0, kClose = 3, kSendto = 44, kRecvmsg = 47, kWait4 = 61, kDup3 = 292 };
 constexpr long kNoSignal = 0x4000;  // MSG_NOSIGNAL
 
 inline long syscall6(long number, uint64_t a, uint64_t b, uint64_t c, uint64_t d = 0, uint64_t e = 0, uint64_t f = 0) {
@@ -75,9 +75,56 @@ inline long spawn_in_our_memory(const Call& call) {
   return result;
 }
 
+// Both new processes have our stack pointer, the first one our stack: registers only. All of the second one's life is
+// its last call.
+inline long copy_memory(const Call& call) {
+  long result;
+  register uint64_t copy_flags asm("r12") = call.args[5];
+  asm volatile(
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "jnz 9f\n\t"
+      "mov $436, %%eax\n\t"  // close_range(0, ~0, CLOSE_RANGE_UNSHARE)
+      "xor %%edi, %%edi\n\t"
+      "mov $0xffffffff, %%esi\n\t"
+      "mov $2, %%edx\n\t"
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "js 3f\n\t"
+      "mov $112, %%eax\n\t"  // setsid
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "js 3f\n\t"
+      "mov $56, %%eax\n\t"  // clone
+      "mov %%r12, %%rdi\n\t"
+      "xor %%esi, %%esi\n\t"
+      "xor %%edx, %%edx\n\t"
+      "xor %%r10d, %%r10d\n\t"
+      "xor %%r8d, %%r8d\n\t"
+      "syscall\n\t"
+      "test %%rax, %%rax\n\t"
+      "js 3f\n\t"
+      "xor %%edi, %%edi\n\t"
+      "jmp 4f\n\t"
+      "3: mov %%eax, %%edi\n\t"
+      "neg %%edi\n\t"
+      "4: mov $231, %%eax\n\t"  // exit_group
+      "syscall\n\t"
+      "jmp 4b\n\t"
+      "9:\n\t"
+      : "=a"(result)
+      : "a"(static_cast<long>(call.number)), "D"(call.args[0]), "S"(0l), "d"(0l), "r"(copy_flags)
+      : "rcx", "r8", "r10", "r11", "memory");
+  if (result < 0) return result;
+  constexpr uint64_t kAnyChild = 0x40000000;  // __WALL
+  int status = 0;
+  const long waited = syscall6(kWait4, static_cast<uint64_t>(result), reinterpret_cast<uint64_t>(&status), kAnyChild);
+  return waited < 0 ? waited : -static_cast<long>(status >> 8 & 0xff);
+}
+
 constexpr uint32_t kIsNewProcess = ~0u;
 
-uint32_t run(Call* calls, uint32_t count, int& socket) {
+uint32_t run(Control* control, Call* calls, uint32_t count, int& socket) {
   for (uint32_t i = 0; i < count; ++i) {
     Call& call = calls[i];
     if (call.flags & kSpawnProcess) {
@@ -100,10 +147,17 @@ uint32_t run(Call* calls, uint32_t count, int& socket) {
       if (call.result < 0) return i + 1;
       continue;
     }
-    call.result = call.flags & kSpawnThread ? spawn_thread(call)
-                                            : syscall6(call.number, call.args[0], call.args[1], call.args[2],
-                                                       call.args[3], call.args[4], call.args[5]);
+    if (call.flags & kClosesLent && control->owned_count > 0) --control->owned_count;
+    if (call.flags & kCopyMemory)
+      call.result = copy_memory(call);
+    else if (call.flags & kSpawnThread)
+      call.result = spawn_thread(call);
+    else
+      call.result =
+          syscall6(call.number, call.args[0], call.args[1], call.args[2], call.args[3], call.args[4], call.args[5]);
     const bool failed = call.result < 0 && call.result >= -4095;
+    if (call.flags & kMakesLent && !failed && control->owned_count < 16)
+      control->owned[control->owned_count++] = static_cast<int32_t>(call.result);
     if (failed && !(call.flags & kMayFail)) return i + 1;
   }
   return count;
@@ -157,7 +211,7 @@ extern "C" void mcr_blob_main(unsigned char* base, int socket) {
          static_cast<long>(sizeof bell)) {
     Reply reply{0, 0};
     if (bell.command == kRun)
-      reply.executed = run(reinterpret_cast<Call*>(bell.calls), bell.count, socket);
+      reply.executed = run(control, reinterpret_cast<Call*>(bell.calls), bell.count, socket);
     else if (bell.command == kReceive)
       reply.executed = receive(control, socket);
     else if (bell.command == kBorrow)

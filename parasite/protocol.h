@@ -26,7 +26,15 @@ enum CallFlags : uint32_t {
   kSpawnSharingFiles = 8,
   // With kSpawnProcess: it shares our memory. Its socket stays where it is, too; args[2] holds the base of a mapping of
   // its own, where it enters the code. Its stack is in the clone_args.
-  kSpawnSharingMemory = 16
+  kSpawnSharingMemory = 16,
+  // clone of a process that shares our memory and our descriptors; args[5]: the flags with which that makes another
+  // one, with a copy of the memory, before it ends. The copy has left our descriptors and our session, and ends by
+  // itself as soon as it runs. The first one is waited for; the result is 0, or what its clone has returned.
+  kCopyMemory = 128,
+  // Makes a descriptor that is closed when the socket closes, like one that was lent.
+  kMakesLent = 32,
+  // Closes the descriptor that was lent or made so last.
+  kClosesLent = 64
 };
 
 // What a new thread does before it sleeps for ever (the engine then gives it its registers).

@@ -1,28 +1,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "core/sys/features.h"
-#include "core/sys/file.h"
+#include "tools/check_report.h"
+#include "tools/colours.h"
 #include "tools/commands.h"
 #include "tools/json_object.h"
+#include "tools/standard_streams.h"
 
 namespace mcr::cli {
 namespace {
 
 using sys::Feature;
-
-// Terminal colours, only where somebody sees them (https://no-color.org).
-struct Colours {
-  std::string_view good, bad, weak, plain;
-};
-
-Colours colours() {
-  const char* unwanted = std::getenv("NO_COLOR");
-  if (!sys::is_terminal(1) || (unwanted && *unwanted)) return {};
-  return {"\033[32m", "\033[31m", "\033[33m", "\033[0m"};
-}
 
 std::string feature_lines(const Feature& feature, size_t width, const Colours& colours) {
   const std::string name = fmt::format("{:<{}}", feature.name, width);
@@ -80,11 +70,36 @@ std::vector<Feature> probed(const std::vector<std::string>& names) {
 
 }  // namespace
 
+namespace {
+
+int check_tree(const CommandLine& line) {
+  const DumpRequest request = dump_request(line);
+  const engine::TreeReport report = engine::examine_tree(request.options);
+  print(request.around.json ? tree_json(report) : tree_text(report, colours()));
+  return report.obstacles.empty() ? 0 : 1;
+}
+
+int check_image(const CommandLine& line) {
+  RestoreRequest request = restore_request(line);
+  const std::string& folder = request.around.images_dir;
+  if (is_stream(request.around)) request.options.received = receive_image(nullptr);
+  const engine::ImageReport report = engine::examine_image(request.options);
+  print(request.around.json ? image_json(report, folder) : image_text(report, folder, colours()));
+  return report.problems.empty() ? 0 : 1;
+}
+
+}  // namespace
+
 int run_check(const CommandLine& line) {
-  if (!line.operands.empty() || line.settings.typed("tree"))
-    usage("checking one process beforehand is not built yet", "run mini-criu check alone, or try the dump");
-  if (line.settings.typed("images-dir"))
-    usage("checking an image against this host is not built yet", "mini-criu verify reads an image; restore compares");
+  const bool of_tree = line.settings.value("tree").has_value(), of_image = line.settings.typed("images-dir");
+  if (of_tree && of_image) usage("check looks at a program (-t) or at an image (-D), not at both", "give one of them");
+  if ((of_tree || of_image) && !line.settings.values("feature").empty())
+    usage("--feature is about this host alone", "leave out -t and -D");
+  if (of_tree) return check_tree(line);
+  if (of_image) return check_image(line);
+  if (!line.operands.empty())
+    usage(fmt::format("check takes no operand, but was given \"{}\"", line.operands.front()),
+          "a program is given with -t PID, an image with -D DIR");
   const std::vector<std::string> names = line.settings.values("feature");
   if (names == std::vector<std::string>{"list"}) {
     for (std::string_view name : sys::feature_names()) print(fmt::format("{}\n", name));

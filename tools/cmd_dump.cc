@@ -1,23 +1,33 @@
+#include <optional>
+
 #include "core/base/log.h"
 #include "core/engine/engine.h"
 #include "core/sys/file.h"
 #include "tools/action_scripts.h"
 #include "tools/commands.h"
+#include "tools/progress_line.h"
 #include "tools/report.h"
+#include "tools/standard_streams.h"
 
 namespace mcr::cli {
 
 int run_dump(const CommandLine& line, Situation& situation) {
   DumpRequest request = dump_request(line);
   const Surroundings& around = request.around;
-  open_log(around, true, situation);
+  std::optional<OutputStream> stream;
+  if (is_stream(around)) request.options.stream = &stream.emplace(request.options.sync);
+  open_log(around, !stream, situation);
   check_status_descriptor(around.status_fd);
   request.options.hook = script_hook(around.action_scripts, around.images_dir);
 
+  Progress progress;
+  request.options.progress = &progress;
+  ProgressLine line_of_progress(progress, shows_progress(around));
   const image::DumpStatistics figures = engine::dump(request.options, situation.damage);
   situation.concluded = true;
+  line_of_progress.stop();
 
-  log::message("dump", "Dumping finished successfully");
+  log::message("dump", "{} finished successfully", request.options.memory_only ? "Pre-dumping" : "Dumping");
   log::flush();
   tell_status_descriptor(around.status_fd);
   if (around.json) {

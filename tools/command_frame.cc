@@ -9,6 +9,7 @@
 #include "core/base/log.h"
 #include "core/sys/file.h"
 #include "tools/commands.h"
+#include "tools/standard_streams.h"
 
 namespace mcr::cli {
 
@@ -31,7 +32,7 @@ UniqueFd open_log_file(const std::string& path) {
 
 void open_log(const Surroundings& around, bool makes_folder, Situation& situation) {
   situation.json = around.json;
-  const bool in_image_folder = around.work_dir == around.images_dir;
+  const bool in_image_folder = around.work_dir == around.images_dir && !is_stream(around);
   if (makes_folder && in_image_folder && !around.log.file.empty()) sys::try_make_directory(around.images_dir, 0700);
   const auto folder = sys::try_stat(around.work_dir);
   if (!in_image_folder && !(folder && S_ISDIR(folder->st_mode)))
@@ -65,6 +66,11 @@ void tell_status_descriptor(int fd) {
 void print(const std::string& text) {
   std::fputs(text.c_str(), stdout);
   std::fflush(stdout);
+}
+
+images::ImagePlace image_place(const std::string& operand) {
+  if (operand == kStream) return receive_image();
+  return operand;
 }
 
 std::string image_operand(const CommandLine& line) {

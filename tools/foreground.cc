@@ -41,6 +41,13 @@ sys::ChildChange Foreground::follow(HostPid root, int pidfd) {
   }
 }
 
+void Foreground::forget_terminal() {
+  std::vector<int> kept;
+  while (const auto signal = sys::next_signal(signals_.get()))
+    if (!signal->from_kernel && signal->number != SIGCHLD) kept.push_back(signal->number);
+  for (const int number : kept) ::raise(number);
+}
+
 // before_it_ran: a Ctrl-C during the restore came when the program was not yet there to get it from the terminal.
 void Foreground::pass_signals_on(HostPid root, int pidfd, bool before_it_ran) {
   while (const auto signal = sys::next_signal(signals_.get())) {

@@ -13,6 +13,8 @@ class Foreground {
   Foreground();
   // Passes signals on, stops and goes on together with the program, and returns when it has ended.
   sys::ChildChange follow(HostPid root, int pidfd);
+  // What the terminal has sent so far was for another program.
+  void forget_terminal();
 
  private:
   void pass_signals_on(HostPid root, int pidfd, bool before_it_ran);

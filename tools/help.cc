@@ -8,7 +8,8 @@ namespace {
 constexpr size_t kWidth = 100;
 constexpr size_t kColumn = 34;  // where the explanation begins
 
-constexpr Group kGroups[] = {Group::dump, Group::restore, Group::inspect, Group::common, Group::testing, Group::later};
+constexpr Group kGroups[] = {Group::dump,   Group::restore, Group::inspect, Group::jobs,
+                             Group::common, Group::testing, Group::later};
 
 std::string option_lines(const Option& option) {
   const std::string left = fmt::format("  {}", spelling(option));
@@ -64,11 +65,14 @@ std::string general_help() {
   std::string text =
       "mini-criu saves a running process to a folder and brings it back.\n\n"
       "  mini-criu dump -t PID -D DIR -o dump.log\n"
-      "  mini-criu restore -D DIR -o restore.log\n\nCommands:\n";
+      "  mini-criu restore -D DIR -o restore.log\n\n"
+      "or runs it as a job and does that for you.\n\n"
+      "  mini-criu run -- COMMAND [ARGUMENT]...\n"
+      "  mini-criu ps | logs ID | checkpoint ID | stop ID | resume ID\n\nCommands:\n";
   std::string unbuilt;
   for (const Command& command : commands()) {
     if (command.bit)
-      text += fmt::format("  {:<10}{}\n", command.name, command.summary);
+      text += fmt::format("  {:<12}{}\n", command.name, command.summary);
     else
       unbuilt += fmt::format(" {}", command.name);
   }

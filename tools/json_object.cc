@@ -3,11 +3,12 @@
 #include <google/protobuf/util/json_util.h>
 
 #include "core/base/error.h"
+#include "core/jobs/text.h"
 
 namespace mcr::cli {
 
 void put(JsonObject& object, const char* key, std::string_view text) {
-  (*object.mutable_fields())[key].set_string_value(std::string(text));
+  (*object.mutable_fields())[key].set_string_value(jobs::as_utf8(text));
 }
 
 void put(JsonObject& object, const char* key, double number) {

@@ -5,6 +5,7 @@
 #include "core/sys/process.h"
 #include "tools/json_object.h"
 #include "tools/request.h"
+#include "tools/standard_streams.h"
 
 namespace mcr::cli {
 namespace {
@@ -20,15 +21,6 @@ JsonObject success(const char* command, const std::string& images_dir, HostPid p
   put(object, "images_dir", absolute_folder(images_dir));
   put(object, "pid", static_cast<double>(pid.get()));
   return object;
-}
-
-// "1.5 MiB", "12 KiB", "80 B"
-std::string readable_bytes(uint64_t bytes) {
-  constexpr std::string_view kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
-  double amount = static_cast<double>(bytes);
-  size_t unit = 0;
-  for (; amount >= 1024 && unit + 1 < std::size(kUnits); ++unit) amount /= 1024;
-  return fmt::format("{:.{}f} {}", amount, unit == 0 || amount >= 100 ? 0 : 1, kUnits[unit]);
 }
 
 std::string time_row(std::string_view what, uint64_t microseconds) {
@@ -54,6 +46,14 @@ std::vector<std::string> trail_with(const std::string& command, const Error& err
 
 }  // namespace
 
+std::string readable_bytes(uint64_t bytes) {
+  constexpr std::string_view kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double amount = static_cast<double>(bytes);
+  size_t unit = 0;
+  for (; amount >= 1024 && unit + 1 < std::size(kUnits); ++unit) amount /= 1024;
+  return fmt::format("{:.{}f} {}", amount, unit == 0 || amount >= 100 ? 0 : 1, kUnits[unit]);
+}
+
 std::string dump_json(const std::string& images_dir, HostPid tree, const image::DumpStatistics& figures) {
   JsonObject object = success("dump", images_dir, tree);
   JsonObject& times = put_object(object, "times_ms");
@@ -63,6 +63,11 @@ std::string dump_json(const std::string& images_dir, HostPid tree, const image::
   put(times, "state", ms(figures.state_us()));
   put(times, "memory", ms(figures.memory_us()));
   put(times, "commit", ms(figures.commit_us()));
+  if (figures.gpu_save_us() != 0) {
+    put(times, "gpu_lock", ms(figures.gpu_lock_us()));
+    put(times, "gpu_save", ms(figures.gpu_save_us()));
+    put(times, "gpu_back", ms(figures.gpu_back_us()));
+  }
   put(times, "total", ms(figures.total_us()));
   JsonObject& bytes = put_object(object, "bytes");
   put(bytes, "image", static_cast<double>(figures.image_bytes()));
@@ -77,13 +82,16 @@ std::string dump_json(const std::string& images_dir, HostPid tree, const image::
   return json_text(object);
 }
 
-std::string restore_json(const std::string& images_dir, HostPid root, const engine::RestoreStatistics& figures) {
+std::string restore_json(const std::string& images_dir, HostPid root, const engine::RestoreStatistics& figures,
+                         uint64_t receive_us) {
   JsonObject object = success("restore", images_dir, root);
   JsonObject& times = put_object(object, "times_ms");
+  if (receive_us != 0) put(times, "receive", ms(receive_us));
   put(times, "check", ms(figures.check_us));
   put(times, "create", ms(figures.create_us));
   put(times, "memory", ms(figures.memory_us));
   put(times, "threads", ms(figures.threads_us));
+  if (figures.gpu_us != 0) put(times, "gpu", ms(figures.gpu_us));
   put(times, "total", ms(figures.total_us));
   put(put_object(object, "bytes"), "pages", static_cast<double>(figures.pages_restored * sys::page_size()));
   JsonObject& counts = put_object(object, "counts");
@@ -119,13 +127,19 @@ std::string failure_json(const std::string& command, const Error& error, int exi
 }
 
 std::string dump_line(const std::string& images_dir, HostPid tree, const image::DumpStatistics& figures) {
-  return fmt::format("Saved pid {} in {}: {}, frozen for {:.1f} ms, {:.1f} ms in all", tree, images_dir,
+  const std::string place = images_dir == kStream ? "as a stream" : "in " + images_dir;
+  return fmt::format("Saved pid {} {}: {}, frozen for {:.1f} ms, {:.1f} ms in all", tree, place,
                      readable_bytes(figures.image_bytes()), ms(figures.frozen_us()), ms(figures.total_us()));
 }
 
 std::string dump_figures(const image::DumpStatistics& figures) {
   std::string text = "Figures of the dump:\n";
   text += time_row("checks before the freeze", figures.look_us());
+  if (figures.gpu_save_us() != 0) {
+    text += time_row("GPU work halted", figures.gpu_lock_us());
+    text += time_row("GPU to host memory", figures.gpu_save_us());
+    if (figures.gpu_back_us() != 0) text += time_row("host memory to GPU", figures.gpu_back_us());
+  }
   text += time_row("freeze", figures.freeze_us());
   text += time_row("frozen (the pause)", figures.frozen_us());
   text += time_row("state", figures.state_us());
@@ -141,12 +155,14 @@ std::string dump_figures(const image::DumpStatistics& figures) {
   return text + size_row("image", figures.image_bytes());
 }
 
-std::string restore_figures(const engine::RestoreStatistics& figures) {
+std::string restore_figures(const engine::RestoreStatistics& figures, uint64_t receive_us) {
   std::string text = "Figures of the restore:\n";
+  if (receive_us != 0) text += time_row("stream received before it", receive_us);
   text += time_row("checks before the start", figures.check_us);
   text += time_row("processes made", figures.create_us);
   text += time_row("memory", figures.memory_us);
   text += time_row("threads", figures.threads_us);
+  if (figures.gpu_us != 0) text += time_row("host memory to GPU", figures.gpu_us);
   text += time_row("in all", figures.total_us);
   text += count_row("processes", figures.processes);
   text += count_row("threads", figures.threads);

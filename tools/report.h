@@ -9,14 +9,17 @@
 namespace mcr::cli {
 
 std::string dump_json(const std::string& images_dir, HostPid tree, const image::DumpStatistics& figures);
-std::string restore_json(const std::string& images_dir, HostPid root, const engine::RestoreStatistics& figures);
+// receive_us: the time that the image took to come as a stream; 0: it lay in a folder.
+std::string restore_json(const std::string& images_dir, HostPid root, const engine::RestoreStatistics& figures,
+                         uint64_t receive_us = 0);
 std::string failure_json(const std::string& command, const Error& error, int exit_code);
 
 // One line: the folder, its size, the times.
+std::string readable_bytes(uint64_t bytes);  // "1.5 MiB", "12 KiB", "80 B"
 std::string dump_line(const std::string& images_dir, HostPid tree, const image::DumpStatistics& figures);
 // --display-stats: one figure a line.
 std::string dump_figures(const image::DumpStatistics& figures);
-std::string restore_figures(const engine::RestoreStatistics& figures);
+std::string restore_figures(const engine::RestoreStatistics& figures, uint64_t receive_us = 0);
 
 // "dump > pid 4711 > fd 7": begins with the command, whether or not the engine had opened a step for it.
 std::string object_of(const std::string& command, const Error& error);

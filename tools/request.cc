@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <thread>
 
+#include "tools/standard_streams.h"
 #include "tools/values.h"
 
 namespace mcr::cli {
@@ -17,7 +20,7 @@ std::string in_folder(const std::string& folder, const std::string& file) {
 Surroundings surroundings(const Settings& settings) {
   Surroundings around;
   around.images_dir = settings.value("images-dir").value_or(".");
-  around.work_dir = settings.value("work-dir").value_or(around.images_dir);
+  around.work_dir = settings.value("work-dir").value_or(is_stream(around) ? "." : around.images_dir);
   if (around.images_dir.empty() || around.work_dir.empty()) usage("the name of a folder is empty");
   around.log = log_settings(settings, around.work_dir);
   around.json = settings.flag("json");
@@ -60,7 +63,16 @@ bool locks_network(const Settings& settings) {
 
 }  // namespace
 
+bool is_stream(const Surroundings& around) {
+  return around.images_dir == kStream;
+}
+
+bool shows_progress(const Surroundings& around) {
+  return !around.json && (!around.log.file.empty() || around.log.level <= log::Level::warning);
+}
+
 std::string absolute_folder(const std::string& folder) {
+  if (folder == kStream) return folder;
   const std::filesystem::path path = std::filesystem::absolute(folder).lexically_normal();
   return path.has_filename() || path == path.root_path() ? path.string() : path.parent_path().string();
 }
@@ -73,9 +85,54 @@ log::Settings log_settings(const Settings& settings, const std::string& work_dir
   return log;
 }
 
+namespace {
+
+void refuse_combined(const DumpRequest& request, const Settings& settings) {
+  const auto& options = request.options;
+  const bool builds_upon_another = options.track_memory || !options.previous_images.empty();
+  if (is_stream(request.around) && options.streams != 0)
+    usage("-D - is one stream: it cannot be written in several files, nor compressed",
+          "leave out --stream and --compress, or put a compressor behind the pipe");
+  if (is_stream(request.around) && builds_upon_another)
+    usage("-D - holds a whole image, which builds upon no other", "leave out --track-mem and --prev-images-dir");
+  if (options.live && builds_upon_another)
+    usage("--live stores all memory, and --track-mem notes what is written while the program stands still",
+          "give one of them");
+  if (settings.flag("live")) refuse_together(settings, "live", "leave-stopped");
+}
+
+// What is stored of the memory, when and where.
+void fill_memory(DumpRequest& request, const CommandLine& line) {
+  const Settings& settings = line.settings;
+  auto& options = request.options;
+  options.live = settings.flag("live");
+  options.leave_running = settings.flag("leave-running") || options.live;
+  options.track_memory = settings.flag("track-mem");
+  if (line.command->name == "pre-dump") {
+    if (settings.flag("leave-stopped")) usage("pre-dump lets the process go on", "leave out --leave-stopped");
+    options.memory_only = options.track_memory = options.leave_running = true;
+  }
+  if (const auto previous = settings.value("prev-images-dir")) {
+    if (previous->empty()) usage("--prev-images-dir: the name of a folder is empty");
+    if (!is_stream(request.around))
+      options.previous_images = in_folder(absolute_folder(request.around.images_dir), *previous);
+    else
+      options.previous_images = *previous;
+  }
+  if (const auto how = settings.value("compress")) {
+    options.compression = parse_compression("compress", *how);
+    options.streams = std::clamp(std::thread::hardware_concurrency(), 1u, 64u);
+  }
+  if (const auto count = settings.value("stream")) options.streams = parse_streams("stream", *count);
+  refuse_combined(request, settings);
+}
+
+}  // namespace
+
 DumpRequest dump_request(const CommandLine& line) {
   const Settings& settings = line.settings;
-  if (settings.flag("exec-cmd")) usage("--exec-cmd belongs to restore", "leave it out");
+  for (const char* name : {"exec-cmd", "lazy-pages"})
+    if (settings.flag(name)) usage(fmt::format("--{} belongs to restore", name), "leave it out");
   refuse_operands(line);
   refuse_together(settings, "leave-running", "leave-stopped");
   const auto tree = settings.value("tree");
@@ -84,7 +141,6 @@ DumpRequest dump_request(const CommandLine& line) {
   DumpRequest request{surroundings(settings), {}};
   fill_common(request.options, settings, request.around.images_dir);
   request.options.tree = HostPid(parse_pid("tree", *tree));
-  request.options.leave_running = settings.flag("leave-running");
   request.options.sync = settings.flag("sync");
   if (const auto demand = settings.value("cpu-cap")) parse_cpu_demand("cpu-cap", *demand);  // of interest to restore
   request.options.file_locks = settings.flag("file-locks");
@@ -102,9 +158,25 @@ DumpRequest dump_request(const CommandLine& line) {
     if (!peers) peers.emplace();
     if (inode != "+") peers->insert(parse_inode("ext-unix-sk", inode));
   }
+  fill_memory(request, line);
   if (const auto size = settings.value("ghost-limit")) request.options.ghost_limit = parse_size("ghost-limit", *size);
   return request;
 }
+
+namespace {
+
+void fill_debugging(RestoreRequest& request, const CommandLine& line) {
+  const Settings& settings = line.settings;
+  request.options.new_pids = settings.flag("new-pids");
+  if (settings.flag("gdb")) {
+    if (is_stream(request.around)) usage("--gdb reads commands where -D - reads the image", "restore from a folder");
+    request.gdb = line.operands;
+  }
+  request.stopped = settings.flag("stopped") || request.gdb;
+  if (request.stopped) request.options.leave_stopped = true;
+}
+
+}  // namespace
 
 RestoreRequest restore_request(const CommandLine& line) {
   const Settings& settings = line.settings;
@@ -124,6 +196,19 @@ RestoreRequest restore_request(const CommandLine& line) {
   for (const std::string& resource : settings.values("external")) parse_resource("external", resource);
   for (const std::string& given : settings.values("inherit-fd"))
     request.options.inherited.insert(parse_inherited("inherit-fd", given));
+  for (const std::string& given : settings.values("gpu-map"))
+    if (!request.options.gpu_map.insert(parse_gpu_pair("gpu-map", given)).second)
+      usage(fmt::format("--gpu-map: {} is given twice", given.substr(0, given.find('='))));
+  if (is_stream(request.around))
+    for (const auto& [resource, fd] : request.options.inherited)
+      if (fd == 0)
+        usage(fmt::format("--inherit-fd: descriptor 0 for {} is the stream of the image", resource),
+              "give another one");
+  if (const auto count = settings.value("stream")) request.options.threads = parse_streams("stream", *count);
+  request.options.lazy = settings.flag("lazy-pages");
+  if (request.options.lazy && is_stream(request.around))
+    usage("--lazy-pages reads the image while the program runs, and -D - comes through a pipe once",
+          "restore from a folder, or leave out --lazy-pages");
   request.options.count_timers = settings.flag("count-timers");
   request.options.lock_network = locks_network(settings);
   request.options.tcp_close = settings.flag("tcp-close");
@@ -132,7 +217,10 @@ RestoreRequest restore_request(const CommandLine& line) {
   if (request.options.sibling && !request.detached)
     usage("--restore-sibling works only together with --restore-detached", "add -d");
   if (const auto file = settings.value("pidfile")) request.pidfile = in_folder(request.around.work_dir, *file);
-  if (!settings.flag("exec-cmd")) {
+  fill_debugging(request, line);
+  if (request.gdb) {
+    if (settings.flag("exec-cmd")) usage("--gdb and --exec-cmd do not go together", "leave out one of them");
+  } else if (!settings.flag("exec-cmd")) {
     refuse_operands(line);
   } else {
     if (line.operands.empty()) usage("--exec-cmd needs a command", "put it at the end: --exec-cmd -- COMMAND ARGUMENT");

@@ -1,6 +1,7 @@
 // What dump and restore are asked to do, checked and complete: for the engine, and for what the program does around it.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,10 @@ struct Surroundings {
   std::vector<std::string> action_scripts;  // absolute paths
 };
 
+bool is_stream(const Surroundings& around);  // -D -
+// Not where a script reads, and not between the many lines of a log.
+bool shows_progress(const Surroundings& around);
+
 struct DumpRequest {
   Surroundings around;
   engine::DumpOptions options;
@@ -30,8 +35,10 @@ struct RestoreRequest {
   Surroundings around;
   engine::RestoreOptions options;
   bool detached = false;
-  std::string pidfile;                    // empty: none
-  std::vector<std::string> exec_command;  // empty: none
+  std::string pidfile;                          // empty: none
+  std::vector<std::string> exec_command;        // empty: none
+  bool stopped = false;                         // --stopped or --gdb: the program is to be looked at
+  std::optional<std::vector<std::string>> gdb;  // --gdb: its arguments
 };
 
 // Pure, except that paths are made absolute. Throw Error(usage). The hook is not set.

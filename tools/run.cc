@@ -9,6 +9,7 @@
 #include "core/sys/rights.h"
 #include "tools/command_line.h"
 #include "tools/commands.h"
+#include "tools/completion.h"
 #include "tools/config_file.h"
 #include "tools/help.h"
 #include "tools/manual.h"
@@ -27,27 +28,77 @@ int run_command(const CommandLine& line, Situation& situation) {
       return run_check(line);
     case kShow:
       return run_show(line);
+    case kStat:
+      return run_stat(line);
+    case kExport:
+      return run_export(line);
+    case kImport:
+      return run_import(line);
+    case kMerge:
+      return run_merge(line);
+    case kSeal:
+      return run_seal(line);
+    case kUnseal:
+      return run_unseal(line);
+    case kKeygen:
+      return run_keygen(line);
     case kVerify:
       return run_verify(line);
     case kDiff:
       return run_diff(line);
+    case kStacks:
+      return run_stacks(line, situation);
+    case kCore:
+      return run_core(line);
+    case kGpu:
+      return run_gpu(line, situation);
+    case kRun:
+      return run_run(line);
+    case kPs:
+      return run_ps(line);
+    case kLogs:
+      return run_logs(line);
+    case kAttach:
+      return run_attach(line);
+    case kCheckpoint:
+      return run_checkpoint(line);
+    case kStop:
+      return run_stop(line);
+    case kResume:
+      return run_resume(line);
+    case kRemove:
+      return run_rm(line);
+    case kInspect:
+      return run_inspect(line);
   }
   throw Error(Fault::internal, fmt::format("{} has no function", line.command->name));
 }
 
-// Not for users: the build makes the man pages and the table of docs/cli.md with the program itself.
+// Not for users: the build makes the man pages, the completion of shells and the table of docs/cli.md with the program
+// itself.
 bool is_generator(const std::vector<std::string>& words) {
-  return !words.empty() && (words[0] == "generate-man" || words[0] == "generate-options-table");
+  return !words.empty() &&
+         (words[0] == "generate-man" || words[0] == "generate-options-table" || words[0] == "generate-completion");
 }
 
 int run_generator(const std::vector<std::string>& words) {
   if (words[0] == "generate-options-table")
     print(options_table());
+  else if (words[0] == "generate-completion" && words.size() == 2)
+    print(completion_for(words[1]));
+  else if (words[0] == "generate-completion")
+    usage("generate-completion needs a shell", "bash, zsh and fish are there");
   else if (words.size() == 2)
     write_manual(words[1]);
   else
     usage("generate-man needs a folder");
   return 0;
+}
+
+// Whoever names a key believes that the seal is looked at.
+void refuse_idle_key(const CommandLine& line) {
+  if (!line.settings.typed("key") || (find_option("key")->commands & line.command->bit)) return;
+  usage(fmt::format("{} does not look at seals", line.command->name), "mini-criu verify DIR --key FILE does");
 }
 
 int run_words(const std::vector<std::string>& words, Situation& situation) {
@@ -60,6 +111,7 @@ int run_words(const std::vector<std::string>& words, Situation& situation) {
   } else {
     situation.command = line.command->name;
     situation.json = line.settings.flag("json");
+    refuse_idle_key(line);
     return run_command(line, situation);
   }
   return 0;
@@ -75,7 +127,8 @@ void log_failure(const Situation& situation, const Error& error) {
   std::string line = failure_line(command, error);
   line.resize(std::min(line.find('\n'), line.size()));
   log::error(command, "Error ({}): {}", error.place(), line);
-  if (!situation.concluded) log::error(command, "{}", command == "dump" ? "Dumping FAILED." : "Restoring FAILED.");
+  if (!situation.concluded)
+    log::error(command, "{}", command.ends_with("dump") ? "Dumping FAILED." : "Restoring FAILED.");
   log::flush();
 }
 

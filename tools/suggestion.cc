@@ -45,8 +45,8 @@ std::string nearest(std::string_view typed, const std::vector<std::string>& cand
 std::string option_hint(std::string_view typed) {
   std::vector<std::string> names;
   for (const Option& option : options()) {
-    names.push_back(fmt::format("--{}", option.name));
-    if (option.takes == Takes::nothing) names.push_back(fmt::format("--no-{}", option.name));
+    names.push_back(fmt::format("--{}", option.typed_name()));
+    if (option.takes == Takes::nothing) names.push_back(fmt::format("--no-{}", option.typed_name()));
   }
   const std::string guess = typed.starts_with("--") ? nearest(typed.substr(0, typed.find('=')), names) : std::string();
   if (guess.empty()) return "mini-criu --help lists all options";

@@ -1,6 +1,7 @@
 #include "tools/values.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <charconv>
@@ -9,7 +10,9 @@
 
 #include "core/base/bounds.h"
 #include "core/kinds/external.h"
+#include "core/sys/child.h"
 #include "core/sys/file.h"
+#include "images/run_shape.h"
 #include "tools/settings.h"
 
 namespace mcr::cli {
@@ -55,6 +58,20 @@ uint64_t parse_inode(std::string_view option, std::string_view text) {
   return *number;
 }
 
+unsigned parse_streams(std::string_view option, std::string_view text) {
+  const auto number = whole_number(text);
+  if (!number || *number < 1 || *number > images::kMostStreams)
+    usage(fmt::format("--{}: \"{}\" is no number of streams", option, text),
+          fmt::format("give a number from 1 to {}", images::kMostStreams));
+  return static_cast<unsigned>(*number);
+}
+
+mem::Compression parse_compression(std::string_view option, std::string_view text) {
+  if (text == "lz4") return mem::Compression::lz4;
+  if (text != "none") usage(fmt::format("--{}: \"{}\" is no compression", option, text), "give none or lz4");
+  return mem::Compression::none;
+}
+
 int parse_descriptor(std::string_view option, std::string_view text) {
   const auto number = whole_number(text);
   if (!number || *number > std::numeric_limits<int>::max())
@@ -86,12 +103,55 @@ std::pair<std::string, int> parse_inherited(std::string_view option, std::string
   return {name.starts_with("/") ? std::string(name) : fmt::format("/{}", name), fd};
 }
 
+std::pair<gpu::Uuid, gpu::Uuid> parse_gpu_pair(std::string_view option, std::string_view text) {
+  const size_t equals = text.find('=');
+  const auto old_uuid = gpu::parse_uuid(text.substr(0, equals));
+  const auto new_uuid = equals == std::string_view::npos ? std::nullopt : gpu::parse_uuid(text.substr(equals + 1));
+  if (!old_uuid || !new_uuid)
+    usage(fmt::format("--{}: \"{}\" is not OLD=NEW, two numbers of GPUs", option, text),
+          "mini-criu gpu list prints those of this host");
+  return {*old_uuid, *new_uuid};
+}
+
 std::chrono::milliseconds parse_seconds(std::string_view option, std::string_view text) {
   constexpr uint64_t kYear = 366 * 24 * 3600;
   const auto number = whole_number(text);
   if (!number || *number > kYear)
     usage(fmt::format("--{}: \"{}\" is no number of seconds", option, text), "give a whole number; 0 means never");
   return std::chrono::seconds(*number);
+}
+
+std::chrono::milliseconds parse_duration(std::string_view option, std::string_view text) {
+  constexpr std::pair<std::string_view, uint64_t> kUnits[] = {
+      {"ms", 1}, {"s", 1000}, {"m", 60'000}, {"h", 3'600'000}, {"", 1000}};  // "ms" before "s"
+  constexpr uint64_t kYear = 366ULL * 24 * 3'600'000;
+  for (const auto& [unit, factor] : kUnits) {
+    if (!text.ends_with(unit)) continue;
+    const auto number = whole_number(text.substr(0, text.size() - unit.size()));
+    if (!number || *number > kYear / factor) break;
+    return std::chrono::milliseconds(*number * factor);
+  }
+  usage(fmt::format("--{}: \"{}\" is no time", option, text), "give 30s, 10m or 2h, up to a year");
+}
+
+unsigned parse_count(std::string_view option, std::string_view text, unsigned most) {
+  const auto number = whole_number(text);
+  if (!number || *number > most) usage(fmt::format("--{}: \"{}\" is no number from 0 to {}", option, text, most));
+  return static_cast<unsigned>(*number);
+}
+
+std::vector<int> parse_signals(std::string_view option, std::string_view text) {
+  std::vector<int> numbers;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    const std::string name(text.substr(at, end - at));
+    const auto number = sys::signal_by_name(name);
+    if (!number || *number == SIGCHLD)
+      usage(fmt::format("--{}: \"{}\" is no signal that can be taken", option, name), "give USR1, or USR1,TERM");
+    numbers.push_back(*number);
+    at = end + 1;
+  }
+  return numbers;
 }
 
 uint64_t parse_size(std::string_view option, std::string_view text) {

@@ -25,9 +25,8 @@ static uint64_t hash_of(const int* fds, unsigned count) {
 }
 
 int main(int argc, char** argv) {
-  sigset_t questions;
-  prepare(&questions);
-  if (argc < 4 || raise_descriptor_limit() != 0) return 5;
+  prepare();
+  if (argc < 4 || raise_descriptor_limit((unsigned)atoi(argv[1]) + 64) != 0) return 5;
   const unsigned count = (unsigned)atoi(argv[1]), files = (unsigned)atoi(argv[3]);
   if (mkdir(argv[2], 0700) != 0 && access(argv[2], W_OK) != 0) return 5;
   int* fds = calloc(count, sizeof *fds);
@@ -35,6 +34,6 @@ int main(int argc, char** argv) {
     if ((fds[i] = open_one(argv[2], i % files)) < 0 || lseek(fds[i], i, SEEK_SET) < 0) return 5;
   for (;;) {
     answer(hash_of(fds, count));
-    wait_for_question(&questions);
+    wait_for_question();
   }
 }

@@ -2,10 +2,11 @@
 
 #include <sys/resource.h>
 
-// As many descriptors as it may have.
-static inline int raise_descriptor_limit(void) {
+// Room for so many descriptors; more than the hard limit takes root.
+static inline int raise_descriptor_limit(unsigned wanted) {
   struct rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return -1;
+  if (limit.rlim_max < wanted) limit.rlim_max = wanted;
   limit.rlim_cur = limit.rlim_max;
   return setrlimit(RLIMIT_NOFILE, &limit);
 }

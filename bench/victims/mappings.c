@@ -11,8 +11,7 @@ static uint64_t hash_of(uint64_t** pages, unsigned pairs) {
 }
 
 int main(int argc, char** argv) {
-  sigset_t questions;
-  prepare(&questions);
+  prepare();
   const unsigned pairs = argc > 1 ? (unsigned)atoi(argv[1]) : 100;
   uint64_t** pages = calloc(pairs, sizeof *pages);
   for (unsigned i = 0; i < pairs; ++i) {
@@ -23,6 +22,6 @@ int main(int argc, char** argv) {
   }
   for (;;) {
     answer(hash_of(pages, pairs));
-    wait_for_question(&questions);
+    wait_for_question();
   }
 }

@@ -14,10 +14,9 @@ static uint64_t sum_of(int (*pipes)[2], unsigned count) {
 }
 
 int main(int argc, char** argv) {
-  sigset_t questions;
-  prepare(&questions);
-  if (raise_descriptor_limit() != 0) return 5;
+  prepare();
   const unsigned count = argc > 1 ? (unsigned)atoi(argv[1]) : 10;
+  if (raise_descriptor_limit(2 * count + 64) != 0) return 5;
   int(*pipes)[2] = calloc(count, sizeof *pipes);
   for (unsigned i = 0; i < count; ++i) {
     const uint64_t value = secret + i;
@@ -25,6 +24,6 @@ int main(int argc, char** argv) {
   }
   for (;;) {
     answer(sum_of(pipes, count));
-    wait_for_question(&questions);
+    wait_for_question();
   }
 }

@@ -1,5 +1,6 @@
 // A tree of argv[1] processes with argv[2] KiB of random bytes each, all but the first children of the first. At a
-// question each of them must wake and tell the hash of its bytes; the answer is their sum.
+// question each of them is woken by a signal and tells the hash of its bytes; the answer is their sum.
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
@@ -24,12 +25,13 @@ static void tell(pid_t parent, uint64_t hash) {
   if (sigqueue(parent, SIGRTMIN, value) != 0) _exit(6);
 }
 
-static void live_as_child(pid_t parent, size_t bytes, const sigset_t* questions) {
+static void live_as_child(pid_t parent, size_t bytes, const sigset_t* calls) {
   if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(7);
   const uint64_t* memory = random_bytes(bytes);
   for (;;) {
     tell(parent, hash_of(memory, bytes / sizeof *memory));
-    wait_for_question(questions);
+    int number;
+    while (sigwait(calls, &number) != 0) continue;
   }
 }
 
@@ -48,10 +50,13 @@ static uint64_t hear(unsigned children) {
 }
 
 int main(int argc, char** argv) {
-  sigset_t questions, answers;
-  prepare(&questions);
+  sigset_t calls, answers;
+  prepare();
+  sigemptyset(&calls);
+  sigaddset(&calls, SIGUSR1);
   sigemptyset(&answers);
   sigaddset(&answers, SIGRTMIN);
+  sigprocmask(SIG_BLOCK, &calls, NULL);
   sigprocmask(SIG_BLOCK, &answers, NULL);
   const unsigned children = argc > 1 ? (unsigned)atoi(argv[1]) - 1 : 1;
   const size_t bytes = (argc > 2 ? (size_t)atol(argv[2]) : 64) << 10;
@@ -59,12 +64,12 @@ int main(int argc, char** argv) {
   pid_t* pids = calloc(children + 1, sizeof *pids);
   for (unsigned i = 0; i < children; ++i) {
     if ((pids[i] = fork()) < 0) return 5;
-    if (pids[i] == 0) live_as_child(self, bytes, &questions);
+    if (pids[i] == 0) live_as_child(self, bytes, &calls);
   }
   const uint64_t* memory = random_bytes(bytes);
   for (;;) {
     answer(hear(children) + hash_of(memory, bytes / sizeof *memory));
-    wait_for_question(&questions);
+    wait_for_question();
     for (unsigned i = 0; i < children; ++i)
       if (kill(pids[i], SIGUSR1) != 0) return 6;
   }

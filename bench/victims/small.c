@@ -2,11 +2,10 @@
 #include "answer.h"
 
 int main(void) {
-  sigset_t questions;
-  prepare(&questions);
+  prepare();
   answer(0);
   for (;;) {
-    wait_for_question(&questions);
+    wait_for_question();
     answer(0);
   }
 }

@@ -29,8 +29,7 @@ static void gather(void) {
 }
 
 int main(int argc, char** argv) {
-  sigset_t questions;
-  prepare(&questions);
+  prepare();
   wanted = argc > 1 ? (unsigned)atoi(argv[1]) - 1 : 0;
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
@@ -43,7 +42,7 @@ int main(int argc, char** argv) {
   gather();
   for (;;) {
     pthread_mutex_unlock(&lock);
-    wait_for_question(&questions);
+    wait_for_question();
     pthread_mutex_lock(&lock);
     there = 0;
     ++generation;

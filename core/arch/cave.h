@@ -16,10 +16,14 @@
 
 namespace mcr::arch {
 
-struct CaveEntries {  // offsets from the start of the cave
-  uint64_t attach;    // map the parasite, make its socket pair, wait for a byte, enter it
-  uint64_t leave;     // close the socket in r13, unmap the parasite at r12, resume
-  uint64_t unmap;     // only unmap the parasite at r12, resume
+struct CaveEntries {  // offsets from the start of the cave; where ebp is 0, `attach` and `unmap` send no signal
+  // Map the parasite, make its socket pair, tgkill(r14, r15, ebp); wait for a byte, enter it. A call that fails:
+  // leaves, with its result in r12 (the first one) or r14.
+  uint64_t attach;
+  uint64_t attached;  // behind that tgkill: the mapping is at r12
+  uint64_t leave;     // close the socket in r13; then as `unmap`
+  uint64_t unmap;     // unmap the parasite at r12, result to r13; tgkill(rbx, r15, ebp), resume
+  uint64_t left;      // behind that tgkill
   // Asks for altstack (to rdi), tid address (rsi), TSC mode (rsi + 8), death signal (rdx); policy for memory failures
   // (r9), securebits (r8), CPUID (r10) stay in registers; then tgkill(r14, r15, ebp), resumes
   uint64_t probe;

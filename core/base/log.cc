@@ -18,6 +18,7 @@ struct State {
   std::chrono::steady_clock::time_point started = std::chrono::steady_clock::now();
   Level level = Level::warning;
   bool keeps_ring = false;
+  int descriptor = 2;
 };
 
 State& state() {
@@ -79,12 +80,17 @@ void start(const Settings& settings) {
   s.logger->set_level(spdlog_level(settings.level));
   s.logger->flush_on(spdlog::level::err);
   s.level = settings.level;
+  s.descriptor = settings.file.empty() ? 2 : settings.descriptor;
   s.keeps_ring = settings.ring_lines > 0 && settings.level != Level::debug;
   if (s.keeps_ring) s.logger->enable_backtrace(settings.ring_lines);
 }
 
 void flush() {
   if (state().logger) state().logger->flush();
+}
+
+int descriptor() {
+  return state().descriptor;
 }
 
 bool enabled(Level level) {

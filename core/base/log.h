@@ -23,6 +23,7 @@ struct Settings {
 // Once, before any other thread exists.
 void start(const Settings& settings);
 void flush();
+int descriptor();  // that it is written to
 bool enabled(Level level);
 void write(Level level, std::string_view module, std::string_view text);
 // Writes the ring of unshown debug lines, once, below an error.

@@ -22,17 +22,19 @@ uint64_t key_id(int32_t serial) {
 
 // get_robust_list(2) of another task asks for the right to trace it. A task in a Landlock domain never has it over one
 // outside (security/landlock/task.c), whatever its rules are about; everybody else has it over a bystander.
-void refuse_landlock(inject::ParasiteSession& parasite, const procfs::Status& host, Bystanders& bystanders) {
+std::optional<size_t> ask_landlock(inject::Batch& batch, HostPid pid, const procfs::Status& host,
+                                   Bystanders& bystanders) {
   const sys::Bystander* bystander = bystanders.of(host.uid[0], host.gid[0]);
-  if (!bystander || !bystander->ready()) return;
-  inject::Batch batch = parasite.channel().batch();
+  if (!bystander || !bystander->ready()) return std::nullopt;
   const RemoteAddr head = batch.reserve(8), length = batch.reserve(8);
   // In a pid namespace that a restore has made its process 1 stands by: same user, no capabilities.
-  const pid_t other = sys::lives_in_own_namespaces(parasite.channel().pid()) ? 1 : bystander->pid();
-  const size_t asked =
-      batch.try_add("get_robust_list", SYS_get_robust_list, {static_cast<uint64_t>(other), head.get(), length.get()});
-  parasite.channel().run(batch);
-  if (batch.result(asked) != -EPERM) return;
+  const pid_t other = sys::lives_in_own_namespaces(pid) ? 1 : bystander->pid();
+  return batch.try_add("get_robust_list", SYS_get_robust_list,
+                       {static_cast<uint64_t>(other), head.get(), length.get()});
+}
+
+void refuse_landlock(int64_t answer) {
+  if (answer != -EPERM) return;
   throw Error(Fault::refused, "it has restricted itself with Landlock, and the rules cannot be read back",
               "a restored program would be free of them: run it without its Landlock sandbox");
 }
@@ -61,28 +63,6 @@ struct Keyrings {
   std::string session_name;
   std::vector<int32_t> session_keys;
 };
-
-// No question makes a keyring, but for those of the user.
-Keyrings ask_keyrings(inject::ParasiteSession& parasite) {
-  inject::Batch batch = parasite.channel().batch();
-  const auto id_of = [&](int32_t special) {
-    return batch.try_add("keyctl(KEYCTL_GET_KEYRING_ID)", SYS_keyctl, {KEYCTL_GET_KEYRING_ID, key_id(special), 0});
-  };
-  const size_t thread = id_of(KEY_SPEC_THREAD_KEYRING), process = id_of(KEY_SPEC_PROCESS_KEYRING),
-               session = id_of(KEY_SPEC_SESSION_KEYRING);
-  const RemoteAddr name = batch.reserve(kTextBytes), keys = batch.reserve(kMostKeys * sizeof(int32_t));
-  batch.try_add("keyctl(KEYCTL_DESCRIBE)", SYS_keyctl,
-                {KEYCTL_DESCRIBE, key_id(KEY_SPEC_SESSION_KEYRING), name.get(), kTextBytes - 1});
-  const size_t listed =
-      batch.try_add("keyctl(KEYCTL_READ)", SYS_keyctl,
-                    {KEYCTL_READ, key_id(KEY_SPEC_SESSION_KEYRING), keys.get(), kMostKeys * sizeof(int32_t)});
-  parasite.channel().run(batch);
-  Keyrings all{batch.result(thread), batch.result(process), batch.result(session), name_in(text_at(batch, name)), {}};
-  const auto serials = batch.get<std::array<int32_t, kMostKeys>>(keys);
-  const size_t count = static_cast<size_t>(std::max<int64_t>(batch.result(listed), 0)) / sizeof(int32_t);
-  all.session_keys.assign(serials.begin(), serials.begin() + static_cast<ptrdiff_t>(std::min(count, kMostKeys)));
-  return all;
-}
 
 // What a login makes holds nothing but a link to the keyring of its user (pam_keyinit(8)).
 size_t count_own(inject::ParasiteSession& parasite, const std::vector<int32_t>& keys) {
@@ -137,9 +117,31 @@ const sys::Bystander* Bystanders::of(uint32_t uid, uint32_t gid) {
   return &all_.try_emplace({uid, gid}, uid, gid).first->second;
 }
 
-void refuse_confined(inject::ParasiteSession& parasite, const procfs::Status& host, Bystanders& bystanders) {
-  refuse_landlock(parasite, host, bystanders);
-  const Keyrings all = ask_keyrings(parasite);
+// No question makes a keyring, but for those of the user.
+ConfinementQuestions::ConfinementQuestions(inject::Batch& batch, HostPid pid, const procfs::Status& host,
+                                           Bystanders& bystanders)
+    : landlock_(ask_landlock(batch, pid, host, bystanders)) {
+  const auto id_of = [&](int32_t special) {
+    return batch.try_add("keyctl(KEYCTL_GET_KEYRING_ID)", SYS_keyctl, {KEYCTL_GET_KEYRING_ID, key_id(special), 0});
+  };
+  thread_ = id_of(KEY_SPEC_THREAD_KEYRING);
+  process_ = id_of(KEY_SPEC_PROCESS_KEYRING);
+  session_ = id_of(KEY_SPEC_SESSION_KEYRING);
+  name_ = batch.reserve(kTextBytes);
+  keys_ = batch.reserve(kMostKeys * sizeof(int32_t));
+  batch.try_add("keyctl(KEYCTL_DESCRIBE)", SYS_keyctl,
+                {KEYCTL_DESCRIBE, key_id(KEY_SPEC_SESSION_KEYRING), name_.get(), kTextBytes - 1});
+  listed_ = batch.try_add("keyctl(KEYCTL_READ)", SYS_keyctl,
+                          {KEYCTL_READ, key_id(KEY_SPEC_SESSION_KEYRING), keys_.get(), kMostKeys * sizeof(int32_t)});
+}
+
+void ConfinementQuestions::refuse(const inject::Batch& batch, inject::ParasiteSession& parasite) const {
+  if (landlock_) refuse_landlock(batch.result(*landlock_));
+  Keyrings all{
+      batch.result(thread_), batch.result(process_), batch.result(session_), name_in(text_at(batch, name_)), {}};
+  const auto serials = batch.get<std::array<int32_t, kMostKeys>>(keys_);
+  const size_t count = static_cast<size_t>(std::max<int64_t>(batch.result(listed_), 0)) / sizeof(int32_t);
+  all.session_keys.assign(serials.begin(), serials.begin() + static_cast<ptrdiff_t>(std::min(count, kMostKeys)));
   for (const auto& [serial, what] : {std::pair{all.thread, "thread"}, std::pair{all.process, "process"}})
     if (serial > 0)
       throw Error(Fault::refused, fmt::format("it has a {} keyring of its own, {:#x}", what, serial),

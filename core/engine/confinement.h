@@ -4,6 +4,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <set>
 
 #include "core/inject/session.h"
@@ -27,7 +28,18 @@ class Bystanders {
   std::map<std::pair<uint32_t, uint32_t>, sys::Bystander> all_;
 };
 
-// Asks through the parasite, whose thread stands for all. `host`: the status of that thread.
-void refuse_confined(inject::ParasiteSession& parasite, const procfs::Status& host, Bystanders& bystanders);
+// Asked through the parasite, whose thread stands for all: its constructor adds the questions to a batch.
+class ConfinementQuestions {
+ public:
+  // `host`: the status of the thread that is asked.
+  ConfinementQuestions(inject::Batch& batch, HostPid pid, const procfs::Status& host, Bystanders& bystanders);
+  // When the batch has been run. What it answers may lead to one more question.
+  void refuse(const inject::Batch& batch, inject::ParasiteSession& parasite) const;
+
+ private:
+  std::optional<size_t> landlock_;
+  size_t thread_ = 0, process_ = 0, session_ = 0, listed_ = 0;
+  RemoteAddr name_, keys_;
+};
 
 }  // namespace mcr::engine

@@ -10,9 +10,11 @@
 
 #include <algorithm>
 #include <set>
+#include <span>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/engine/crew.h"
 #include "core/engine/install_seccomp.h"
 #include "core/engine/spawn_threads.h"
 #include "core/facets/timer_calls.h"
@@ -109,9 +111,15 @@ class TreeCreator {
   NewProcesses run(std::map<int32_t, HostPid>& zombies) {
     const tree::CreationPlan plan = tree::plan_creation(members_of(images_), options_.shell_job);
     lay_out(plan);
-    for (const tree::CreationStep& step : plan.steps) {
-      log::debug("restore", "{}", tree::describe(step));
-      execute(step);
+    const std::span<const tree::CreationStep> steps(plan.steps);
+    for (size_t i = 0; i < steps.size();) {
+      const auto series = series_of(steps.subspan(i));
+      for (const tree::CreationStep& step : series) log::debug("restore", "{}", tree::describe(step));
+      if (series.size() > 1)
+        create_series(series);
+      else
+        execute(steps[i]);
+      i += series.size();
     }
     share_terminals();
     end_zombies();
@@ -131,21 +139,19 @@ class TreeCreator {
     layout_.orphan = options_.detached && !options_.sibling && has_death_signal(images_.front());
     layout_.socket_number = free_socket_number(images_);
     size_t most = 0;
-    std::vector<image::Vma> all;
+    std::vector<mem::AddressRange> taken;
+    for (const auto& m : context_.ours) taken.push_back({m.start, m.end});
     for (const auto& image : images_) {
       if (image.core.zombie()) continue;
       most = std::max(most, image.threads.size() * kBytesPerThread + bytes_of_signals(image) + bytes_for_state(image) +
                                 SeccompInstallation(image).bytes());
-      for (const auto& vma : image.vmas) {
-        image::Vma& place = all.emplace_back();
-        place.set_start(vma.start()), place.set_end(vma.end());
-      }
+      for (const auto& vma : image.vmas) taken.push_back({vma.start(), vma.end()});
     }
     layout_.data_bytes = (512 * 1024 + most + 4095) / 4096 * 4096;
     const auto sharers = std::ranges::count_if(
         plan.steps, [](const tree::CreationStep& step) { return step.shared & tree::bit(tree::Shared::memory); });
     const uint64_t bytes = inject::blob_bytes(layout_.data_bytes) * (static_cast<uint64_t>(sharers) + 1);
-    layout_.blob_address = mem::find_hole(context_.ours, all, bytes);
+    layout_.blob_address = mem::find_hole(std::move(taken), bytes);
     layout_.region_start = layout_.blob_address, layout_.region_end = layout_.blob_address + bytes;
     next_place_ = layout_.blob_address, next_socket_ = layout_.socket_number;
   }
@@ -238,22 +244,63 @@ class TreeCreator {
     context_.memory.settle(pid, *processes_.at(pid), *memory_.at(pid));
   }
 
-  void create(const tree::CreationStep& step) {
+  inject::SpawnRequest request_of(const tree::CreationStep& step) const {
     const image::ProcessCore& core = by_pid_.at(step.pid)->core;
     inject::SpawnRequest request{step.pid, step.sibling, SIGCHLD};
     if (core.has_exit_signal()) request.exit_signal = core.exit_signal();
+    return request;
+  }
+
+  void create(const tree::CreationStep& step) {
+    inject::SpawnRequest request = request_of(step);
     inject::Spawned spawned = spawn(step, request);
-    if (core.zombie()) {
+    if (by_pid_.at(step.pid)->core.zombie()) {
       zombies_.emplace(step.pid, spawned.pid);
       helpers_[step.pid] = std::move(spawned);
       return;
     }
+    enter(step, std::move(spawned));
+    settle(step.pid);
+  }
+
+  // Children of one process that share nothing with it: they are made at once.
+  std::span<const tree::CreationStep> series_of(std::span<const tree::CreationStep> steps) const {
+    constexpr size_t kMost = 64;  // each has a copy of the page tables until it is settled
+    const auto belongs = [&](const tree::CreationStep& step) {
+      return step.what == What::create && step.actor == steps.front().actor && step.actor != 0 && !step.sibling &&
+             step.shared == 0 && !by_pid_.at(step.pid)->core.zombie();
+    };
+    size_t count = 0;
+    while (context_.namespaces == nullptr && count < std::min(steps.size(), kMost) && belongs(steps[count])) ++count;
+    return steps.first(std::max<size_t>(count, 1));
+  }
+
+  void create_series(std::span<const tree::CreationStep> steps) {
+    const pid_t actor = steps.front().actor;
+    std::vector<inject::SpawnRequest> requests;
+    for (const tree::CreationStep& step : steps) requests.push_back(request_of(step));
+    inject::NewProcessPlan plan = layout_;
+    std::tie(plan.blob_address, plan.socket_number) = places_.at(actor);
+    inject::spawn_all(channel(actor), requests, plan, [&](size_t i, inject::Spawned spawned) {
+      places_[steps[i].pid] = {spawned.blob_address, spawned.socket_number};
+      memory_[steps[i].pid] = std::make_shared<BornMemory>(*memory_.at(actor));
+      enter(steps[i], std::move(spawned));
+    });
+    std::vector<size_t> others;
+    for (size_t i = 0; i < steps.size(); ++i)
+      if (context_.memory.is_lender(steps[i].pid))
+        settle(steps[i].pid);
+      else
+        others.push_back(i);
+    by_crew(processes_, others, [&](size_t i) { settle(steps[i].pid); });
+  }
+
+  void enter(const tree::CreationStep& step, inject::Spawned spawned) {
     inject::NewProcessPlan plan = layout_;
     plan.pid = step.pid;
     auto process = std::make_unique<inject::NewProcess>(std::move(spawned), plan, context_.damage);
     if (options_.timeout.count() > 0) process->channel().set_deadline(options_.timeout);
     processes_[step.pid] = std::move(process);
-    settle(step.pid);
   }
 
   inject::Spawned spawn(const tree::CreationStep& step, inject::SpawnRequest& request) {

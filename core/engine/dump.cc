@@ -1,15 +1,25 @@
 #include <signal.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include <algorithm>
+#include <map>
 
 #include "core/arch/xstate.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/base/version.h"
+#include "core/engine/dump_policy.h"
 #include "core/engine/dump_process.h"
+#include "core/engine/early_mappings.h"
 #include "core/engine/engine.h"
+#include "core/engine/gpu_dump.h"
+#include "core/engine/host_cpu.h"
 #include "core/engine/look.h"
+#include "core/engine/obstacle_stack.h"
+#include "core/engine/origin.h"
+#include "core/engine/process_limits.h"
+#include "core/engine/stored_pages.h"
 #include "core/kinds/sysv_ipc.h"
 #include "core/sys/file.h"
 #include "core/trace/held_tree.h"
@@ -29,25 +39,6 @@ uint64_t nanoseconds_of(Clock::time_point moment) {
 
 void call_hook(const Hook& hook, std::string_view action, HostPid root) {
   if (hook) hook(action, root);
-}
-
-std::vector<std::string> cpu_flags(std::string& vendor, std::string& model) {
-  const std::string text = sys::read_text("/proc/cpuinfo");
-  const auto value = [&](std::string_view key) -> std::string {
-    const size_t at = text.find(key);
-    if (at == std::string::npos) return {};
-    const size_t colon = text.find(": ", at), end = text.find('\n', at);
-    return colon < end ? text.substr(colon + 2, end - colon - 2) : std::string();
-  };
-  vendor = value("vendor_id"), model = value("model name");
-  std::vector<std::string> flags;
-  const std::string line = value("\nflags");
-  for (size_t at = 0; at < line.size();) {
-    const size_t end = std::min(line.find(' ', at), line.size());
-    if (end > at) flags.push_back(line.substr(at, end - at));
-    at = end + 1;
-  }
-  return flags;
 }
 
 void describe_host(image::Inventory& inventory) {
@@ -75,67 +66,126 @@ kinds::IpcUse ipc_use_of(const trace::FrozenTree& tree) {
   return use;
 }
 
-// A program that is left running or stopped keeps its connections.
-std::string lock_table_of(const DumpOptions& options) {
-  if (!options.lock_network || options.leave_running || options.leave_stopped) return {};
-  return fmt::format("mini-criu-{}-{:x}", options.tree, sys::clock_ns(CLOCK_BOOTTIME) / 1'000'000);
+images::ImageWriter make_writer(const DumpOptions& options) {
+  if (options.stream) return images::ImageWriter(*options.stream);
+  return images::ImageWriter(options.images_dir, options.sync);
 }
 
 // Phases after the look: the tree stands still from the constructor of `frozen` to thaw or kill.
 class Dump {
  public:
   Dump(const DumpOptions& options, Damage& damage, kinds::OpenFiles files, MemorySharers& sharers,
-       std::set<HostPid> known)
+       std::set<HostPid> known, const GpuUsers& gpu_users, ObstacleStack& obstacle)
       : options_(options),
         damage_(damage),
         files_(std::move(files)),
         sharers_(sharers),
         known_(std::move(known)),
-        writer_(options.images_dir, options.sync) {}
+        gpu_users_(gpu_users),
+        obstacle_(obstacle),
+        writer_(make_writer(options)) {
+    writer_.set_progress(options.progress);
+    if (options.progress) options.progress->begin("saving");
+    if (options.streams != 0) streams_.emplace(writer_, options.streams, options.compression);
+  }
 
   image::DumpStatistics run(Clock::time_point start) {
     describe_host(inventory_);
     call_hook(options_.hook, "pre-dump", options_.tree);
     bystanders_.prepare(known_);
-    statistics_.set_look_us(microseconds(start, Clock::now()));
+    tracking_.emplace(options_);  // first: what it holds stays registered
+    GpuDump gpu(options_, damage_);
+    const auto before_gpu = Clock::now();
+    gpu.suspend(gpu_users_, deadline_from_now(), statistics_);  // which changes its memory
+    const auto gpu_took = Clock::now() - before_gpu;
+    read_early();
+    statistics_.set_look_us(microseconds(start + gpu_took, Clock::now()));
     if (!sys::try_read_text("/proc/timer_list")) note_runs();
     const auto freeze_start = Clock::now();
-    sys::Deadline deadline;
-    if (options_.timeout.count() > 0) deadline = freeze_start + options_.timeout;
+    const sys::Deadline deadline = deadline_from_now();
     trace::FrozenTree frozen(options_.tree, deadline, damage_);
     statistics_.set_freeze_us(microseconds(freeze_start, Clock::now()));
-    collect(frozen);
+    collect_or_tell(frozen);
+    gpu.write(writer_);
     if (options_.leave_running) {
       files_.sockets().release();
       frozen.thaw();
       statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
     }
+    const std::exception_ptr lost_gpu = options_.leave_running ? gpu.try_resume(statistics_) : nullptr;
+    store_later();
     bystanders_.end();  // the kill waits for the end of all our children
-    store();
-    call_last_hook();
+    store(frozen);
+    if (!writer_.is_stream()) call_last_hook();
     if (options_.leave_stopped)
       frozen.leave_stopped();
     else if (!options_.leave_running)
-      files_.sockets().silence(frozen.processes().front()->pidfd.get(), [&] { frozen.kill(); });
+      files_.sockets().silence(frozen.processes().front()->pidfd.get(),
+                               [&] { frozen.kill([&] { processes_.clear(); }); });
     if (!options_.leave_running) {
+      gpu.abandon();
       statistics_.set_frozen_us(microseconds(frozen.first_stop(), Clock::now()));
       files_.outlast_attachments();
     }
     statistics_.set_total_us(microseconds(start, Clock::now()));
+    if (lost_gpu) std::rethrow_exception(lost_gpu);  // the image is whole all the same
     return statistics_;
   }
 
  private:
+  sys::Deadline deadline_from_now() const {
+    if (options_.timeout.count() == 0) return std::nullopt;
+    return Clock::now() + options_.timeout;
+  }
+
+  // Of all that have a pause to be short: not where all of the memory is to be stored in it.
+  void read_early() {
+    if (!options_.live && options_.previous_images.empty()) return;
+    const bool counts_calls = !options_.live;
+    for (const HostPid pid : known_) early_.read(pid, counts_calls);
+    if (options_.leave_running && !options_.live && options_.streams == 0 && !writer_.is_stream()) held_.prepare();
+  }
+
+  void store_later() {
+    const auto start = Clock::now();
+    copies_.store(processes_, writer_, statistics_, streams_ ? &*streams_ : nullptr);
+    held_.store(processes_, writer_, statistics_);
+    statistics_.set_memory_us(statistics_.memory_us() + microseconds(start, Clock::now()));
+  }
+
   void note_runs() {
     for (const HostPid pid : trace::tree_of(options_.tree)) last_runs_.note(pid);
   }
 
-  // The image is whole, and the program still there: a script that fails leaves it so.
+  // The image is whole, and the program still there: a script that fails leaves it so. A stream lacks its end then: it
+  // could not be called back, and the program would go on there and here.
   void call_last_hook() {
     try {
       call_hook(options_.hook, "post-dump", options_.tree);
     } catch (const Error&) {
-      log::message("dump", "The image is complete. The program goes on, as a script has failed");
+      log::message("dump", "The image is {}. The program goes on, as a script has failed",
+                   writer_.is_stream() ? "not ended, and cannot be restored" : "complete");
+      throw;
+    }
+  }
+
+  // Of the zombies too, whose numbers are needed.
+  void write_origin(const trace::FrozenTree& frozen) {
+    const bool goes_on = options_.leave_running || options_.leave_stopped;
+    std::vector<HostPid> pids;
+    if (!goes_on)
+      for (const auto& process : frozen.processes()) pids.push_back(process->pid);
+    auto records = writer_.records("origin.img");
+    records.append(describe_origin(pids, goes_on));
+    records.finish();
+    writer_.add(records);
+  }
+
+  void collect_or_tell(trace::FrozenTree& frozen) {
+    try {
+      collect(frozen);
+    } catch (const Error& error) {
+      obstacle_.copy(frozen, error);
       throw;
     }
   }
@@ -148,32 +198,60 @@ class Dump {
       if (!process->zombie) living.push_back(process->view());
     }
     files_.note_members(all);
-    files_.begin(living);
+    std::map<HostPid, int> pidfds;
+    for (const auto& process : frozen.processes())
+      if (!process->zombie) pidfds.emplace(process->view(), process->descriptors_pidfd());
+    const auto pidfd_of = [&](HostPid view) {
+      if (const auto found = pidfds.find(view); found != pidfds.end()) return found->second;
+      throw Error(Fault::internal, fmt::format("there is no process {}", view));
+    };
+    files_.begin(living, SIZE_MAX, pidfd_of);
     // Asked again now that nothing can change any more.
     const SharedTables tables = look_at_frozen(frozen, options_, files_, known_);
     sharers_.begin_again();
-    const auto pidfd_of = [&](HostPid view) {
-      for (const auto& process : frozen.processes())
-        if (!process->zombie && process->view() == view) return process->descriptors_pidfd();
-      throw Error(Fault::internal, fmt::format("there is no process {}", view));
-    };
-    collect_sockets(frozen, pidfd_of);
-    files_.collect_ptys(pidfd_of);
+    if (!options_.memory_only) {
+      collect_sockets(frozen, pidfd_of);
+      files_.collect_ptys(pidfd_of);
+    }
     std::vector<SettledProcess> settled;
     for (const auto& process : frozen.processes())
       settled.push_back(settle_threads(*process, last_runs_, nanoseconds_of(frozen.first_stop())));
-    ReadAhead read_ahead(frozen, tables);
-    DumpContext context{options_, writer_,     files_, sharers_, shared_,    statistics_, inventory_,
-                        damage_,  bystanders_, tables, frozen,   processes_, read_ahead};
-    for (size_t i = 0; i < settled.size(); ++i) {
-      trace::FrozenProcess& process = *frozen.processes()[i];
-      processes_.push_back(process.zombie ? dump_zombie(process.pid) : dump_process(process, settled[i], context));
-    }
-    note_stops(frozen);
+    tracking_->look_for_rings(living);
+    processes_.reserve(settled.size());
+    LateMemory late;
+    ReadAhead read_ahead(frozen, tables, early_);
+    DumpContext context{options_,    writer_,    files_,     sharers_,    shared_,
+                        statistics_, inventory_, damage_,    bystanders_, tables,
+                        frozen,      processes_, read_ahead, copies_,     streams_ ? &*streams_ : nullptr,
+                        late,        *tracking_, held_};
+    dump_processes(settled, context);
+    if (options_.memory_only) return;
     sharers_.refuse_outsiders(true);
     kinds::dump_ipc(ipc, writer_);
     files_.connect();
     collect_cgroups(living);
+    if (options_.while_frozen) options_.while_frozen(living);
+    note_stops(frozen);  // as late as can be
+  }
+
+  void dump_processes(const std::vector<SettledProcess>& settled, DumpContext& context) {
+    const auto& all = context.tree.processes();
+    try {
+      for (size_t i = 0; i < settled.size(); ++i) {
+        bool has_pages_left = false;
+        processes_.push_back(all[i]->zombie ? dump_zombie(all[i]->pid)
+                                            : dump_process(*all[i], settled[i], context, has_pages_left));
+        if (has_pages_left) store_pages_later(*all[i], processes_.back(), context);
+      }
+    } catch (...) {
+      context.late.finish();  // what stood in the way of one before is told first
+      throw;
+    }
+    context.late.finish();
+    const auto& late = context.late_statistics;
+    statistics_.set_pages_scanned(statistics_.pages_scanned() + late.pages_scanned());
+    statistics_.set_pages_written(statistics_.pages_written() + late.pages_written());
+    statistics_.set_memory_us(statistics_.memory_us() + late.memory_us());
   }
 
   // Reading changes sockets for a moment, in which the program must not run whatever becomes of us.
@@ -210,17 +288,20 @@ class Dump {
     for (const HostPid pid : living) cgroups_->enter(pid);
   }
 
-  void store() {
+  void store(const trace::FrozenTree& frozen) {
     const auto start = Clock::now();
     const Step step("write the image");
     for (const tree::ProcessImage& process : processes_) {
       tree::write_process(process, writer_);
       inventory_.add_pids(process.core.pid());
     }
-    files_.write(writer_);
+    if (!options_.memory_only) files_.write(writer_);
     if (cgroups_) cgroups_->write(writer_);
+    if (streams_) streams_->finish(inventory_);
     inventory_.set_root_pid(processes_.front().core.pid());
     inventory_.set_shell_job(options_.shell_job);
+    inventory_.set_live(options_.live);
+    inventory_.set_memory_only(options_.memory_only);
     inventory_.set_boot_time_ns(sys::clock_ns(CLOCK_BOOTTIME));
     inventory_.set_monotonic_ns(sys::clock_ns(CLOCK_MONOTONIC));
     inventory_.mutable_cpu()->set_xcr0(arch::host_xcr0());
@@ -230,7 +311,13 @@ class Dump {
     records.append(statistics_);
     records.finish();
     writer_.add(records);
+    if (writer_.is_stream()) {
+      write_origin(frozen);
+      call_last_hook();
+    }
+    tracking_->describe(inventory_);
     writer_.commit(std::move(inventory_));
+    tracking_->settle();
     files_.keep_links();
     statistics_.set_commit_us(microseconds(start, Clock::now()));
   }
@@ -240,12 +327,19 @@ class Dump {
   kinds::OpenFiles files_;
   MemorySharers& sharers_;
   const std::set<HostPid> known_;  // looked at before the freeze
+  const GpuUsers& gpu_users_;
+  ObstacleStack& obstacle_;
   mem::SharedObjects shared_;
   images::ImageWriter writer_;
+  std::optional<mem::PageStreams> streams_;
   image::DumpStatistics statistics_;
   image::Inventory inventory_;
   Bystanders bystanders_;
+  std::optional<MemoryTracking> tracking_;
   std::vector<tree::ProcessImage> processes_;
+  EarlyMappings early_;
+  CopiedMemory copies_;
+  HeldMemory held_;
   std::optional<tree::CgroupCollector> cgroups_;
   trace::LastRuns last_runs_;  // noted before the freeze when timers cannot be seen
 };
@@ -256,16 +350,22 @@ image::DumpStatistics dump(const DumpOptions& options, Damage& damage) {
   const auto start = Clock::now();
   const Step step("dump"), pid_step("pid {}", options.tree);
   const sys::ChildSignal children;
-  const kinds::DumpPolicy policy{
-      options.shell_job,       options.ghost_limit,       options.validation == FileValidation::buildid,
-      options.link_remap,      options.file_locks,        options.external,
-      options.tcp_established, options.tcp_close,         options.skip_in_flight,
-      lock_table_of(options),  options.outside_unix_peers};
+  const RaisedLimits limits({RLIMIT_NOFILE});
+  const kinds::DumpPolicy policy = dump_policy(options);
   MemorySharers sharers(options.tree);
   kinds::Outsiders outsiders;
-  auto known = look_at_tree(options, identify_caller(), policy, outsiders, sharers);
-  Dump operation(options, damage, kinds::OpenFiles(policy, outsiders), sharers, std::move(known));
-  return operation.run(start);
+  GpuUsers gpu_users;
+  Obstacles first;
+  auto known = look_at_tree(options, identify_caller(), policy_of_look(policy), outsiders, sharers, gpu_users, first);
+  ObstacleStack obstacle;
+  try {
+    Dump operation(options, damage, kinds::OpenFiles(policy, outsiders), sharers, std::move(known), gpu_users,
+                   obstacle);
+    return operation.run(start);
+  } catch (const Error&) {
+    obstacle.log();
+    throw;
+  }
 }
 
 }  // namespace mcr::engine

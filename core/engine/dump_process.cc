@@ -5,18 +5,21 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include <charconv>
+
 #include "core/arch/xstate.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/engine/aio_requests.h"
 #include "core/engine/confinement.h"
-#include "core/engine/extended_state.h"
 #include "core/engine/look.h"
 #include "core/engine/memory_charge.h"
 #include "core/engine/rings.h"
 #include "core/engine/seccomp_state.h"
+#include "core/engine/stored_pages.h"
 #include "core/engine/thread_files.h"
 #include "core/engine/timer_clocks.h"
+#include "core/facets/extended_state.h"
 #include "core/facets/facet.h"
 #include "core/kinds/memfd.h"
 #include "core/mem/address_space.h"
@@ -27,9 +30,11 @@
 #include "core/mem/shared_by_mapping.h"
 #include "core/mem/sysv_segment.h"
 #include "core/mem/vdso.h"
+#include "core/mem/write_tracking.h"
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
 #include "core/tree/inherited_check.h"
+#include "images/proto/io_uring.pb.h"
 
 namespace mcr::engine {
 namespace {
@@ -53,11 +58,13 @@ class ProcessDumper {
         stat_(procfs::parse_stat(texts_.stat)),
         mappings_(std::move(texts_.mappings)) {}
 
-  tree::ProcessImage run() {
+  tree::ProcessImage run(bool& has_pages_left) {
+    if (context_.options.memory_only) return run_for_memory();
     const auto start = Clock::now();
     std::vector<HostTid> tids;
     for (const auto& thread : process_.threads) tids.push_back(thread->tid());
-    auto thread_files = begin_thread_files(pid_, std::move(tids));
+    std::future<std::vector<ThreadFiles>> thread_files;
+    if (!texts_.threads) thread_files = begin_thread_files(pid_, std::move(tids));
     collect_core();
     collect_sharing();
     if (image_.has_own(tree::Shared::memory)) {
@@ -70,24 +77,23 @@ class ProcessDumper {
     collect_files();  // before the parasite has descriptors of its own
     log::debug("dump", "{} descriptors collected after {} us", image_.descriptors.size(), since_us(start));
     {
+      const procfs::Status host_status = status_of_host();
       inject::ParasiteSession parasite(process_, host(), mappings_, context_.damage,
-                                       users_of_memory(context_.tables, context_.tree, process_));
-      parasite.channel().set_guard([this](const char* name, const parasite::Call& call) {
-        refuse_harmful_call(host().tid(), settled_.filters[settled_.host_index], name, call.number,
-                            std::to_array(call.args));
-      });
-      refuse_confined(parasite, host_status(), context_.bystanders);
-      collect_facets(parasite);
+                                       users_of_memory(context_.tables, context_.tree, process_),
+                                       settled_.filters[settled_.host_index].empty() ? &host_status : nullptr);
+      guard(parasite);
+      ask(parasite, host_status);
       log::debug("dump", "infected and asked after {} us", since_us(start));
-      thread_files_ = thread_files.get();
+      thread_files_ = texts_.threads ? std::move(*texts_.threads) : thread_files.get();
       for (const ThreadFiles& thread : thread_files_) refuse_thread(pid_, thread);
-      if (image_.has_own(tree::Shared::memory)) ask_about_memory(parasite);
+      if (image_.has_own(tree::Shared::memory)) mem::find_future_locks(parasite, status_.locked_kb, image_.map);
       collect_threads(parasite);
       name_timer_clocks(parasite, process_, thread_files_, settled_.host_index, image_);
       log::debug("dump", "{} threads collected after {} us", image_.threads.size(), since_us(start));
       context_.statistics.set_state_us(context_.statistics.state_us() + since_us(start));
       const auto memory_start = Clock::now();
-      if (image_.has_own(tree::Shared::memory)) store_memory(parasite);
+      has_pages_left = image_.has_own(tree::Shared::memory) && has_few_pages();
+      if (image_.has_own(tree::Shared::memory)) prepare_memory(parasite, has_pages_left);
       context_.statistics.set_memory_us(context_.statistics.memory_us() + since_us(memory_start));
       parasite.cure();
     }
@@ -96,7 +102,37 @@ class ProcessDumper {
   }
 
  private:
-  procfs::Status host_status() {
+  // Ahead of a dump: the private memory and what is needed to find it again.
+  tree::ProcessImage run_for_memory() {
+    const auto start = Clock::now();
+    collect_core();
+    image_.core.set_thread_count(0);
+    collect_sharing();
+    if (!image_.has_own(tree::Shared::memory)) return std::move(image_);
+    memory_ = context_.tracking.look_at(process_, image_.core.pid(), mappings_);
+    space_ = mem::collect_address_space(
+        mappings_, [](const procfs::Mapping&, bool) { return 0u; }, context_.shared);
+    space_.shared.clear();
+    {
+      inject::ParasiteSession parasite(process_, host(), mappings_, context_.damage,
+                                       users_of_memory(context_.tables, context_.tree, process_));
+      guard(parasite);
+      prepare_memory(parasite, false);
+      parasite.cure();
+    }
+    context_.statistics.set_memory_us(context_.statistics.memory_us() + since_us(start));
+    count();
+    return std::move(image_);
+  }
+
+  void guard(inject::ParasiteSession& parasite) {
+    parasite.channel().set_guard([this](const char* name, const parasite::Call& call) {
+      refuse_harmful_call(host().tid(), settled_.filters[settled_.host_index], name, call.number,
+                          std::to_array(call.args));
+    });
+  }
+
+  procfs::Status status_of_host() {
     if (host().tid().get() == pid_.get()) return status_;
     return procfs::parse_status(sys::read_text(fmt::format("/proc/{}/task/{}/status", pid_, host().tid())));
   }
@@ -144,6 +180,7 @@ class ProcessDumper {
 
   void collect_mappings() {
     const Step step("memory");
+    memory_ = context_.tracking.look_at(process_, image_.core.pid(), mappings_);
     context_.sharers.note(pid_, mappings_);
     const auto enter = [&](const procfs::Mapping& m, bool writable) { return enter_mapped(m, writable); };
     space_ = mem::collect_address_space(mappings_, enter, context_.shared);
@@ -186,28 +223,39 @@ class ProcessDumper {
     return context_.files.enter_mapping(pid_, m, writable ? O_RDWR : O_RDONLY, context_.writer);
   }
 
-  void collect_facets(inject::ParasiteSession& parasite) {
+  // Everything in one batch, as each has its price: the way there and back.
+  void ask(inject::ParasiteSession& parasite, const procfs::Status& host_status) {
     const Step step("state");
     const facets::ProcessView view{pid_, host(), status_};
+    const bool has_memory = image_.has_own(tree::Shared::memory);
     auto all = facets::process_facets();
     inject::Batch batch = parasite.channel().batch();
+    const ConfinementQuestions confinement(batch, pid_, host_status, context_.bystanders);
     const size_t brk = batch.add("brk", SYS_brk, {0});
     const size_t slack = batch.add("prctl(PR_GET_TIMERSLACK)", SYS_prctl, {PR_GET_TIMERSLACK, 0, 0, 0, 0});
-    const RemoteAddr descriptor = batch.reserve(8);
+    const RemoteAddr descriptor = batch.reserve(8), adopts = batch.reserve(8);
+    batch.add("prctl(PR_GET_CHILD_SUBREAPER)", SYS_prctl, {PR_GET_CHILD_SUBREAPER, adopts.get(), 0, 0, 0});
     const size_t table = batch.try_add("modify_ldt(0)", SYS_modify_ldt, {0, descriptor.get(), 8});
     for (auto& facet : all) facet->ask(batch, view);
+    const inject::HostQuestions host_questions(batch);
+    std::optional<mem::MemoryQuestions> memory;
+    if (has_memory) memory.emplace(batch, space_.vmas);
     parasite.channel().run(batch);
-    if (image_.has_own(tree::Shared::memory)) mem::require_own_contexts(parasite.channel(), image_.aio);
+    confinement.refuse(batch, parasite);
+    host_probe_ = host_questions.answers(batch);
+    if (has_memory) mem::require_own_contexts(parasite.channel(), image_.aio);
     refuse_registered_rings(parasite.channel(), pid_, context_.files);
     if (batch.result(table) > 0)
       throw Error(Fault::refused, "it has segments of its own in a local descriptor table (modify_ldt)",
                   "such a table cannot be saved yet");
-    if (image_.has_own(tree::Shared::memory)) image_.map.set_brk(static_cast<uint64_t>(batch.result(brk)));
+    if (has_memory) image_.map.set_brk(static_cast<uint64_t>(batch.result(brk)));
     timer_slack_ns_ = static_cast<uint64_t>(batch.result(slack));
-    // Pending signals are read through ptrace, for which the host has to stand still.
+    if (batch.get<int32_t>(adopts) != 0 || image_.core.pid() == 1) context_.copies.note_adopter(process_.pid);
+    if (memory) memory->finish(batch, parasite.channel(), image_.map);
+    // Pending signals and extended registers are read through ptrace, for which the host has to stand still. It waits
+    // inside the parasite, which touches no more of it than its general registers.
     host().stop_again(sys::Clock::now() + std::chrono::seconds(10));
     for (auto& facet : all) facet->collect(batch, view, *image_.core.add_facets());
-    host().run();
   }
 
   // A leader that has ended stays a zombie as long as other threads live; its number, name and rights are still seen.
@@ -223,13 +271,6 @@ class ProcessDumper {
     image_.threads.push_back(std::move(core));
   }
 
-  void ask_about_memory(inject::ParasiteSession& parasite) {
-    const Step step("memory");
-    mem::ask_defaults(parasite.channel(), image_.map);
-    mem::ask_policies(parasite.channel(), space_.vmas);
-    mem::find_future_locks(parasite, status_.locked_kb, image_.map);
-  }
-
   // While one thread wakes up to answer, the one before is written down.
   void collect_threads(inject::ParasiteSession& parasite) {
     if (process_.leader_ended()) record_ended_leader();
@@ -242,19 +283,11 @@ class ProcessDumper {
       if (asked) record_thread(*asked, last);
       asked.reset();
       if (i == settled_.host_index)
-        record_host(parasite);
+        record_thread(i, host_probe_);
       else
         last = parasite.end_probe(thread), asked = i;
     }
     if (asked) record_thread(*asked, last);
-  }
-
-  // It waits inside the parasite, which touches no more of it than its general registers.
-  void record_host(inject::ParasiteSession& parasite) {
-    const auto probe = parasite.probe_host();
-    host().stop_again(sys::Clock::now() + std::chrono::seconds(10));
-    record_thread(settled_.host_index, probe);
-    host().run();
   }
 
   void record_thread(size_t index, const inject::ThreadProbe& probe) {
@@ -264,7 +297,7 @@ class ProcessDumper {
     core.set_tid(files.status.ns_pid.back());
     core.set_name(files.status.name);
     core.set_registers(&thread.frame(), sizeof(sys::Registers));
-    *core.mutable_extended() = extended_message(arch::save_xstate(thread.tid()));
+    *core.mutable_extended() = facets::extended_message(arch::save_xstate(thread.tid()));
     record_filters(index, core);
     if (const auto& sleep = settled_.sleeping[index]) {
       core.mutable_restart()->set_present(true);
@@ -336,40 +369,127 @@ class ProcessDumper {
     return false;
   }
 
-  void store_memory(inject::ParasiteSession& parasite) {
-    const Step step("store memory");
-    const std::string name = fmt::format("pages-{}.img", image_.core.pid());
-    image_.map.set_pages_file(name);
-    const UniqueFd pages = context_.writer.pages(name);
-    const trace::RemoteMemory memory(pid_);
-    mem::PageWriter writer(parasite.channel(), memory, pages.get(), images::kPageFileHeader,
-                           may_write_itself(pages.get()));
-    const sys::Pagemap pagemap(pid_);
-    auto pages_of_its_own = mem::select_pages(pagemap, space_.vmas);
-    take_inherited(pages_of_its_own, pagemap);
-    image_.runs = writer.write(pages_of_its_own);
-    for (const auto& object : space_.shared) store_shared(object, parasite.channel(), memory, writer);
-    sys::truncate_fd(pages.get(), writer.offset());
-    context_.writer.add_pages(name, pages.get());
-    context_.plain_mappings[pid_] = plain_mapping();
-    image_.vmas = std::move(space_.vmas);
-    image_.map.set_vma_count(image_.vmas.size());
-    image_.map.set_run_count(image_.runs.size());
-    image_.map.set_inherited_count(image_.inherited.size());
-    auto& s = context_.statistics;
-    s.set_pages_scanned(s.pages_scanned() + pagemap.scanned());
-    s.set_pages_written(s.pages_written() + writer.pages_written());
+  // By the counts of its status, which are about right: what costs the program a round trip is copied sooner by us. Not
+  // of memory into which a parasite is put again.
+  bool has_few_pages() const {
+    if (!memory_.watched.empty() || context_.options.track_memory || !context_.options.previous_images.empty())
+      return false;
+    if (context_.options.live || context_.streams || context_.writer.is_stream()) return false;
+    if (!context_.tables.sharers(tree::Shared::memory, pid_).empty()) return false;
+    constexpr uint64_t kFewKb = 4096;
+    return space_.shared.empty() && status_.anonymous_kb && status_.swapped_kb &&
+           *status_.anonymous_kb + *status_.swapped_kb <= kFewKb;
   }
 
-  // They stay with the parent, which stands still and is stored already.
-  void take_inherited(std::vector<mem::PageSource>& sources, const sys::Pagemap& pagemap) {
-    const auto parent =
-        std::ranges::find(context_.tree.processes(), process_.parent, [](const auto& process) { return process->pid; });
-    const tree::ProcessImage* lender = tree::lender_of(image_, context_.before);
-    if (!lender || parent == context_.tree.processes().end() || (*parent)->zombie) return;
-    const sys::Pagemap theirs((*parent)->view());
-    image_.inherited =
-        mem::take_inherited(sources, space_.vmas, pagemap, {lender->vmas, lender->runs, lender->inherited, theirs});
+  void prepare_memory(inject::ParasiteSession& parasite, bool later) {
+    image_.map.set_pages_file(fmt::format("pages-{}.img", image_.core.pid()));
+    context_.plain_mappings[pid_] = plain_mapping();
+    if (!later) {
+      context_.late.finish();  // its parent, who may lend it pages
+      store_memory(parasite);
+    }
+    image_.vmas = std::move(space_.vmas);
+    image_.map.set_vma_count(image_.vmas.size());
+  }
+
+  void store_memory(inject::ParasiteSession& parasite) {
+    const Step step("store memory");
+    UniqueFd pages = context_.writer.pages(image_.map.pages_file());
+    const trace::RemoteMemory memory(pid_);
+    auto copy = context_.options.live ? copy_memory(parasite) : nullptr;
+    mem::PageWriter writer(parasite.channel(), memory, pages.get(), images::kPageFileHeader,
+                           may_write_itself(pages.get()), context_.streams);
+    writer.on_stored([&](uint64_t end) { context_.writer.stored(image_.map.pages_file(), pages.get(), end); });
+    const sys::Pagemap pagemap(pid_);
+    const auto is_not_copied = [](const image::Vma& vma) { return !mem::is_copied_on_write(vma); };
+    mem::ChangedPages pages_of_its_own;
+    if (copy) {
+      pages_of_its_own.changed = mem::select_pages(pagemap, space_.vmas, is_not_copied);
+    } else {
+      const auto pinned = pinned_memory(context_.files);
+      pages_of_its_own = mem::select_changed(pagemap, space_.vmas, memory_.watched, memory_.known, pinned);
+      take_inherited_of(pages_of_its_own, pagemap);
+      context_.tracking.watch(process_, image_.core.pid(), std::move(memory_), parasite, pagemap, space_.vmas,
+                              contents_of(pages_of_its_own), pinned);
+    }
+    for (const mem::PageSource& source : pages_of_its_own.changed) context_.writer.expect(source.bytes);
+    if (!pages_of_its_own.unchanged.empty()) context_.tracking.note_parent();
+    auto held = copy ? std::nullopt : context_.held.hold(memory, pages_of_its_own.changed);
+    if (held) {
+      note_contents(pages_of_its_own);
+    } else {
+      image_.runs = writer.write(pages_of_its_own.changed);
+      append_unchanged(image_, pages_of_its_own.unchanged);
+      std::ranges::sort(image_.runs, {}, &image::PageRun::start);
+    }
+    for (const auto& object : space_.shared) store_shared(object, parasite.channel(), memory, writer);
+    count_pages(context_.statistics, pagemap, writer);
+    if (copy)
+      context_.copies.add(context_.before.size(), {std::move(copy), std::move(pages), writer.offset(),
+                                                   texts_.has_early_mappings, starts_of_copied(space_.vmas)});
+    else if (held)
+      context_.held.add(context_.before.size(),
+                        {std::move(*held), std::move(pages_of_its_own.unchanged), std::move(pages), writer.offset()});
+    else
+      finish_pages(context_.writer, pages.get(), writer, image_);
+  }
+
+  static std::set<uint64_t> starts_of_copied(const std::vector<image::Vma>& vmas) {
+    std::set<uint64_t> starts;
+    for (const image::Vma& vma : vmas)
+      if (mem::is_copied_on_write(vma)) starts.insert(vma.start());
+    return starts;
+  }
+
+  // nullptr: the memory is to be stored now.
+  std::unique_ptr<inject::MemoryCopy> copy_memory(inject::ParasiteSession& parasite) {
+    std::string why;
+    std::unique_ptr<inject::MemoryCopy> copy;
+    if (!allow_copy(settled_.filters[settled_.host_index]))
+      why = "its seccomp filters do not allow it";
+    else if (context_.copies.would_be_adopted(context_.tree, process_.pid))
+      why = "it would become a child of a process of the tree, which takes in orphans";
+    else
+      copy = inject::MemoryCopy::make(parasite, host(), why);
+    if (copy)
+      context_.sharers.note(copy->pid(), mappings_);  // it has the same attachments
+    else
+      log::warning("dump", "There can be no copy of its memory ({}): process {} stands still until all is stored", why,
+                   pid_);
+    return copy;
+  }
+
+  // They stay with the parent process, which stands still and is stored already.
+  void take_inherited_of(mem::ChangedPages& pages, const sys::Pagemap& pagemap) {
+    const Lender lender = find_lender(process_, image_, context_);
+    if (!lender.image) return;
+    std::vector<image::InheritedPages> all;
+    for (auto* sources : {&pages.changed, &pages.unchanged}) {
+      take_inherited(lender, image_, space_.vmas, *sources, pagemap);
+      all.insert(all.end(), image_.inherited.begin(), image_.inherited.end());
+    }
+    std::ranges::sort(all, {}, &image::InheritedPages::start);
+    image_.inherited = std::move(all);
+  }
+
+  std::vector<sys::PageRange> contents_of(const mem::ChangedPages& pages) const {
+    std::vector<sys::PageRange> contents;
+    for (const auto* sources : {&pages.changed, &pages.unchanged})
+      for (const mem::PageSource& source : *sources) contents.push_back({source.start, source.start + source.bytes});
+    for (const auto& inherited : image_.inherited)
+      contents.push_back({inherited.start(), inherited.start() + inherited.bytes()});
+    return contents;
+  }
+
+  // Its children ask for them; until they are stored.
+  void note_contents(const mem::ChangedPages& pages) {
+    if (context_.tree.processes().size() == 1) return;
+    for (const auto* sources : {&pages.changed, &pages.unchanged})
+      for (const mem::PageSource& source : *sources) {
+        image::PageRun& run = image_.runs.emplace_back();
+        run.set_start(source.start);
+        run.set_bytes(source.bytes);
+      }
   }
 
   void store_shared(const mem::SharedObject& object, inject::Channel& channel, const trace::RemoteMemory& memory,
@@ -383,6 +503,7 @@ class ProcessDumper {
     int code = 0;
     if (const auto file = sys::probe_open(door, O_RDONLY, code)) {
       message.set_size((static_cast<uint64_t>(sys::stat_fd(file->get()).st_size) + 4095) / 4096 * 4096);
+      context_.writer.expect(static_cast<uint64_t>(sys::stat_fd(file->get()).st_blocks) * 512);
       runs = writer.write_file(file->get(), object.id, message.size());
     } else {
       log::info("dump", "{} cannot be opened: read through the program's mappings", door);
@@ -409,7 +530,9 @@ class ProcessDumper {
   procfs::Stat stat_;
   std::vector<procfs::Mapping> mappings_;
   mem::AddressSpace space_;
+  MemoryTracking::Memory memory_;
   uint64_t timer_slack_ns_ = 0;  // of the host
+  inject::ThreadProbe host_probe_;
   const std::vector<std::unique_ptr<facets::ThreadFacet>> thread_facets_ = facets::thread_facets();
   std::vector<ThreadFiles> thread_files_;  // by thread
   tree::ProcessImage image_;
@@ -433,9 +556,11 @@ tree::ProcessImage dump_zombie(HostPid pid) {
   return image;
 }
 
-tree::ProcessImage dump_process(trace::FrozenProcess& process, const SettledProcess& settled, DumpContext& context) {
+tree::ProcessImage dump_process(trace::FrozenProcess& process, const SettledProcess& settled, DumpContext& context,
+                                bool& has_pages_left) {
   const Step step("process {}", process.pid);
-  return ProcessDumper(process, settled, context).run();
+  return ProcessDumper(process, settled, context).run(has_pages_left);
 }
 
+// Statistics are the other thread's until all is finished.
 }  // namespace mcr::engine

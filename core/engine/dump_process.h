@@ -2,7 +2,11 @@
 #pragma once
 
 #include "core/engine/confinement.h"
+#include "core/engine/copied_memory.h"
+#include "core/engine/held_memory.h"
+#include "core/engine/late_memory.h"
 #include "core/engine/memory_sharers.h"
+#include "core/engine/memory_tracking.h"
 #include "core/engine/options.h"
 #include "core/engine/read_ahead.h"
 #include "core/engine/settle_threads.h"
@@ -28,14 +32,21 @@ struct DumpContext {
   Bystanders& bystanders;
   const SharedTables& tables;
   const trace::FrozenTree& tree;
-  const std::vector<tree::ProcessImage>& before;  // parents come before their children
+  const std::vector<tree::ProcessImage>& before;  // parents come before their children; none of them moves
   ReadAhead& read_ahead;
+  CopiedMemory& copies;
+  mem::PageStreams* streams;  // of --stream; null: each process has a file of pages
+  LateMemory& late;
+  MemoryTracking& tracking;
+  HeldMemory& held;
+  mcr::image::DumpStatistics late_statistics{};  // of what `late` does
   std::map<pid_t, pid_t> numbers{};              // of parents, as they have them themselves
   std::map<HostPid, uint64_t> plain_mappings{};  // of each memory one without a memory policy, by its first process
 };
 
-tree::ProcessImage dump_process(trace::FrozenProcess& process, const SettledProcess& settled, DumpContext& context);
-
+// All of it, but for its pages when they are few: these come later.
+tree::ProcessImage dump_process(trace::FrozenProcess& process, const SettledProcess& settled, DumpContext& context,
+                                bool& has_pages_left);
 // What is left of a process that has ended.
 tree::ProcessImage dump_zombie(HostPid pid);
 

@@ -1,4 +1,5 @@
-// The two operations. Call from the main thread of a process that has started no other thread.
+// The two operations. Call from the main thread. Another thread may be there that has all signals blocked and allocates
+// no memory: new processes are made from what is mapped here.
 #pragma once
 
 #include <memory>
@@ -15,16 +16,24 @@ namespace mcr::engine {
 mcr::image::DumpStatistics dump(const DumpOptions& options, Damage& damage);
 
 struct RestoreStatistics {
-  uint64_t check_us = 0, create_us = 0, memory_us = 0, threads_us = 0, total_us = 0;
+  uint64_t check_us = 0, create_us = 0, memory_us = 0, threads_us = 0, gpu_us = 0, total_us = 0;
   uint64_t pages_restored = 0;
   uint32_t processes = 0, threads = 0;
 };
 
+struct Standing {
+  HostPid pid;
+  UniqueFd pidfd;
+};
+
 struct Restored {
   HostPid root;
-  UniqueFd pidfd;       // of the root process
-  UniqueFd init_pidfd;  // of process 1 of its own pid namespace, a child of ours; invalid when there is none
+  UniqueFd pidfd;                 // of the root process
+  std::vector<UniqueFd> masters;  // of pseudo-terminals whose masters are not the program's
+  UniqueFd init_pidfd;            // of process 1 of its own pid namespace, a child of ours; invalid when there is none
   RestoreStatistics statistics;
+  std::vector<Standing> standing;  // with leave_stopped: the others that were not stopped when they were saved
+  bool root_was_stopped = false;   // when it was saved
 };
 
 // Brings the tree back, running unless asked otherwise. When it throws, nothing that it created is left.

@@ -11,6 +11,7 @@ void check_file_locks(const std::vector<tree::ProcessImage>& processes, const ki
   for (const tree::ProcessImage& p : processes)
     for (const auto& descriptor : p.descriptors) {
       kinds::check_locks(descriptor);
+      if (descriptor.locks().empty() && files.object(descriptor.file()).locks().empty()) continue;
       const auto path = files.path_of(descriptor.file());
       if (!path) continue;
       for (const auto& lock : descriptor.locks()) kinds::check_lock(lock, *path, problems);

@@ -5,11 +5,13 @@
 #include "core/base/error.h"
 #include "core/engine/create_tree.h"
 #include "core/engine/file_locks_check.h"
+#include "core/engine/gpu_restore.h"
 #include "core/facets/facet.h"
 #include "core/kinds/sysv_ipc.h"
 #include "core/sys/file.h"
 #include "core/tree/cgroups.h"
 #include "images/page_extents.h"
+#include "images/run_shape.h"
 
 namespace mcr::engine {
 namespace {
@@ -43,16 +45,28 @@ void check_state(const image::Inventory& inventory, const tree::ProcessImage& p,
 
 void check_unused_bytes(const images::ImageReader& reader, const std::vector<tree::ProcessImage>& processes) {
   std::map<std::string, std::vector<std::pair<uint64_t, uint64_t>>> used;  // by file
+  const std::vector<uint64_t> streams = images::stream_sizes(reader);
+  std::vector<std::vector<images::StreamPlace>> places(streams.size());
   for (const auto& p : processes) {
     if (p.core.zombie()) continue;
     auto& stretches = used[p.map.pages_file()];
-    for (const auto& run : p.runs) stretches.emplace_back(run.offset(), run.bytes());
+    for (const auto& run : p.runs) {
+      if (images::is_in_stream(run))
+        for (int i = 0; i < run.chunk_streams_size(); ++i)
+          places.at(run.chunk_streams(i)).emplace_back(run.chunk_offsets(i), run.chunk_stored(i));
+      else if (run.source() == image::PageRun::FILE)
+        stretches.emplace_back(run.offset(), run.bytes());
+      else if (run.source() == image::PageRun::REPEATED)
+        stretches.emplace_back(run.offset(), run.chunk_bytes());
+    }
   }
   for (auto& [name, stretches] : used) {
     const UniqueFd pages = reader.pages(name);
     const auto size = static_cast<uint64_t>(sys::stat_fd(pages.get()).st_size);
     images::check_gaps(pages.get(), name, size, std::move(stretches));
   }
+  for (size_t i = 0; i < streams.size(); ++i)
+    images::check_stream(reader.inventory().streams(static_cast<int>(i)), streams[i], std::move(places[i]));
   reader.check_unread();
 }
 
@@ -84,12 +98,14 @@ void check_image(const image::Inventory& inventory, const std::vector<tree::Proc
   (void)helper_pids(processes, inventory.shell_job());  // who would clone whom
 }
 
-void verify_records(const std::string& images_dir) {
-  const images::ImageReader reader(images_dir);
+void verify_records(const images::ImagePlace& place) {
+  const images::ImageReader reader(place);
+  if (reader.inventory().memory_only()) return;  // what a restore looks at is not there
   const kinds::OpenedFiles files(reader, {});
   const auto processes = read_processes(reader);
   tree::RestoredCgroups(reader, {}).require_members(processes);
   const kinds::IpcObjects ipc(reader);
+  const GpuRestore gpu(reader, processes);
   check_image(reader.inventory(), processes, files);
   check_references(processes, files);
 }

@@ -16,7 +16,7 @@ std::vector<tree::ProcessImage> read_processes(const images::ImageReader& reader
 void check_image(const mcr::image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
                  const kinds::OpenedFiles& files);
 
-// All of that for an image folder: what a restore would refuse on any host.
-void verify_records(const std::string& images_dir);
+// All of that for a whole image: what a restore would refuse on any host.
+void verify_records(const images::ImagePlace& place);
 
 }  // namespace mcr::engine

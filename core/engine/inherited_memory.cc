@@ -39,10 +39,15 @@ mem::RestoreMemory memory_of(const ProcessImage& image) {
 
 }  // namespace
 
-InheritedMemory::InheritedMemory(const std::vector<ProcessImage>& images, const images::ImageReader& reader,
-                                 const std::vector<procfs::Mapping>& ours, bool redirect, OpenFile open_file)
-    : images_(images), reader_(reader), kernel_pages_(mem::kernel_pages_of(ours)), open_file_(std::move(open_file)) {
-  redirect = redirect || !mem::is_same_vdso(reader.inventory().vdso());
+InheritedMemory::InheritedMemory(const std::vector<ProcessImage>& images, const images::PageContent& content,
+                                 unsigned threads, const std::vector<procfs::Mapping>& ours, bool redirect,
+                                 OpenFile open_file)
+    : images_(images),
+      content_(content),
+      threads_(threads),
+      kernel_pages_(mem::kernel_pages_of(ours)),
+      open_file_(std::move(open_file)) {
+  redirect = redirect || !mem::is_same_vdso(content.reader().inventory().vdso());
   for (const ProcessImage& image : images) {
     by_pid_.emplace(image.core.pid(), &image);
     if (redirect || !mem::has_same_layout(ours, image.vmas)) redirected_.insert(image.core.pid());
@@ -81,7 +86,7 @@ bool InheritedMemory::can_be_made_alone(const ProcessImage& image, size_t vma) c
 void InheritedMemory::settle(int32_t pid, inject::NewProcess& process, BornMemory& memory) {
   if (memory.is_empty && !is_lender(pid)) return;
   const Step step("memory of process {}", pid);
-  Settled& settled = settled_[pid];
+  Settled& settled = entry_of(pid);
   settled.kernel_pages = memory.kernel_pages;
   if (!memory.is_empty) settled.born_with = keep(image(pid), process, memory);
   memory.lender = 0;
@@ -90,11 +95,16 @@ void InheritedMemory::settle(int32_t pid, inject::NewProcess& process, BornMemor
   inject::Batch batch = process.channel().batch();
   batch.add("personality", SYS_personality, {0});  // READ_IMPLIES_EXEC would change every mapping that is made
   process.channel().run(batch);
-  settled.vdso =
-      mem::place_vdso(process, settled.kernel_pages, image(pid).vmas, reader_.inventory().vdso(), redirects_vdso(pid));
+  settled.vdso = mem::place_vdso(process, settled.kernel_pages, image(pid).vmas, content_.reader().inventory().vdso(),
+                                 redirects_vdso(pid));
   settled.kernel_pages = mem::moved_to(settled.kernel_pages, *settled.vdso);
   fill_lent(image(pid), process, settled);
   memory = {settled.kernel_pages, pid, false};
+}
+
+InheritedMemory::Settled& InheritedMemory::entry_of(int32_t pid) {
+  const std::lock_guard held(entering_);
+  return settled_[pid];
 }
 
 // Its mappings that it has been born with; the rest goes.
@@ -149,14 +159,25 @@ std::vector<int> InheritedMemory::send_files(const ProcessImage& image, inject::
   return remote;
 }
 
+bool InheritedMemory::is_lender_of_any(int32_t pid) const {
+  return std::ranges::any_of(images_, [&](const ProcessImage& child) {
+    if (child.inherited.empty()) return false;
+    const ProcessImage* lender = tree::lender_of(child, images_);
+    return !lender || lender->core.pid() == pid;
+  });
+}
+
 void InheritedMemory::fill_lent(const ProcessImage& image, inject::NewProcess& process, Settled& settled) {
   const std::vector<bool>& lent = lent_.at(image.core.pid());
   mem::RestoreMemory memory = memory_of(image);
   memory.born_with = settled.born_with;
   memory.ready = lent;
   memory.ready.flip();
-  const UniqueFd pages = reader_.pages(memory.pages_name);
+  const UniqueFd pages = content_.reader().pages(memory.pages_name);
   memory.pages_fd = pages.get();
+  memory.pid = image.core.pid();
+  memory.content = &content_;
+  memory.threads = threads_;
   const std::vector<int> sent = send_files(image, process, memory);
   mem::map_for_children(process, memory);
   pages_filled_ += mem::fill(process, memory, 0, 0) + copy_rest(image.core.pid(), process, memory);
@@ -201,13 +222,17 @@ uint64_t InheritedMemory::copy_rest(int32_t pid, inject::NewProcess& process, co
 
 uint64_t InheritedMemory::copy(const ProcessImage& from, uint64_t start, uint64_t end, inject::NewProcess& to) const {
   uint64_t copied = 0;
-  const UniqueFd pages = reader_.pages(from.map.pages_file());
-  const sys::FileMapping file(pages.get(), static_cast<size_t>(sys::stat_fd(pages.get()).st_size));
+  constexpr uint64_t kMost = 1 << 20;
   const trace::RemoteMemory target(to.pid());
+  std::vector<std::byte> buffer;
   for (const PageRun& run : from.runs) {
     const uint64_t first = std::max(start, run.start()), last = std::min(end, run.start() + run.bytes());
     if (run.shared() != 0 || first >= last) continue;
-    target.write(RemoteAddr(first), mem::checked_bytes(run, first, last - first, file.bytes(), from.map.pages_file()));
+    for (uint64_t at = first; at < last; at += kMost) {
+      buffer.resize(std::min(kMost, last - at));
+      content_.read({from.core.pid(), from.map.pages_file()}, run, at, buffer);
+      target.write(RemoteAddr(at), buffer);
+    }
     copied += (last - first) / 4096;
   }
   for (const InheritedPages& inherited : from.inherited) {

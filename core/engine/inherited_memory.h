@@ -6,13 +6,14 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <set>
 
 #include "core/inject/new_process.h"
 #include "core/mem/address_space.h"
 #include "core/procfs/maps.h"
 #include "core/tree/process_image.h"
-#include "images/store.h"
+#include "images/page_content.h"
 
 namespace mcr::engine {
 
@@ -28,14 +29,17 @@ class InheritedMemory {
   using OpenFile = std::function<int(uint32_t id)>;  // of files.img; the descriptor is not ours
 
   // `redirect`: the vdso of the image is to be taken for another one than this kernel's in any case.
-  InheritedMemory(const std::vector<tree::ProcessImage>& images, const images::ImageReader& reader,
+  // `threads`: that fill at once, as in mem::RestoreMemory.
+  InheritedMemory(const std::vector<tree::ProcessImage>& images, const images::PageContent& content, unsigned threads,
                   const std::vector<procfs::Mapping>& ours, bool redirect, OpenFile open_file);
 
   const std::vector<procfs::Mapping>& kernel_pages() const { return kernel_pages_; }  // of this process
   bool redirects_vdso(int32_t pid) const { return redirected_.contains(pid); }
   bool is_lender(int32_t pid) const { return lent_.contains(pid); }
+  bool is_lender_of_any(int32_t pid) const;  // its pages are needed again, for processes that come later
 
-  // A process with memory of its own has been born with `memory`, which becomes what it has now. Before it clones.
+  // A process with memory of its own has been born with `memory`, which becomes what it has now. Before it clones. One
+  // that lends nothing may be settled by another thread.
   void settle(int32_t pid, inject::NewProcess& process, BornMemory& memory);
 
   uint64_t pages_filled() const { return pages_filled_; }
@@ -57,6 +61,7 @@ class InheritedMemory {
   };
   const tree::ProcessImage& image(int32_t pid) const { return *by_pid_.at(pid); }
   void find_lent(const tree::ProcessImage& child);
+  Settled& entry_of(int32_t pid);
   bool can_be_made_alone(const tree::ProcessImage& image, size_t vma) const;
   std::vector<bool> keep(const tree::ProcessImage& image, inject::NewProcess& process, const BornMemory& memory) const;
   void drop_stale_pages(const tree::ProcessImage& image, inject::NewProcess& process,
@@ -67,7 +72,8 @@ class InheritedMemory {
   uint64_t copy(const tree::ProcessImage& from, uint64_t start, uint64_t end, inject::NewProcess& to) const;
 
   const std::vector<tree::ProcessImage>& images_;
-  const images::ImageReader& reader_;
+  const images::PageContent& content_;
+  const unsigned threads_;
   std::vector<procfs::Mapping> kernel_pages_;
   OpenFile open_file_;
   std::set<int32_t> redirected_;
@@ -75,6 +81,7 @@ class InheritedMemory {
   std::map<int32_t, std::vector<bool>> lent_;      // by lender, by its mappings
   std::map<int32_t, std::vector<bool>> borrowed_;  // by child, by its mappings: those that hold inherited pages
   std::map<int32_t, Settled> settled_;
+  std::mutex entering_;  // into it
   uint64_t pages_filled_ = 0;
 };
 

@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/syscall.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -27,6 +28,8 @@ uint64_t flag_of(const image::Descriptor& d) {
 // A folder stands at the number so far. The first process that has the file opens it; an open file that is shared goes
 // from there to the others. O_PATH has no state to share, and pidfd_getfd refuses it on some kernels.
 void LateFiles::open() {
+  if (std::ranges::none_of(image_.descriptors, [&](const auto& d) { return files_.late(d.file()).has_value(); }))
+    return;
   std::set<int> taken = sockets_;
   for (const auto& d : image_.descriptors) taken.insert(d.fd());
   uint64_t lowest = 0;

@@ -20,10 +20,12 @@
 #include "core/engine/aio_requests.h"
 #include "core/engine/confinement.h"
 #include "core/engine/memory_sharers.h"
+#include "core/engine/memory_tracking.h"
 #include "core/engine/process_limits.h"
 #include "core/engine/rings.h"
 #include "core/engine/thread_files.h"
 #include "core/engine/timer_clocks.h"
+#include "core/inject/cave_room.h"
 #include "core/mem/address_space.h"
 #include "core/mem/aio_ring.h"
 #include "core/mem/sysv_segment.h"
@@ -74,14 +76,16 @@ void refuse_session(const procfs::Stat& stat, const DumpOptions& options) {
 
 // Of very many threads the first ones stand for all: the others are asked when they stand still, where it costs once
 // instead of twice.
-void refuse_threads(HostPid pid, HostPid view) {
+void refuse_threads(HostPid pid, HostPid view, Obstacles& obstacles) {
   constexpr size_t kBeforeTheFreeze = 64;
   std::vector<HostTid> tids = trace::threads_of(pid);
-  tids.resize(std::min(tids.size(), kBeforeTheFreeze));
-  for (const ThreadFiles& thread : read_thread_status(pid, tids)) {
-    trace::refuse_traced(thread.tid, thread.status);
-    refuse_thread(view, thread);
-  }
+  if (!obstacles.wants_all()) tids.resize(std::min(tids.size(), kBeforeTheFreeze));
+  for (const ThreadFiles& thread : read_thread_status(pid, tids))
+    obstacles.pass([&] {
+      trace::refuse_traced(thread.tid, thread.status);
+      refuse_thread(view, thread);
+      if (obstacles.wants_all()) refuse_core_cookie(thread.tid);
+    });
 }
 
 // By the class in the head of its executable (elf(5)); x32 programs are of that class too. Registers, vdso and system
@@ -94,17 +98,35 @@ void refuse_32_bit(HostPid pid) {
   if (head[EI_CLASS] != ELFCLASS64) throw Error(Fault::refused, "it is a 32-bit program", "run the 64-bit build of it");
 }
 
-void look_at_memory(HostPid pid, const kinds::OpenFiles& files, MemorySharers& sharers,
-                    kinds::OpenFiles::MappedNames& looked_at) {
+std::vector<procfs::Mapping> mappings_of(HostPid pid) {
+  return procfs::parse_maps(sys::read_text(fmt::format("/proc/{}/maps", pid)));
+}
+
+std::vector<procfs::Mapping> mappings_with_flags(HostPid pid) {
+  procfs::SmapsParser parser;
+  sys::read_pieces(fmt::format("/proc/{}/smaps", pid), [&](std::string_view piece) { parser.take(piece); });
+  auto mappings = parser.finish();
+  set_aside_tracking(pid, mappings);
+  return mappings;
+}
+
+// What the tables of the tree are filled with, and asked.
+struct Tables {
+  const kinds::OpenFiles& files;
+  MemorySharers& sharers;
+  GpuUsers& gpu_users;
+};
+
+void look_at_memory(HostPid pid, const Tables& tables, kinds::OpenFiles::MappedNames& looked_at, Obstacles& obstacles) {
+  const kinds::OpenFiles& files = tables.files;
   // Without the flags that only smaps has, which costs a walk through all page tables; frozen, they are looked at too.
-  const auto mappings = procfs::parse_maps(sys::read_text(fmt::format("/proc/{}/maps", pid)));
-  sharers.note(pid, mappings);
-  sharers.note_open(files.nameless(pid));
-  for (const procfs::Mapping& m : mappings)
-    if (mem::is_aio_ring(m)) {
-      refuse_endless_requests(pid);
-      break;
-    }
+  const auto mappings = obstacles.wants_all() ? mappings_with_flags(pid) : mappings_of(pid);
+  tables.sharers.note(pid, mappings);
+  tables.gpu_users.note(pid, mappings);
+  tables.sharers.note_open(files.nameless(pid));
+  if (std::ranges::any_of(mappings, [](const procfs::Mapping& m) { return mem::is_aio_ring(m); }))
+    obstacles.pass([&] { refuse_endless_requests(pid); });
+  if (obstacles.wants_all()) obstacles.pass([&] { inject::require_caves(pid, mappings); });
   const auto look = [&](const procfs::Mapping& m, bool) {
     if (mem::is_ring(m)) return refuse_lost_ring(files, m), 0u;
     if (mem::is_sysv_segment(m))
@@ -113,8 +135,7 @@ void look_at_memory(HostPid pid, const kinds::OpenFiles& files, MemorySharers& s
       files.look_at_mapping(pid, m, looked_at);
     return 0u;
   };
-  mem::SharedObjects shared;
-  mem::collect_address_space(mappings, look, shared);
+  mem::look_at_address_space(mappings, look, obstacles);
 }
 
 }  // namespace
@@ -138,6 +159,12 @@ void refuse_thread(HostPid view, const ThreadFiles& thread) {
       throw Error(Fault::refused, fmt::format("it has {} of its own (unshare(2))", what), "this cannot be saved yet");
 }
 
+void refuse_core_cookie(HostTid tid) {
+  if (const uint64_t cookie = sys::core_cookie_of(tid))
+    throw Error(Fault::refused, fmt::format("thread {} has the core-scheduling cookie {:#x}", tid, cookie),
+                "cookies cannot be saved yet: run the program without PR_SCHED_CORE");
+}
+
 // A dispatched thread whose selector blocks would be sent SIGSYS for its own way back, should we be killed. The
 // selector is written by nobody but the thread.
 void refuse_frozen_thread(const trace::Tracee& thread, HostPid view) {
@@ -157,9 +184,7 @@ void refuse_frozen_thread(const trace::Tracee& thread, HostPid view) {
   if (sys::has_io_permissions(tid))
     throw Error(Fault::refused, fmt::format("thread {} may use I/O ports (ioperm)", tid),
                 "ports belong to a machine and cannot be restored");
-  if (const uint64_t cookie = sys::core_cookie_of(tid))
-    throw Error(Fault::refused, fmt::format("thread {} has the core-scheduling cookie {:#x}", tid, cookie),
-                "cookies cannot be saved yet: run the program without PR_SCHED_CORE");
+  refuse_core_cookie(tid);
 }
 
 // ARCH_ENABLE_TAGGED_ADDR (6.4); what /proc shows is what ARCH_GET_UNTAG_MASK tells.
@@ -195,25 +220,25 @@ std::optional<tree::Member> member_of(HostPid pid) {
 namespace {
 
 // What asks nothing of tables that the processes have in common, and so can be asked by two threads.
-void look_at_state(HostPid pid, HostPid view, const kinds::OpenFiles& files, MemorySharers& sharers,
-                   kinds::OpenFiles::MappedNames& looked_at) {
-  refuse_threads(pid, view);
+void look_at_state(HostPid pid, HostPid view, const Tables& tables, kinds::OpenFiles::MappedNames& looked_at,
+                   Obstacles& obstacles) {
+  obstacles.pass([&] { refuse_threads(pid, view, obstacles); });
   const std::string status = sys::read_text(fmt::format("/proc/{}/status", view));
-  refuse_tagged_addresses(status);
-  refuse_foreign_clocks(pid, view);
-  refuse_foreign_label(view);
-  refuse_tight_limits(view, status);
-  files.look_at_path(view, fmt::format("/proc/{}/cwd", view));
-  files.look_at_path(view, fmt::format("/proc/{}/root", view));
-  files.look_at_path(view, fmt::format("/proc/{}/exe", view));
-  refuse_32_bit(view);
-  look_at_memory(view, files, sharers, looked_at);
+  obstacles.pass([&] { refuse_tagged_addresses(status); });
+  obstacles.pass([&] { refuse_foreign_clocks(pid, view); });
+  obstacles.pass([&] { refuse_foreign_label(view); });
+  obstacles.pass([&] { refuse_tight_limits(view, status); });
+  for (const char* name : {"cwd", "root", "exe"})
+    obstacles.pass([&] { tables.files.look_at_path(view, fmt::format("/proc/{}/{}", view, name)); });
+  obstacles.pass([&] { refuse_32_bit(view); });
+  obstacles.pass([&] { look_at_memory(view, tables, looked_at, obstacles); });
 }
 
-void look_at_files(HostPid view, const kinds::OpenFiles& files, const sys::Deadline& deadline) {
-  files.look_at_controlling_terminal(view);
-  files.look_at_descriptors(view);
-  look_at_rings(view, files, deadline);
+void look_at_files(HostPid view, const Tables& tables, const sys::Deadline& deadline, Obstacles& obstacles) {
+  if (tables.files.has_gpu_device(view)) tables.gpu_users.note_holder(view);
+  obstacles.pass([&] { tables.files.look_at_controlling_terminal(view); });
+  tables.files.look_at_descriptors(view, obstacles);
+  obstacles.pass([&] { look_at_rings(view, tables.files, deadline); });
 }
 
 bool has_ended(HostPid pid) {
@@ -354,74 +379,99 @@ class Patience {
   int alike_ = 0;
 };
 
-void look_at_all(const std::vector<HostPid>& tree, const DumpOptions& options, const Caller& caller,
-                 kinds::OpenFiles& files, MemorySharers& sharers, const sys::Deadline& deadline) {
+// In the order of the tree, with the name of each.
+void look_at_each(const std::vector<HostPid>& tree, const DumpOptions& options, Obstacles& obstacles,
+                  const std::function<void(HostPid, size_t)>& look) {
   const std::vector<std::string> names = describe_all(tree);
-  const auto look_at_each = [&](const std::function<void(HostPid, size_t)>& look) {
-    for (size_t i = 0; i < tree.size(); ++i) {
-      const Step step("process {}", names[i]);
-      try {
-        look(tree[i], i);
-      } catch (const Error&) {
-        if (tree[i] == options.tree || !is_ending(tree[i])) throw;  // which any of them may do at any time
-      }
+  for (size_t i = 0; i < tree.size(); ++i) {
+    const Step step("process {}", names[i]);
+    const Obstacles::About about(obstacles, tree[i]);
+    const auto may_end = [&] { return tree[i] != options.tree && is_ending(tree[i]); };  // any of them, at any time
+    const size_t before = obstacles.count();
+    try {
+      obstacles.pass([&] { look(tree[i], i); });
+    } catch (const Error&) {
+      if (!may_end()) throw;
     }
-  };
+    if (obstacles.count() > before && may_end()) obstacles.forget_since(before);
+  }
+}
+
+// The processes that the caller may look into, and how they are reached. Of any other nothing more is asked.
+std::vector<HostPid> look_for_rights(std::vector<HostPid>& tree, const DumpOptions& options, const Caller& caller,
+                                     Obstacles& obstacles) {
   const OwnNamespaces own = own_namespaces();
-  const auto may_look = [&](HostPid pid) {
+  const auto may_look = [&](HostPid pid) { refuse_untraceable(trace::living_thread(pid), caller); };
+  const auto is_at_home = [&](HostPid pid) { refuse_foreign_namespaces(trace::living_thread(pid), own); };
+  const std::vector<char> passed = try_each(tree, [&](HostPid pid) { may_look(pid), is_at_home(pid); });
+  std::vector<HostPid> seen, views;
+  look_at_each(tree, options, obstacles, [&](HostPid pid, size_t i) {
     const HostPid view = trace::living_thread(pid);
-    refuse_untraceable(view, caller);
-    refuse_foreign_namespaces(view, own);
-  };
-  std::vector<HostPid> views(tree);
-  const std::vector<char> passed = try_each(tree, may_look);
-  look_at_each([&](HostPid pid, size_t i) {
-    views[i] = trace::living_thread(pid);
-    if (!passed[i]) may_look(pid);
+    const bool is_ours = passed[i] || obstacles.pass([&] { may_look(pid); });
+    if (is_ours) seen.push_back(pid), views.push_back(view);
+    if (is_ours && !passed[i]) is_at_home(pid);
   });
+  tree = std::move(seen);
+  return views;
+}
+
+void look_at_all(std::vector<HostPid> tree, const DumpOptions& options, const Caller& caller, kinds::OpenFiles& files,
+                 const Tables& tables, const sys::Deadline& deadline, Obstacles& obstacles) {
   files.note_members(tree);
-  files.begin(views, kDescriptorsBeforeTheFreeze);
+  const std::vector<HostPid> views = look_for_rights(tree, options, caller, obstacles);
+  files.begin(views, obstacles.wants_all() ? SIZE_MAX : kDescriptorsBeforeTheFreeze);
   std::mutex taking;
   std::map<std::thread::id, kinds::OpenFiles::MappedNames> looked_at;
-  const auto look_at_this = [&](HostPid pid, HostPid view) {
+  const auto look_at_this = [&](HostPid pid, HostPid view, Obstacles& found) {
     std::unique_lock lock(taking);
     kinds::OpenFiles::MappedNames& names_seen = looked_at[std::this_thread::get_id()];
     lock.unlock();
-    look_at_state(pid, view, files, sharers, names_seen);
+    look_at_state(pid, view, tables, names_seen, found);
   };
-  const std::vector<char> looked = try_each(tree, [&](HostPid pid) { look_at_this(pid, trace::living_thread(pid)); });
-  look_at_each([&](HostPid pid, size_t i) {
-    if (!looked[i]) look_at_this(pid, views[i]);
-    look_at_files(views[i], files, deadline);
+  std::vector<char> looked(tree.size());
+  if (!obstacles.wants_all())
+    looked = try_each(tree, [&](HostPid pid) {
+      Obstacles first;
+      look_at_this(pid, trace::living_thread(pid), first);
+    });
+  look_at_each(tree, options, obstacles, [&](HostPid pid, size_t i) {
+    if (!looked[i]) look_at_this(pid, views[i], obstacles);
+    look_at_files(views[i], tables, deadline, obstacles);
   });
 }
 
 std::set<HostPid> look_once(const DumpOptions& options, const Caller& caller, kinds::OpenFiles files,
-                            MemorySharers& sharers, const sys::Deadline& deadline) {
+                            MemorySharers& sharers, GpuUsers& gpu_users, const sys::Deadline& deadline,
+                            Obstacles& obstacles) {
   const std::vector<HostPid> tree = trace::tree_of(options.tree);
-  const SharedTables tables = look_at_shared_tables(tree);
-  refuse_family(tree, options, tables);
-  look_at_all(tree, options, caller, files, sharers, deadline);
-  sharers.refuse_outsiders(false);
-  refuse_outside_sharers(tables, options.tree, tree);
-  files.look_at_sharers();  // warns too: once
+  const SharedTables shared = look_at_shared_tables(tree);
+  obstacles.pass([&] { refuse_family(tree, options, shared); });
+  look_at_all(tree, options, caller, files, {files, sharers, gpu_users}, deadline, obstacles);
+  obstacles.pass([&] { sharers.refuse_outsiders(false); });
+  obstacles.pass([&] { refuse_outside_sharers(shared, options.tree, tree); });
+  files.look_at_sharers(obstacles);  // warns too: once
   return {tree.begin(), tree.end()};
 }
 
 }  // namespace
 
 std::set<HostPid> look_at_tree(const DumpOptions& options, const Caller& caller, const kinds::DumpPolicy& policy,
-                               kinds::Outsiders& outsiders, MemorySharers& sharers) {
+                               kinds::Outsiders& outsiders, MemorySharers& sharers, GpuUsers& gpu_users,
+                               Obstacles& obstacles) {
   const auto throw_ended = [] { throw Error(Fault::refused, "it has ended while it was looked at"); };
   trace::refuse_unfreezable(options.tree);
   const auto stat = sys::try_read_text(fmt::format("/proc/{}/stat", options.tree));
   if (!stat) throw_ended();
-  refuse_session(procfs::parse_stat(*stat), options);
+  obstacles.pass([&] { refuse_session(procfs::parse_stat(*stat), options); });
+  const size_t before = obstacles.count();
   sys::Deadline deadline;
   if (options.timeout.count() > 0) deadline = sys::Clock::now() + options.timeout;
   for (Patience patience(options.timeout);;) try {
-      sharers.forget();
-      return look_once(options, caller, kinds::OpenFiles(policy, outsiders), sharers, deadline);
+      sharers.forget(), gpu_users.forget(), obstacles.forget_since(before);
+      auto tree =
+          look_once(options, caller, kinds::OpenFiles(policy, outsiders), sharers, gpu_users, deadline, obstacles);
+      obstacles.throw_if_any();
+      return tree;
     } catch (const Error& error) {
       if (is_ending(options.tree)) throw_ended();
       if (!patience.allows_another_look(error)) throw;
@@ -443,7 +493,8 @@ SharedTables look_at_frozen(const trace::FrozenTree& tree, const DumpOptions& op
   for (const HostPid view : views) {
     const Step step("process {}", view);
     files.look_at_controlling_terminal(view);
-    files.look_at_descriptors(view);
+    Obstacles first;
+    files.look_at_descriptors(view, first);
   }
   return tables;
 }

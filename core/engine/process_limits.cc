@@ -106,8 +106,11 @@ void check_process_control(const tree::ProcessImage& process, std::vector<Proble
   }
 }
 
-RaisedLimits::RaisedLimits() {
-  for (const int resource : {RLIMIT_AS, RLIMIT_DATA, RLIMIT_NOFILE, RLIMIT_FSIZE, RLIMIT_SIGPENDING, RLIMIT_MEMLOCK}) {
+RaisedLimits::RaisedLimits()
+    : RaisedLimits({RLIMIT_AS, RLIMIT_DATA, RLIMIT_NOFILE, RLIMIT_FSIZE, RLIMIT_SIGPENDING, RLIMIT_MEMLOCK}) {}
+
+RaisedLimits::RaisedLimits(std::initializer_list<int> resources) {
+  for (const int resource : resources) {
     const rlimit old = sys::limit_of_self(resource);
     old_.emplace(resource, old);
     sys::set_limit_of_self(resource, {old.rlim_max, old.rlim_max});

@@ -19,11 +19,12 @@ void refuse_tight_limits(HostPid view, std::string_view status);
 void check_limits(const tree::ProcessImage& process, std::vector<Problem>& problems);
 void check_process_control(const tree::ProcessImage& process, std::vector<Problem>& problems);
 
-// While it lives, our soft limits of memory, descriptors, files and signals are as high as they may be: those of a new
-// process are set at the very end, and until then it has ours.
+// While it lives, our soft limits are as high as they may be. Of a restore those of memory, descriptors, files and
+// signals: those of a new process are set at the very end, and until then it has ours.
 class RaisedLimits {
  public:
   RaisedLimits();
+  explicit RaisedLimits(std::initializer_list<int> resources);  // RLIMIT_*
   ~RaisedLimits();
   RaisedLimits(const RaisedLimits&) = delete;
   RaisedLimits& operator=(const RaisedLimits&) = delete;

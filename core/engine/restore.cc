@@ -6,12 +6,13 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
-#include "core/engine/caller.h"
+#include "core/engine/checked_image.h"
 #include "core/engine/create_tree.h"
+#include "core/engine/crew.h"
 #include "core/engine/engine.h"
-#include "core/engine/image_check.h"
+#include "core/engine/lazy_memory.h"
+#include "core/engine/origin.h"
 #include "core/engine/process_limits.h"
-#include "core/engine/restore_check.h"
 #include "core/engine/restore_process.h"
 #include "core/kinds/locks_left.h"
 #include "core/sys/file.h"
@@ -22,24 +23,14 @@ namespace {
 
 using sys::Clock;
 
+constexpr std::chrono::seconds kWaitForEnd{10};  // of the saved program, where the image comes from the dump of it
+
 uint64_t since_us(Clock::time_point start) {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - start).count());
 }
 
 void call_hook(const Hook& hook, std::string_view action, HostPid root) {
   if (hook) hook(action, root);
-}
-
-kinds::Validation validation_of(FileValidation wanted) {
-  switch (wanted) {
-    case FileValidation::none:
-      return kinds::Validation::none;
-    case FileValidation::filesize:
-      return kinds::Validation::filesize;
-    case FileValidation::buildid:
-      return kinds::Validation::buildid;
-  }
-  return kinds::Validation::buildid;
 }
 
 // Lets a parent not be told that its child is stopped: it was told before, or is to find the child as it was.
@@ -115,32 +106,75 @@ void connect_files(kinds::OpenedFiles& files, const std::vector<tree::ProcessIma
   }
 }
 
+// Those that have to do with others one after the other, then the rest by two threads.
+class Fillers {
+ public:
+  Fillers(std::vector<std::unique_ptr<RestoringProcess>>& restoring, NewProcesses& processes)
+      : restoring_(restoring), processes_(processes) {
+    for (size_t i = 0; i < restoring.size(); ++i)
+      if (restoring[i]) (restoring[i]->stands_alone() ? alone_ : entangled_).push_back(i);
+  }
+  void open_files() {
+    for (const size_t i : alone_) restoring_[i]->open_files();
+  }
+  void each(void (RestoringProcess::*act)()) {
+    for (const size_t i : entangled_) (restoring_[i].get()->*act)();
+    by_crew(processes_, alone_, [&](size_t i) { (restoring_[i].get()->*act)(); });
+  }
+
+ private:
+  std::vector<std::unique_ptr<RestoringProcess>>& restoring_;
+  NewProcesses& processes_;
+  std::vector<size_t> entangled_, alone_;
+};
+
+// What was filled by two threads at once took less time than the sum.
+void note_filling(const std::vector<std::unique_ptr<RestoringProcess>>& restoring, uint64_t took_us,
+                  RestoreStatistics& statistics) {
+  RestoringProcess::Spent sum;
+  for (const auto& process : restoring) {
+    if (!process) continue;
+    const RestoringProcess::Spent spent = process->spent();
+    sum.memory_us += spent.memory_us, sum.threads_us += spent.threads_us, sum.pages += spent.pages;
+  }
+  const uint64_t all = std::max<uint64_t>(sum.memory_us + sum.threads_us, 1);
+  statistics.memory_us += took_us * sum.memory_us / all;
+  statistics.threads_us += took_us * sum.threads_us / all;
+  statistics.pages_restored += sum.pages;
+}
+
 // `complete`: called when all is there, and nothing runs down yet: timers are armed after it.
 void fill_all(const std::vector<tree::ProcessImage>& images, NewProcesses& processes, RestoreContext& context,
-              const std::function<void()>& complete) {
+              RestoreStatistics& statistics, const std::function<void()>& complete) {
   std::vector<std::unique_ptr<RestoringProcess>> restoring;
+  auto start = Clock::now();
   for (const auto& image : images)
     restoring.push_back(image.core.zombie() ? nullptr : begin_process(image, *processes.at(image.core.pid()), context));
-  for (auto& process : restoring)
-    if (process) process->fill();
-  for (auto& process : restoring)
-    if (process) process->create_threads();
+  Fillers fillers(restoring, processes);
+  fillers.open_files();
+  fillers.each(&RestoringProcess::fill);
+  note_filling(restoring, since_us(start), statistics);
+  start = Clock::now();
+  fillers.each(&RestoringProcess::create_threads);
+  statistics.threads_us += since_us(start);
   complete();
-  for (auto& process : restoring)
-    if (process) process->restore_state();
+  start = Clock::now();
+  fillers.each(&RestoringProcess::restore_state);
   connect_files(context.files, images, restoring);
   finish_all(images, processes, restoring, context.options);
+  statistics.threads_us += since_us(start);
   context.files.seek_late();  // nothing of ours is in any process: files like maps print what they printed
 }
 
 // The commit. As long as one thread of a process has EXITKILL our death kills that process, and the guardian the
 // others; none has run an instruction of the program yet.
-void release_all(NewProcesses& processes, kinds::TcpSockets& connections, int root) {
+void release_all(NewProcesses& processes, kinds::TcpSockets& connections, int root, LazyMemory* lazy) {
   connections.start(root);
   std::vector<int> pidfds;
   for (auto& [pid, process] : processes) pidfds.push_back(process->pidfd());
   std::optional<sys::Guardian> guardian;
   if (pidfds.size() > 1) guardian.emplace(pidfds);
+  if (lazy) lazy->settle();  // before: a program that lives must have somebody who brings its pages
   for (auto& [pid, process] : processes) process->commit();
   if (guardian) guardian->commit();
   connections.go_on();
@@ -148,21 +182,12 @@ void release_all(NewProcesses& processes, kinds::TcpSockets& connections, int ro
   connections.end();
 }
 
-bool needs_own_namespaces(const Caller& caller) {
-  if (caller.has_checkpoint_right) return false;
-  log::message("restore",
-               "Without CAP_CHECKPOINT_RESTORE: the program gets its old pid in a user and pid namespace of its own");
-  return true;
-}
-
-void check_cgroups(tree::RestoredCgroups& cgroups, const std::vector<tree::ProcessImage>& images,
-                   const RestoreOptions& options, bool own_namespaces, std::vector<Problem>& problems) {
-  cgroups.require_members(images);
-  if (!own_namespaces)
-    cgroups.check(problems);
-  else if (options.cgroups.mode != tree::CgroupMode::ignore)
-    problems.push_back(
-        {"control groups", "need CAP_CHECKPOINT_RESTORE", "restore as root, or without --manage-cgroups"});
+void let_go(NewProcesses& processes, kinds::OpenedFiles& files, kinds::IpcObjects& ipc, tree::RestoredCgroups& cgroups,
+            int root, LazyMemory* lazy) {
+  cgroups.keep();
+  release_all(processes, files.tcp_sockets(), root, lazy);
+  files.keep();
+  ipc.keep();
 }
 
 void refuse_with(const std::vector<Problem>& problems) {
@@ -187,6 +212,18 @@ void count(const std::vector<tree::ProcessImage>& images, NewProcesses& processe
   for (auto& [pid, process] : processes) statistics.threads += static_cast<uint32_t>(process->threads().size());
 }
 
+void take_handles(const std::vector<tree::ProcessImage>& images, NewProcesses& processes, bool stopped,
+                  Restored& result) {
+  const image::ProcessCore& root = images.front().core;
+  result.root_was_stopped = root.stopped();
+  result.pidfd = processes.at(root.pid())->take_pidfd();
+  for (size_t i = 1; stopped && i < images.size(); ++i) {
+    const auto process = processes.find(images[i].core.pid());
+    if (process != processes.end() && !images[i].core.stopped())
+      result.standing.push_back({process->second->pid(), process->second->take_pidfd()});
+  }
+}
+
 void restore_ipc(kinds::IpcObjects& ipc, NewProcesses& processes) {
   ipc.restore([&](int pid) -> inject::Channel* {
     const auto process = processes.find(pid);
@@ -194,59 +231,83 @@ void restore_ipc(kinds::IpcObjects& ipc, NewProcesses& processes) {
   });
 }
 
+void announce(const std::vector<tree::ProcessImage>& images, Progress* progress) {
+  if (!progress) return;
+  uint64_t bytes = 0;
+  for (const tree::ProcessImage& image : images)
+    for (const image::PageRun& run : image.runs) bytes += run.bytes();
+  progress->begin("restoring");
+  progress->total = bytes;
+}
+
+void finish_objects(kinds::OpenedFiles& files, kinds::IpcObjects& ipc, std::vector<UniqueFd>& masters) {
+  files.finish_memory();
+  ipc.finish();
+  files.start();
+  masters = files.ptys().outside_masters();
+  files.close_all();
+}
+
+std::unique_ptr<LazyMemory> make_lazy(bool wanted, const images::ImageReader& reader,
+                                      const std::vector<tree::ProcessImage>& images, const std::set<int>& open_before) {
+  return wanted ? std::make_unique<LazyMemory>(reader, images, open_before) : nullptr;
+}
+
 Restored restore_image(const RestoreOptions& options, const images::ImageReader& reader, kinds::OpenedFiles& files,
-                       Clock::time_point start, Damage& damage) {
-  const Caller caller = identify_caller();
-  const bool own_namespaces = needs_own_namespaces(caller);
+                       const std::set<int>& open_before, Clock::time_point start, Damage& damage) {
   const RaisedLimits limits;
+  CheckedImage checked(reader, options);
+  const std::vector<tree::ProcessImage>& images = checked.processes;
+  const PidPlace place = checked.place;
+  announce(images, options.progress);
+  if (!checked.caller.has_checkpoint_right)
+    log::message("restore",
+                 "Without CAP_CHECKPOINT_RESTORE: the program gets its old pid in a user and pid namespace of its own");
+  if (!place.own_pids) wait_for_end(read_origin(reader), kWaitForEnd);
+  refuse_with(checked.find_problems(files));
+  auto& cgroups = checked.cgroups;
+  auto& ipc = checked.ipc;
+  auto& gpu = checked.gpu;
   Restored result;
-  const std::vector<tree::ProcessImage> images = read_processes(reader);
-  std::vector<Problem> problems;
-  tree::RestoredCgroups cgroups(reader, options.cgroups);
-  check_cgroups(cgroups, images, options, own_namespaces, problems);
-  kinds::IpcObjects ipc(reader);
-  check_host(reader.inventory(), images, files, ipc, options, caller, own_namespaces, problems);
-  refuse_with(problems);
   result.statistics.check_us = since_us(start);
   call_hook(options.hook, "pre-restore", HostPid(0));
-
+  // The driver reads all of what it gave to the host, before the program runs.
+  const auto lazy = make_lazy(options.lazy && !gpu.has_work(), reader, images, open_before);
   const auto create_start = Clock::now();
   const auto ours = procfs::parse_maps(sys::read_text("/proc/self/maps"));
   files.make_ptys();
-  sys::OwnNamespaces namespaces;
+  sys::OwnNamespaces namespaces(place.own_user);
   std::map<int32_t, HostPid> zombies;
-  InheritedMemory inherited(images, reader, ours, options.redirect_vdso, [&](uint32_t id) { return files.open(id); });
+  const images::PageContent content(reader, checked.parents.get());
+  InheritedMemory inherited(images, content, options.threads, ours, options.redirect_vdso,
+                            [&](uint32_t id) { return files.open(id); });
   // Early: what they will use is counted there.
   cgroups.make();
   const auto before_memory = [&](int32_t pid) { cgroups.enter_process(pid); };
   NewProcesses processes = create_tree({images, ours, options, files.ptys().by_session(),
-                                        own_namespaces ? &namespaces : nullptr, inherited, before_memory, damage},
+                                        place.own_pids ? &namespaces : nullptr, inherited, before_memory, damage},
                                        zombies);
   tell_host_pids(files, processes, std::move(zombies));
   for (auto& [pid, process] : processes) cgroups.enter_process(pid);
   inject::NewProcess& root = *processes.at(images.front().core.pid());
   const auto own = procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", root.pid())));
   LentMemory lent(images);
-  RestoreContext context{options, own, reader, files, lent, inherited, result.statistics, damage, processes, images};
+  RestoreContext context{options, own, reader, content, files, lent, inherited, damage, processes, images, lazy.get()};
   result.statistics.create_us = since_us(create_start);
   result.statistics.pages_restored = inherited.pages_filled();
   restore_ipc(ipc, processes);
   result.root = root.pid();
-  fill_all(images, processes, context, [&] { call_hook(options.hook, "post-restore", result.root); });
+  fill_all(images, processes, context, result.statistics,
+           [&] { call_hook(options.hook, "post-restore", result.root); });
   cgroups.enter_threads();
-  files.finish_memory();
-  ipc.finish();
-  files.start();
-  files.close_all();
+  finish_objects(files, ipc, result.masters);
   call_hook(options.hook, "pre-resume", result.root);
   count(images, processes, result.statistics);
+  gpu.restore(processes, result.statistics);
   // Before anything is let go: process 1 then ends with the program, whatever becomes of us.
-  if (own_namespaces) namespaces.commit(root.pidfd());
-  cgroups.keep();
-  release_all(processes, files.tcp_sockets(), root.pidfd());
-  files.keep();
-  ipc.keep();
-  result.pidfd = root.take_pidfd();
+  if (place.own_pids) namespaces.commit(root.pidfd());
+  let_go(processes, files, ipc, cgroups, root.pidfd(), lazy.get());
+  take_handles(images, processes, options.leave_stopped, result);
   result.init_pidfd = namespaces.take_init_pidfd();
   files.remove_remap_links();
   result.statistics.total_us = since_us(start);
@@ -260,11 +321,12 @@ Restored restore(const RestoreOptions& options, Damage& damage) {
   const auto start = Clock::now();
   const Step step("restore");
   const sys::ChildSignal children;
-  const images::ImageReader reader(options.images_dir);
-  kinds::OpenedFiles files(reader, {options.shell_job, validation_of(options.validation), options.inherited,
-                                    options.timers == Timers::real, options.tcp_close, options.lock_network});
+  const std::set<int> open_before = options.lazy ? open_descriptors() : std::set<int>();
+  const images::ImageReader reader(place_of_image(options));
+  refuse_memory_only(reader, options);
+  kinds::OpenedFiles files(reader, restore_policy(options));
   try {
-    return restore_image(options, reader, files, start, damage);
+    return restore_image(options, reader, files, open_before, start, damage);
   } catch (const ProblemList& list) {
     const std::string locks = kinds::describe_locks_left(files);
     if (locks.empty()) throw;

@@ -13,12 +13,12 @@
 #include "core/arch/xstate.h"
 #include "core/engine/count_timers.h"
 #include "core/engine/create_tree.h"
-#include "core/engine/extended_state.h"
 #include "core/engine/file_locks_check.h"
 #include "core/engine/image_check.h"
 #include "core/engine/install_seccomp.h"
 #include "core/engine/process_limits.h"
 #include "core/engine/rights_check.h"
+#include "core/facets/extended_state.h"
 #include "core/facets/facet.h"
 #include "core/kinds/socket_rights.h"
 #include "core/mem/aio_ring.h"
@@ -52,7 +52,7 @@ void check_pid(pid_t wanted, std::vector<Problem>& problems) {
                         "end that program"});
   else
     problems.push_back({object, fmt::format("is held by {}", trace::describe_process(HostPid(wanted))),
-                        "end that program, or restore in another pid namespace"});
+                        "end that program, or restore beside it with --new-pids"});
 }
 
 // A session or group number that still exists cannot be given to a new process.
@@ -84,15 +84,16 @@ void check_numbers(const std::vector<tree::ProcessImage>& processes, const Resto
 
 void check_own_namespaces(const std::vector<tree::ProcessImage>& processes, const RestoreOptions& options,
                           std::vector<Problem>& problems) {
-  constexpr const char* kMissing =
-      "CAP_CHECKPOINT_RESTORE is the right that is missing to do without (mini-criu check, docs/rights.md)";
+  const char* const remedy =
+      options.new_pids ? "restore it without --new-pids"
+                       : "CAP_CHECKPOINT_RESTORE is the right that is missing to do without (mini-criu check, "
+                         "docs/rights.md)";
   const auto is_first = [](const auto& thread) { return thread.tid() == 1; };
   for (const auto& p : processes)
     if (p.core.pid() == 1 || std::any_of(p.threads.begin(), p.threads.end(), is_first))
-      problems.push_back({"pid 1", "is taken in the pid namespace that is made for the program", kMissing});
+      problems.push_back({"pid 1", "is taken in the pid namespace that is made for the program", remedy});
   if (options.sibling)
-    problems.push_back(
-        {"--restore-sibling", "does not go together with a pid namespace of the program's own", kMissing});
+    problems.push_back({"--restore-sibling", "does not go together with a pid namespace of the program's own", remedy});
 }
 
 void check_cpu(const image::Inventory& inventory, const RestoreOptions& options, std::vector<Problem>& problems) {
@@ -121,7 +122,8 @@ void check_registers(const image::Inventory& inventory, const tree::ProcessImage
       continue;
     }
     try {
-      for (std::string& misfit : arch::find_misfits(extended_state(thread, inventory.cpu()), arch::host_layout()))
+      for (std::string& misfit :
+           arch::find_misfits(facets::extended_state(thread, inventory.cpu()), arch::host_layout()))
         problems.push_back({object, std::move(misfit), "restore on a CPU that has them"});
     } catch (const Error& e) {
       problems.push_back({object, e.reason(), {}});
@@ -268,9 +270,9 @@ void check_session(const image::Inventory& inventory, const RestoreOptions& opti
 
 void check_host(const image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
                 const kinds::OpenedFiles& files, const kinds::IpcObjects& ipc, const RestoreOptions& options,
-                const Caller& caller, bool own_namespaces, std::vector<Problem>& problems) {
+                const Caller& caller, PidPlace place, std::vector<Problem>& problems) {
   check_image(inventory, processes, files);
-  if (own_namespaces)
+  if (place.own_pids)
     check_own_namespaces(processes, options, problems);
   else
     check_numbers(processes, options, problems);
@@ -291,7 +293,7 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
   check_session(inventory, options, problems);
   check_huge_pages(processes, files, problems);
   for (const tree::ProcessImage& p : processes) mem::check_aio_contexts(p.aio, problems);
-  check_rights(processes, files, caller, own_namespaces, problems);
+  check_rights(processes, files, caller, place.own_user, problems);
   files.check(problems);
   kinds::check_socket_rights(files, problems);
   check_file_locks(processes, files, problems);

@@ -10,9 +10,14 @@
 
 namespace mcr::engine {
 
-// `own_namespaces`: the processes will live in namespaces of their own, where no pid is taken.
+// Where the processes get their pids.
+struct PidPlace {
+  bool own_pids = false;  // in a pid namespace of their own, where none is taken
+  bool own_user = false;  // which belongs to a user namespace of their own: nobody there has a right outside
+};
+
 void check_host(const mcr::image::Inventory& inventory, const std::vector<tree::ProcessImage>& processes,
                 const kinds::OpenedFiles& files, const kinds::IpcObjects& ipc, const RestoreOptions& options,
-                const Caller& caller, bool own_namespaces, std::vector<Problem>& problems);
+                const Caller& caller, PidPlace place, std::vector<Problem>& problems);
 
 }  // namespace mcr::engine

@@ -13,16 +13,18 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/engine/count_timers.h"
-#include "core/engine/extended_state.h"
 #include "core/engine/install_seccomp.h"
 #include "core/engine/late_files.h"
 #include "core/engine/rings.h"
 #include "core/engine/spawn_threads.h"
+#include "core/facets/extended_state.h"
 #include "core/facets/facet.h"
 #include "core/facets/timer_calls.h"
 #include "core/kinds/io_uring.h"
 #include "core/mem/address_space.h"
 #include "core/mem/aio_ring.h"
+#include "core/mem/kernel_words.h"
+#include "core/mem/late_pages.h"
 #include "core/mem/page_reader.h"
 #include "core/mem/vdso.h"
 #include "core/sys/features.h"
@@ -54,6 +56,31 @@ class ProcessRestorer : public RestoringProcess {
         filters_(image),
         late_files_(image, process, context.files, context.processes, sockets_of_sharers()) {}
 
+  bool stands_alone() const override {
+    const auto own = {tree::Shared::memory, tree::Shared::handlers, tree::Shared::files, tree::Shared::directories};
+    if (!std::ranges::all_of(own, [&](tree::Shared what) { return image_.has_own(what); }) || is_shared_by_others())
+      return false;
+    if (!image_.shared.empty() || !image_.borrowed.empty() || !image_.aio.empty()) return false;
+    const auto is_apart = [&](const image::Vma& vma) {
+      return vma.kind() != image::Vma::SYSV_SEGMENT && (vma.file() == 0 || !is_ring(vma.file()));
+    };
+    return std::ranges::all_of(image_.vmas, is_apart) &&
+           std::ranges::all_of(image_.descriptors, [&](const image::Descriptor& d) {
+             return d.locks().empty() && context_.files.object(d.file()).locks().empty() &&
+                    !context_.files.late(d.file()) && !is_ring(d.file());
+           });
+  }
+
+  void open_files() override {
+    const Step step("process {}", image_.core.pid());
+    context_.vdsos[image_.core.pid()] = 0;
+    std::vector<uint32_t> ids{image_.map.exe_file(), image_.fs.cwd_file(), image_.fs.root_file()};
+    for (const auto& vma : image_.vmas)
+      if (vma.file() != 0) ids.push_back(vma.file());
+    for (const auto& d : image_.descriptors) ids.push_back(d.file());
+    context_.files.open_all(ids);
+  }
+
   void fill() override {
     const Step step("process {}", image_.core.pid());
     auto start = Clock::now();
@@ -63,26 +90,21 @@ class ProcessRestorer : public RestoringProcess {
       rebuild_memory();
     else
       live_vdso_ = context_.vdsos.at(image_.shared_with[0]);
-    if (image_.has_own(tree::Shared::directories)) enter_directories();
-    close_what_came(before);
-    context_.statistics.memory_us += since_us(start);
+    finish_filling(before);
+    spent_.memory_us += since_us(start);
     start = Clock::now();
     place_descriptors();
-    context_.statistics.threads_us += since_us(start);
+    spent_.threads_us += since_us(start);
   }
 
   void create_threads() override {
     const Step step("process {}", image_.core.pid()), state_step("threads");
-    const auto start = Clock::now();
     queue_threads();
-    context_.statistics.threads_us += since_us(start);
   }
 
   void restore_state() override {
     const Step step("process {}", image_.core.pid()), state_step("state");
-    const auto start = Clock::now();
     queue_state();
-    context_.statistics.threads_us += since_us(start);
   }
 
   void watch(const std::vector<kinds::OpenedFiles::Watch>& watches) override {
@@ -105,10 +127,10 @@ class ProcessRestorer : public RestoringProcess {
 
   void finish(bool stopped) override {
     const Step step("process {}", image_.core.pid());
-    const auto start = Clock::now();
     finish_threads(stopped);
-    context_.statistics.threads_us += since_us(start);
   }
+
+  Spent spent() const override { return spent_; }
 
  private:
   inject::Channel& channel() { return process_.channel(); }
@@ -132,7 +154,7 @@ class ProcessRestorer : public RestoringProcess {
       if (facet.UnpackTo(&control)) permitted |= control.register_permission();
     }
     for (const auto& thread : image_.threads)
-      if (!thread.has_ended() && arch::uses_tiles(extended_state(thread, context_.reader.inventory().cpu())))
+      if (!thread.has_ended() && arch::uses_tiles(facets::extended_state(thread, context_.reader.inventory().cpu())))
         permitted |= uint64_t{1} << arch::kTileData;
     return permitted;
   }
@@ -179,18 +201,26 @@ class ProcessRestorer : public RestoringProcess {
                               {},
                               {},
                               {}};
+    memory.release = context_.reader.may_release() && !context_.inherited.is_lender_of_any(pid);
+    memory.progress = context_.options.progress;
     context_.inherited.describe(pid, memory);
     add_segments(memory);
     add_shared(memory);
     const UniqueFd pages = context_.reader.pages(image_.map.pages_file());
     memory.pages_fd = pages.get();
+    memory.pid = pid;
+    memory.content = &context_.content;
+    memory.threads = context_.options.threads;
     std::vector<uint32_t> ids{image_.map.exe_file()};
     for (const auto& vma : image_.vmas)
       if (vma.file() != 0 && !is_ring(vma.file()) && std::find(ids.begin(), ids.end(), vma.file()) == ids.end())
         ids.push_back(vma.file());
-    std::vector<int> fds{pages.get()};
+    std::vector<int> fds{memory.pages_fd};
     for (const uint32_t id : ids) fds.push_back(context_.files.open(id));
+    if (image_.has_own(tree::Shared::directories))
+      for (const uint32_t id : {image_.fs.cwd_file(), image_.fs.root_file()}) fds.push_back(context_.files.open(id));
     const std::vector<int> remote = channel().send_all(fds);
+    if (image_.has_own(tree::Shared::directories)) directories_ = {remote[ids.size() + 1], remote[ids.size() + 2]};
     memory.remote_pages_fd = remote[0];
     for (size_t i = 0; i < ids.size(); ++i) memory.files[ids[i]] = remote[i + 1];
 
@@ -206,10 +236,28 @@ class ProcessRestorer : public RestoringProcess {
     if (context_.inherited.redirects_vdso(pid))
       mem::write_redirections(process_, image_.vmas, context_.reader.inventory().vdso(), live_vdso_);
     mem::make_aio_contexts(process_, image_.vmas, image_.aio);
-    context_.statistics.pages_restored +=
-        mem::fill(process_, memory, 0, 0) + context_.inherited.copy_rest(pid, process_, memory);
+    if (context_.lazy) memory.late = mem::late_mappings(memory);
+    spent_.pages += mem::fill(process_, memory, 0, 0) + context_.inherited.copy_rest(pid, process_, memory);
+    if (std::ranges::find(memory.late, true) == memory.late.end())
+      mem::protect_all(process_, memory);
+    else
+      finish_lazily(memory);
+    executable_ = memory.files.at(image_.map.exe_file());
+  }
+
+  void finish_lazily(const mem::RestoreMemory& memory) {
+    mem::SmallPagesOnly small(process_);
+    const std::set<uint64_t> at_once = mem::pages_of_kernel_words(process_, memory, image_.threads);
+    spent_.pages += mem::fill_first_pages(process_, memory, at_once);
     mem::protect_all(process_, memory);
-    mem::set_memory_map(process_, image_.map, memory.files.at(image_.map.exe_file()));
+    context_.lazy->add(static_cast<size_t>(&image_ - context_.images.data()), process_, memory, at_once);
+    small.end();
+  }
+
+  bool is_shared_by_others() const {
+    return std::ranges::any_of(context_.images, [&](const tree::ProcessImage& other) {
+      return std::ranges::find(other.shared_with, image_.core.pid()) != other.shared_with.end();
+    });
   }
 
   bool is_ring(uint32_t file) const { return kinds::is_ring(context_.files.object(file)); }
@@ -269,23 +317,34 @@ class ProcessRestorer : public RestoringProcess {
 
   int send_one(int fd) { return channel().send(std::span(&fd, 1)).front(); }
 
-  void enter_directories() {
+  // The fields of its memory map, its folders; then what was sent for the rebuilding goes.
+  void finish_filling(const std::set<int>& before) {
+    if (image_.has_own(tree::Shared::directories) && !directories_) directories_ = send_directories();
+    inject::Batch batch = channel().batch();
+    if (executable_) mem::add_memory_map(batch, image_.map, *executable_);
+    if (directories_) enter_directories(batch);
+    close_what_came(batch, before);
+    channel().run(batch);
+  }
+
+  std::pair<int, int> send_directories() {
     const std::vector<int> fds{context_.files.open(image_.fs.cwd_file()), context_.files.open(image_.fs.root_file())};
     const std::vector<int> remote = channel().send_all(fds);
-    inject::Batch batch = channel().batch();
+    return {remote[0], remote[1]};
+  }
+
+  void enter_directories(inject::Batch& batch) {
     if (is_changed_root()) {
-      batch.add("fchdir", SYS_fchdir, {static_cast<uint64_t>(remote[1])});
+      batch.add("fchdir", SYS_fchdir, {static_cast<uint64_t>(directories_->second)});
       batch.add("chroot", SYS_chroot, {batch.put_string(".").get()});
     }
-    batch.add("fchdir", SYS_fchdir, {static_cast<uint64_t>(remote[0])});
+    batch.add("fchdir", SYS_fchdir, {static_cast<uint64_t>(directories_->first)});
     batch.add("umask", SYS_umask, {image_.fs.umask()});
-    channel().run(batch);
   }
 
   // Everything sent so far was for the rebuilding only. The table may be shared: then what the first process has, and
   // the sockets of all that share it, stay.
-  void close_what_came(const std::set<int>& before) {
-    inject::Batch batch = channel().batch();
+  void close_what_came(inject::Batch& batch, const std::set<int>& before) {
     if (image_.has_own(tree::Shared::files)) {
       uint64_t from = 0;
       for (const int socket : sockets_of_sharers()) {
@@ -298,7 +357,6 @@ class ProcessRestorer : public RestoringProcess {
       for (const int fd : open_numbers())
         if (!before.contains(fd)) batch.add("close", SYS_close, {static_cast<uint64_t>(fd)});
     }
-    channel().run(batch);
   }
 
   std::set<int> open_numbers() const {
@@ -415,11 +473,13 @@ class ProcessRestorer : public RestoringProcess {
         std::memcpy(&frames[i], image_.threads[i].registers().data(), sizeof frames[i]);
     const RemoteAddr gadget = mem::find_syscall_gadget(live_vdso_);
     filters_.install(process_, *state_batch_, gadget, thread_work_, process_last_);
+    const bool closes_itself = image_.has_own(tree::Shared::files) && !is_shared_by_others();
+    if (closes_itself) process_.close_channel();
     std::vector<arch::ExtendedState> extended;
     for (size_t i = 0; i < frames.size(); ++i) {
       extended.emplace_back();
       if (image_.threads[i].has_ended()) continue;
-      extended.back() = extended_state(image_.threads[i], context_.reader.inventory().cpu());
+      extended.back() = facets::extended_state(image_.threads[i], context_.reader.inventory().cpu());
       if (arch::uses_tiles(extended.back())) process_.make_room_for_tiles(*process_.threads()[i]);
     }
     prime_restarts(process_, image_, gadget, channel().area().base, frames);
@@ -427,7 +487,7 @@ class ProcessRestorer : public RestoringProcess {
         process_.last_call(gadget, SYS_munmap, {process_.blob_start(), process_.blob_end() - process_.blob_start()});
     if (result != 0) throw Error(Fault::internal, fmt::format("the parasite could not be unmapped: {}", result));
     // The socket is the parasite's last trace; closed from the same instruction.
-    process_.last_call(gadget, SYS_close, {static_cast<uint64_t>(process_.control_socket())});
+    if (!closes_itself) process_.last_call(gadget, SYS_close, {static_cast<uint64_t>(process_.control_socket())});
     for (size_t i = 0; i < frames.size(); ++i) {
       trace::Tracee& thread = *process_.threads()[i];
       const Step thread_step("thread {}", thread.tid());
@@ -459,6 +519,9 @@ class ProcessRestorer : public RestoringProcess {
   LateFiles late_files_;
   std::optional<inject::Batch> state_batch_;  // its buffers hold what is still to be done
   inject::CallList process_last_;
+  std::optional<int> executable_;                   // while memory is rebuilt: its number there
+  std::optional<std::pair<int, int>> directories_;  // the working directory's and the root's
+  Spent spent_;
 };
 
 }  // namespace

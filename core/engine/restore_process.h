@@ -6,11 +6,13 @@
 
 #include "core/engine/create_tree.h"
 #include "core/engine/engine.h"
+#include "core/engine/lazy_memory.h"
 #include "core/inject/new_process.h"
 #include "core/kinds/opened_files.h"
 #include "core/procfs/maps.h"
 #include "core/procfs/status.h"
 #include "core/tree/process_image.h"
+#include "images/page_content.h"
 #include "images/proto/inventory.pb.h"
 
 namespace mcr::engine {
@@ -33,13 +35,14 @@ struct RestoreContext {
   const RestoreOptions& options;
   const procfs::Status& own;  // what they began with: the status of the first
   const images::ImageReader& reader;
+  const images::PageContent& content;
   kinds::OpenedFiles& files;
   LentMemory& lent;
   const InheritedMemory& inherited;
-  RestoreStatistics& statistics;
   Damage& damage;
   const NewProcesses& processes;
   const std::vector<tree::ProcessImage>& images;
+  LazyMemory* lazy;  // null: all memory is there before the program runs
   std::map<int32_t, uint64_t>
       vdsos{};  // where each memory has that of this kernel, by the process that it is stored with
 
@@ -51,6 +54,11 @@ struct RestoreContext {
 class RestoringProcess {
  public:
   virtual ~RestoringProcess() = default;
+  // Whether its memory, descriptors and state have nothing to do with those of other processes: fill(),
+  // create_threads() and restore_state() may be called by another thread than others' then, once open_files() was
+  // called by ours.
+  virtual bool stands_alone() const = 0;
+  virtual void open_files() = 0;
   virtual void fill() = 0;  // memory and descriptors
   virtual void create_threads() = 0;
   // Files that only the process itself can open, as all threads of all processes exist, and facets. Timers run from
@@ -59,6 +67,10 @@ class RestoringProcess {
   virtual void watch(const std::vector<kinds::OpenedFiles::Watch>& watches) = 0;  // what its own thread must add
   // The parasite goes, every thread gets its registers. Children before parents. `stopped`: by job control.
   virtual void finish(bool stopped) = 0;
+  struct Spent {
+    uint64_t memory_us = 0, threads_us = 0, pages = 0;
+  };
+  virtual Spent spent() const = 0;  // so far, by whatever thread
 };
 std::unique_ptr<RestoringProcess> begin_process(const tree::ProcessImage& image, inject::NewProcess& process,
                                                 RestoreContext& context);

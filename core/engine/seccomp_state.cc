@@ -1,5 +1,6 @@
 #include "core/engine/seccomp_state.h"
 
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -45,6 +46,16 @@ constexpr NeededCall kProbeCalls[] = {
     {"rt_sigprocmask", SYS_rt_sigprocmask, {SIG_SETMASK, 0, 0, 8, 0, 0}, true},
 };
 
+// What the processes do that make the copy, and the copy itself, once nobody traces them any more.
+constexpr NeededCall kCopyCalls[] = {
+    {"clone", SYS_clone, {CLONE_VM | CLONE_FILES, 0, 0, 0, 0, 0}, true},
+    {"wait4", SYS_wait4, {}, true},
+    {"close_range", SYS_close_range, {0, ~0U, 2, 0, 0, 0}, true},
+    {"setsid", SYS_setsid, {}, true},
+    {"clone", SYS_clone, {CLONE_FILES, 0, 0, 0, 0, 0}, true},
+    {"exit_group", SYS_exit_group, {}, true},
+};
+
 const NeededCall* first_obstacle(const trace::SeccompChain& chain, std::span<const NeededCall> calls) {
   const auto found = std::ranges::find_if(calls, [&](const NeededCall& call) {
     const trace::SeccompMercy mercy = trace::mercy(trace::verdict(chain, call.number, call.args));
@@ -78,13 +89,12 @@ trace::SeccompChain chain_of(HostTid tid) {
 }  // namespace
 
 std::vector<trace::SeccompChain> seccomp_chains(trace::FrozenProcess& process) {
-  constexpr uint64_t kTraceSysGood = 1;
   std::vector<trace::SeccompChain> chains;
   for (const auto& thread : process.threads) {
     chains.emplace_back();
     chains.back() = chain_of(thread->tid());
     if (chains.back().empty()) continue;
-    sys::set_options(thread->tid(), kTraceSysGood | sys::kSuspendSeccomp);
+    thread->set_options(thread->options() | sys::kSuspendSeccomp);
     log::debug("dump", "thread {} has {} seccomp filters", thread->tid(), chains.back().size());
   }
   return chains;
@@ -106,6 +116,10 @@ void refuse_harmful_call(HostTid tid, const trace::SeccompChain& chain, const ch
                          const std::array<uint64_t, 6>& args) {
   if (chain.empty() || trace::mercy(trace::verdict(chain, number, args)) != trace::SeccompMercy::harms) return;
   refuse(tid, name);
+}
+
+bool allow_copy(const trace::SeccompChain& chain) {
+  return first_obstacle(chain, kCopyCalls) == nullptr;
 }
 
 google::protobuf::RepeatedPtrField<image::SeccompFilter> filters_message(const trace::SeccompChain& chain) {

@@ -20,6 +20,9 @@ size_t safe_host(const trace::FrozenProcess& process, const std::vector<trace::S
 void refuse_harmful_call(HostTid tid, const trace::SeccompChain& chain, const char* name, long number,
                          const std::array<uint64_t, 6>& args);
 
+// Whether a copy of the memory may be made by a thread with these filters (inject::MemoryCopy).
+bool allow_copy(const trace::SeccompChain& chain);
+
 google::protobuf::RepeatedPtrField<mcr::image::SeccompFilter> filters_message(const trace::SeccompChain& chain);
 
 }  // namespace mcr::engine

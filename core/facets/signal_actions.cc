@@ -1,4 +1,5 @@
-// Handlers (rt_sigaction(2)). The new process starts with all defaults (CLONE_CLEAR_SIGHAND).
+// Handlers (rt_sigaction(2)). The new process starts with all defaults (CLONE_CLEAR_SIGHAND), but for what restore
+// itself ignores.
 #include <signal.h>
 #include <sys/syscall.h>
 
@@ -56,6 +57,11 @@ class SignalActionsFacet : public ProcessFacet {
   bool restore(const google::protobuf::Any& from, ProcessPlan& plan) override {
     image::SignalActions message;
     if (!from.UnpackTo(&message)) return false;
+    // What whoever started us lets us ignore (nohup(1)) would be ignored by the program too.
+    for (int signal = 1; signal <= kSignals; ++signal)
+      if ((plan.own.sig_ignored >> (signal - 1) & 1) != 0)
+        plan.early.add("rt_sigaction", SYS_rt_sigaction,
+                       {static_cast<uint64_t>(signal), plan.buffers.put_value(KernelAction{}).get(), 0, 8});
     for (const auto& action : message.actions()) {
       const KernelAction value{action.handler(), action.flags(), action.restorer(), action.mask()};
       plan.early.add("rt_sigaction", SYS_rt_sigaction,

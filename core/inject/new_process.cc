@@ -73,7 +73,7 @@ NewProcess::NewProcess(const NewProcessPlan& plan, Damage& damage)
   request.socket = remote_socket_;
   request.close_fd = pair.ours.get();
   pid_ = plan.namespaces ? plan.namespaces->clone_into(request) : sys::clone_into(request);
-  seize_leader();
+  seize_leader(true);
   channel_ = std::make_unique<Channel>(pid_, std::move(pair.ours), RemoteAddr(plan.blob_address), plan.data_bytes);
   channel_->set_tracee(threads_.front().get());
 }
@@ -87,16 +87,17 @@ NewProcess::NewProcess(Spawned spawned, const NewProcessPlan& plan, Damage& dama
       channel_(std::move(spawned.channel)) {
   const Step step("process {}", pid_);
   plan_.blob_address = spawned.blob_address;
-  seize_leader();
+  seize_leader(false);
   channel_->set_tracee(threads_.front().get());
 }
 
-void NewProcess::seize_leader() {
+void NewProcess::seize_leader(bool may_have_rseq) {
   try {
     pidfd_ = sys::open_pidfd(pid_);
     auto leader = trace::Tracee::seize(HostTid(pid_.get()), kTraceSysGood | kExitKill, damage_);
     if (!leader) throw Error(Fault::system, "the new process ended at once");
     threads_.push_back(std::move(leader));
+    if (!may_have_rseq) return;
     threads_.front()->stop_again(soon());
     rseq_ = sys::get_rseq(threads_.front()->tid());
     threads_.front()->run();
@@ -188,6 +189,74 @@ Spawned spawn(Channel& creator, const SpawnRequest& request, const NewProcessPla
   const uint64_t blob = shares_memory ? request.blob_address : plan.blob_address;
   return {pid, inside, std::make_unique<Channel>(pid, std::move(pair.ours), RemoteAddr(blob), plan.data_bytes), blob,
           shares_memory || shares_files ? request.socket_number : plan.socket_number};
+}
+
+namespace {
+
+struct Birth {
+  SpawnRequest request;
+  UniqueFd ours;
+  uint64_t number = 0;  // of the socket with the creator
+  size_t call = 0;
+};
+
+inject::Batch births_of(Channel& creator, std::span<Birth> births, const NewProcessPlan& plan) {
+  inject::Batch batch = creator.batch();
+  for (Birth& birth : births) {
+    clone_args args = arguments_of(birth.request, plan);
+    args.set_tid = batch.put_value(uint64_t(birth.request.pid)).get();
+    args.set_tid_size = 1;
+    birth.call = batch.add("clone3", SYS_clone3, {batch.put_value(args).get(), sizeof args, 0, 0, 0, birth.number},
+                           parasite::kSpawnProcess | parasite::kMayFail);
+    batch.add("close", SYS_close, {birth.number});
+  }
+  return batch;
+}
+
+}  // namespace
+
+// A child has copies of the sockets of those that are born after it, until it closes what it does not need. Our ends
+// are in nobody's hands but ours.
+void spawn_all(Channel& creator, std::span<const SpawnRequest> requests, const NewProcessPlan& plan,
+               const std::function<void(size_t, Spawned)>& made) {
+  constexpr size_t kAtOnce = 16;
+  std::vector<Birth> births;
+  {
+    std::vector<UniqueFd> theirs;
+    std::vector<int> numbers;
+    for (const SpawnRequest& request : requests) {
+      sys::SocketPair pair = sys::make_socket_pair();
+      numbers.push_back(pair.theirs.get());
+      theirs.push_back(std::move(pair.theirs));
+      births.push_back({request, std::move(pair.ours)});
+    }
+    numbers = creator.send_all(numbers);
+    for (size_t i = 0; i < births.size(); ++i) births[i].number = static_cast<uint64_t>(numbers[i]);
+  }
+  size_t begun = 0, told = 0;
+  const auto tell = [&](size_t end) {
+    for (; told < end; ++told) {
+      Birth& birth = births[told];
+      const HostPid pid(birth.request.pid);
+      made(told, {pid, birth.request.pid,
+                  std::make_unique<Channel>(pid, std::move(birth.ours), RemoteAddr(plan.blob_address), plan.data_bytes),
+                  plan.blob_address, plan.socket_number});
+    }
+  };
+  while (begun < births.size()) {
+    const auto some = std::span(births).subspan(begun, std::min(kAtOnce, births.size() - begun));
+    inject::Batch batch = births_of(creator, some, plan);
+    creator.start(batch);
+    tell(begun);
+    creator.finish(batch);
+    for (const Birth& birth : some) {
+      const Step step("create process {}", birth.request.pid);
+      if (const int64_t result = batch.result(birth.call); result != birth.request.pid)
+        sys::throw_code(static_cast<int>(result < 0 ? -result : ESRCH), "clone3");
+    }
+    begun += some.size();
+  }
+  tell(begun);
 }
 
 NewProcess::~NewProcess() {
@@ -313,11 +382,25 @@ void NewProcess::stop_by_job_control() {
     if (!thread->gone()) thread->run_into_group_stop(soon());
 }
 
+// All signals are blocked: nothing ends the sleep but us.
+void NewProcess::close_channel() {
+  Batch batch = channel_->small_batch();
+  batch.add("close", SYS_close, {static_cast<uint64_t>(remote_socket_)});
+  batch.add("pause", SYS_pause, {});
+  channel_->start_last(batch);
+}
+
 void NewProcess::suspend_seccomp(trace::Tracee& thread) {
   const bool was_running = !thread.stopped();
   thread.stop_again(soon());
   sys::set_options(thread.tid(), kTraceSysGood | kExitKill | sys::kSuspendSeccomp);
   if (was_running) thread.run();
+}
+
+trace::Tracee& NewProcess::thread(HostTid tid) {
+  const auto thread = std::ranges::find_if(threads_, [&](const auto& one) { return one->tid() == tid; });
+  if (thread == threads_.end()) throw Error(Fault::internal, fmt::format("process {} has no thread {}", pid_, tid));
+  return **thread;
 }
 
 // While one thread still has EXITKILL, our death kills the whole group; taking it from the last one is the commit.

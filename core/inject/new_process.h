@@ -46,6 +46,10 @@ struct Spawned {
 // `plan`: with the place and the socket number of `creator`, which are also those of what it makes and shares neither
 // memory nor descriptors.
 Spawned spawn(Channel& creator, const SpawnRequest& request, const NewProcessPlan& plan);
+// Several that share nothing with their creator, are its children and have its pid namespace, which is ours: `made` is
+// called for one after the other, while the creator makes the next ones.
+void spawn_all(Channel& creator, std::span<const SpawnRequest> requests, const NewProcessPlan& plan,
+               const std::function<void(size_t, Spawned)>& made);
 
 class NewProcess {
  public:
@@ -69,6 +73,7 @@ class NewProcess {
   uint64_t region_start() const { return plan_.region_end ? plan_.region_start : blob_start(); }
   uint64_t region_end() const { return plan_.region_end ? plan_.region_end : blob_end(); }
   int control_socket() const { return remote_socket_; }  // its number in the new process
+  // From the engine. What comes from other new processes has none: it was unregistered there.
   const sys::RseqConfiguration& inherited_rseq() const { return rseq_; }
 
   // The number that a thread has here, by that in the pid namespace of the process.
@@ -86,6 +91,9 @@ class NewProcess {
   int64_t last_call(RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args) {
     return call(leader(), gadget, number, args);
   }
+  // The parasite closes its socket and sleeps: from here on only ptrace reaches the process. Nobody else may have that
+  // socket.
+  void close_channel();
   // From now on until release() its seccomp filters are not asked.
   void suspend_seccomp(trace::Tracee& thread);
   // Lets the leader exit alone (_exit(2) by number 60) and waits until it is the zombie of its threads, which live on.
@@ -93,11 +101,12 @@ class NewProcess {
   // Stops it as SIGSTOP does, so that it stays stopped when it is let go. All threads must stand still, all signals
   // blocked, with the registers that they are to have.
   void stop_by_job_control();
+  trace::Tracee& thread(HostTid tid);
   void commit();   // from here on it outlives us, still standing
   void release();  // lets it go
 
  private:
-  void seize_leader();
+  void seize_leader(bool may_have_rseq);
   std::map<pid_t, HostTid> host_tids() const;
   void point_at_call(trace::Tracee& thread, RemoteAddr gadget, long number, const std::array<uint64_t, 6>& args);
 

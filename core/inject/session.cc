@@ -10,6 +10,7 @@
 #include "core/arch/cave.h"
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/inject/cave_room.h"
 #include "core/sys/failure.h"
 
 extern "C" const std::byte mcr_blob_begin[], mcr_blob_end[];
@@ -19,10 +20,6 @@ namespace {
 
 constexpr uint64_t kAllSignals = ~0ULL;
 
-uint64_t aligned(uint64_t value) {
-  return (value + 15) / 16 * 16;
-}
-
 bool failed(uint64_t result) {
   return static_cast<int64_t>(result) < 0 && static_cast<int64_t>(result) >= -4095;
 }
@@ -31,7 +28,7 @@ bool failed(uint64_t result) {
 
 ParasiteSession::ParasiteSession(trace::FrozenProcess& process, trace::Tracee& host,
                                  const std::vector<procfs::Mapping>& mappings, Damage& damage,
-                                 std::vector<trace::FrozenProcess*> in_memory)
+                                 std::vector<trace::FrozenProcess*> in_memory, const procfs::Status* status)
     : process_(process),
       pid_(process.view()),
       host_(host),
@@ -42,11 +39,12 @@ ParasiteSession::ParasiteSession(trace::FrozenProcess& process, trace::Tracee& h
       total_(parasite::kCodeBytes + kDataBytes) {
   const Step step("infect");
   if (in_memory_.empty()) in_memory_.push_back(&process_);
+  if (status) choose_signal(*status);
   find_cave();
   try {
     write_cave(cave_, host_);
     cave_written_ = true;
-    map_blob();
+    host_signal_ == 0 ? map_blob() : map_blob_at_once();
     connect();
   } catch (...) {
     undo_attach();
@@ -72,37 +70,25 @@ std::vector<trace::Tracee*> ParasiteSession::threads_in_memory() const {
   return threads;
 }
 
-// Two caves: one for the thread that hosts the parasite, one for the threads probed meanwhile. The vdso is mapped from
-// the kernel's own image and ends in zeros; the last page of a file's text usually does too.
 void ParasiteSession::find_cave() {
-  cave_bytes_ = aligned(arch::cave_entries().size);
-  const size_t needed = 2 * cave_bytes_;
-  const auto consider = [&](const procfs::Mapping& m) {
-    if (m.size() < needed + 32) return false;
-    cave_ = RemoteAddr((m.end - needed) / 16 * 16);
-    probe_cave_ = cave_ + cave_bytes_;
-    return is_free_cave(cave_, cave_bytes_) && is_free_cave(probe_cave_, cave_bytes_);
-  };
-  const auto executable = [](const procfs::Mapping& m) {
-    return (m.prot & PROT_EXEC) && (m.prot & PROT_READ) && !m.shared;
-  };
-  for (const auto& m : mappings_)
-    if (m.path == "[vdso]" && consider(m)) return;
-  for (const auto& m : mappings_)
-    if (executable(m) && !m.path.empty() && m.path.front() == '/' && consider(m)) return;
-  throw Error(Fault::refused, fmt::format("process {} has no room for {} bytes of code", pid_, needed),
-              "it has neither a vdso nor an executable mapping that ends in zeros");
+  cave_bytes_ = cave_size();
+  cave_ = find_caves(pid_, mappings_, [&](RemoteAddr at) { return is_free_cave(at, cave_bytes_); });
+  probe_cave_ = cave_ + cave_bytes_;
 }
 
-// Zeros, or what a dump left that was killed: the same code. Nobody may be in there any more.
+// Nobody may be in there any more.
 bool ParasiteSession::is_free_cave(RemoteAddr at, size_t bytes) const {
-  std::vector<std::byte> now(bytes);
-  if (!memory_.try_read(at, now)) return false;
   for (const trace::Tracee* thread : threads_in_memory())
     if (thread->frame().rip - at.get() < bytes) return false;
-  if (std::all_of(now.begin(), now.end(), [](std::byte b) { return b == std::byte{0}; })) return true;
-  const auto code = arch::cave_code();
-  return std::equal(code.begin(), code.end(), now.begin()) && !is_awaited(at, bytes);
+  switch (look_at_cave(memory_, at)) {
+    case CaveContent::zeros:
+      return true;
+    case CaveContent::code:
+      return !is_awaited(at, bytes);
+    case CaveContent::foreign:
+      break;
+  }
+  return false;
 }
 
 // A signal may have come just when a thread was on its way back through the cave: then its handler runs now, and the
@@ -149,6 +135,58 @@ void ParasiteSession::enter(trace::Tracee& thread, const sys::Registers& registe
   sys::set_signal_mask(thread.tid(), mask);
 }
 
+namespace {
+
+// A signal whose arrival the thread does not notice: ignored by default, without a handler, and not blocked, so that
+// nobody can be waiting for it. Sent to a traced thread it stops it; sent to one whose tracer has died it is nothing.
+int meaningless_signal(const procfs::Status& status, uint64_t but) {
+  for (const int signal : {SIGURG, SIGWINCH, SIGCHLD})
+    if (!((status.sig_caught | status.sig_blocked | but) >> (signal - 1) & 1)) return signal;
+  return 0;
+}
+
+uint64_t all_but(int signal) {
+  return signal == 0 ? kAllSignals : kAllSignals & ~(uint64_t{1} << (signal - 1));
+}
+
+}  // namespace
+
+// Not one that waits already, which stays.
+void ParasiteSession::choose_signal(const procfs::Status& status) {
+  host_signal_ = meaningless_signal(status, status.sig_pending | status.shared_pending | host_.mask());
+  host_tgid_ = static_cast<uint64_t>(status.ns_tgid.empty() ? status.tgid : status.ns_tgid.back());
+  host_tid_ = static_cast<uint64_t>(status.ns_pid.empty() ? status.pid : status.ns_pid.back());
+}
+
+// Another signal of that kind may come from outside meanwhile, for which it stands elsewhere: nothing to the program,
+// too, and not ours. false: it stands at the end of its way.
+bool ParasiteSession::runs_to(uint64_t place) {
+  for (;;) {
+    host_.run_to_signal(host_signal_, soon());
+    const uint64_t at = sys::get_registers(host_.tid()).rip;
+    if (at == (cave_ + place).get()) return true;
+    if (at == (cave_ + arch::cave_entries().left).get()) return false;
+  }
+}
+
+void ParasiteSession::map_blob_at_once() {
+  asked_for_sockets_ = true;  // from now on it is on a way that ends at `left`
+  mapped_ = true;
+  sys::Registers r = entry_registers(host_, cave_ + arch::cave_entries().attach);
+  r.r14 = host_tgid_, r.r15 = host_tid_, r.rbp = static_cast<uint64_t>(host_signal_);
+  enter(host_, r, all_but(host_signal_));
+  const bool attached = runs_to(arch::cave_entries().attached);
+  r = sys::get_registers(host_.tid());
+  if (!attached) {
+    mapped_ = false;
+    if (failed(r.r12)) sys::throw_code(static_cast<int>(-static_cast<int64_t>(r.r12)), "map the parasite");
+    throw_failed_unmap(r.r13);
+    sys::throw_code(static_cast<int>(-static_cast<int64_t>(r.r14)), "map the parasite's code, or make its socket");
+  }
+  base_ = RemoteAddr(r.r12);
+  sys::set_signal_mask(host_.tid(), kAllSignals);
+}
+
 void ParasiteSession::map_blob() {
   enter(host_, entry_registers(host_, cave_ + arch::cave_entries().attach), kAllSignals);
   const auto next_call = [&](const char* what) {
@@ -177,6 +215,7 @@ void ParasiteSession::connect() {
   channel_->set_tracee(&host_);
   channel_->go();
   host_.run();
+  is_entered_ = true;
 }
 
 void ParasiteSession::undo_attach() noexcept {
@@ -197,14 +236,6 @@ struct Answer {
 };
 constexpr int32_t kNotYet = -1;
 
-// A signal whose arrival the thread does not notice: ignored by default, without a handler, and not blocked, so that
-// nobody can be waiting for it. Sent to a traced thread it stops it; sent to one whose tracer has died it is nothing.
-int meaningless_signal(const procfs::Status& status) {
-  for (const int signal : {SIGURG, SIGWINCH, SIGCHLD})
-    if (!((status.sig_caught | status.sig_blocked) >> (signal - 1) & 1)) return signal;
-  return 0;
-}
-
 }  // namespace
 
 // The thread answers by system calls only, never by a store: should we die and the host unmap the parasite meanwhile, a
@@ -216,7 +247,7 @@ void ParasiteSession::begin_probe(trace::Tracee& thread, const procfs::Status& s
   const RemoteAddr at = base_ + parasite::kDataOffset + sizeof(parasite::Control);  // the rest of the control page
   sys::write_memory(pid_, at, &answer, sizeof answer);
   write_cave(probe_cave_, thread);
-  probe_signal_ = meaningless_signal(status);
+  probe_signal_ = meaningless_signal(status, 0);
   probed_ = &thread;
   sys::Registers r = entry_registers(thread, probe_cave_ + arch::cave_entries().probe);
   r.rdi = at.get();
@@ -225,7 +256,7 @@ void ParasiteSession::begin_probe(trace::Tracee& thread, const procfs::Status& s
   r.r14 = static_cast<uint64_t>(status.ns_tgid.empty() ? status.tgid : status.ns_tgid.back());
   r.r15 = static_cast<uint64_t>(status.ns_pid.empty() ? status.pid : status.ns_pid.back());
   r.rbp = static_cast<uint64_t>(probe_signal_);
-  enter(thread, r, probe_signal_ == 0 ? kAllSignals : kAllSignals & ~(uint64_t{1} << (probe_signal_ - 1)));
+  enter(thread, r, all_but(probe_signal_));
   if (probe_signal_ != 0) thread.run();
 }
 
@@ -271,25 +302,25 @@ void ParasiteSession::run_to_call(trace::Tracee& thread, long number) {
   thread.run_to_syscall_border(soon());
 }
 
-ThreadProbe ParasiteSession::probe_host() {
-  Batch batch = channel_->batch();
-  const RemoteAddr stack = batch.reserve(sizeof(stack_t)), tid = batch.reserve(8), death = batch.reserve(8),
-                   tsc = batch.reserve(8);
-  batch.add("sigaltstack", SYS_sigaltstack, {0, stack.get()});
-  batch.add("prctl(PR_GET_TID_ADDRESS)", SYS_prctl, {40, tid.get()});
-  batch.add("prctl(PR_GET_PDEATHSIG)", SYS_prctl, {PR_GET_PDEATHSIG, death.get()});
-  batch.try_add("prctl(PR_GET_TSC)", SYS_prctl, {PR_GET_TSC, tsc.get()});
-  const size_t mce = batch.try_add("prctl(PR_MCE_KILL_GET)", SYS_prctl, {PR_MCE_KILL_GET, 0, 0, 0, 0});
-  const size_t securebits = batch.add("prctl(PR_GET_SECUREBITS)", SYS_prctl, {PR_GET_SECUREBITS});
-  const size_t cpuid = batch.try_add("arch_prctl(ARCH_GET_CPUID)", SYS_arch_prctl, {0x1011, 0});
-  channel_->run(batch);
-  const auto altstack = batch.get<stack_t>(stack);
+HostQuestions::HostQuestions(Batch& batch)
+    : stack_(batch.reserve(sizeof(stack_t))), tid_(batch.reserve(8)), death_(batch.reserve(8)), tsc_(batch.reserve(8)) {
+  batch.add("sigaltstack", SYS_sigaltstack, {0, stack_.get()});
+  batch.add("prctl(PR_GET_TID_ADDRESS)", SYS_prctl, {40, tid_.get()});
+  batch.add("prctl(PR_GET_PDEATHSIG)", SYS_prctl, {PR_GET_PDEATHSIG, death_.get()});
+  batch.try_add("prctl(PR_GET_TSC)", SYS_prctl, {PR_GET_TSC, tsc_.get()});
+  mce_ = batch.try_add("prctl(PR_MCE_KILL_GET)", SYS_prctl, {PR_MCE_KILL_GET, 0, 0, 0, 0});
+  securebits_ = batch.add("prctl(PR_GET_SECUREBITS)", SYS_prctl, {PR_GET_SECUREBITS});
+  cpuid_ = batch.try_add("arch_prctl(ARCH_GET_CPUID)", SYS_arch_prctl, {0x1011, 0});
+}
+
+ThreadProbe HostQuestions::answers(const Batch& batch) const {
+  const auto altstack = batch.get<stack_t>(stack_);
   ThreadProbe probe{reinterpret_cast<uint64_t>(altstack.ss_sp), altstack.ss_size,
-                    static_cast<uint32_t>(altstack.ss_flags), batch.get<uint64_t>(tid), batch.get<int32_t>(death)};
-  probe.tsc_mode = batch.get<int32_t>(tsc);
-  probe.mce_policy = static_cast<int>(batch.result(mce));
-  probe.securebits = static_cast<uint32_t>(batch.result(securebits));
-  probe.faults_cpuid = batch.result(cpuid) == 0;
+                    static_cast<uint32_t>(altstack.ss_flags), batch.get<uint64_t>(tid_), batch.get<int32_t>(death_)};
+  probe.tsc_mode = batch.get<int32_t>(tsc_);
+  probe.mce_policy = static_cast<int>(batch.result(mce_));
+  probe.securebits = static_cast<uint32_t>(batch.result(securebits_));
+  probe.faults_cpuid = batch.result(cpuid_) == 0;
   return probe;
 }
 
@@ -306,10 +337,29 @@ void ParasiteSession::leave() {
     host_.run_to_syscall_border(soon());
     const sys::Registers r = sys::get_registers(host_.tid());
     if (r.orig_rax != SYS_munmap || r.rax == kNotYet || r.rdi != base_.get()) continue;
-    if (failed(r.rax)) sys::throw_code(static_cast<int>(-static_cast<int64_t>(r.rax)), "unmap the parasite");
+    throw_failed_unmap(r.rax);
     mapped_ = false;
     return;
   }
+}
+
+void ParasiteSession::throw_failed_unmap(uint64_t result) const {
+  if (failed(result)) sys::throw_code(static_cast<int>(-static_cast<int64_t>(result)), "unmap the parasite");
+}
+
+// The same way, on which it stops itself. Where the parasite has nothing else to do than to wait, the end of it is
+// entered here.
+void ParasiteSession::leave_at_once() {
+  if (is_entered_ && channel_->is_bare()) {
+    sys::Registers r = entry_registers(host_, cave_ + arch::cave_entries().leave);
+    r.rbx = host_tgid_, r.r15 = host_tid_, r.rbp = static_cast<uint64_t>(host_signal_);
+    sys::set_registers(host_.tid(), r);
+  }
+  if (channel_) channel_->close();
+  sys::set_signal_mask(host_.tid(), all_but(host_signal_));
+  runs_to(arch::cave_entries().left);
+  throw_failed_unmap(sys::get_registers(host_.tid()).r13);
+  mapped_ = false;
 }
 
 void ParasiteSession::cure() {
@@ -321,7 +371,7 @@ void ParasiteSession::cure() {
     probed_ = nullptr;
   }
   host_.stop_again(soon());
-  if (mapped_) leave();
+  if (mapped_) host_signal_ == 0 ? leave() : leave_at_once();
   host_.give_back();
   const std::vector<std::byte> zeros(2 * cave_bytes_);
   memory_.write(cave_, zeros);

@@ -1,6 +1,8 @@
 // Devices of memory that keep no state for the one who opened them: null, zero, full, random, urandom.
 #include <fcntl.h>
 #include <sys/sysmacros.h>
+#undef major  // fields of the message have these names
+#undef minor
 
 #include "core/kinds/kinds.h"
 #include "core/kinds/open_files.h"
@@ -11,8 +13,8 @@ namespace mcr::kinds {
 namespace {
 
 bool is_stateless(dev_t device) {
-  if (major(device) != 1) return false;
-  switch (minor(device)) {
+  if (gnu_dev_major(device) != 1) return false;
+  switch (gnu_dev_minor(device)) {
     case 3:
     case 5:
     case 7:
@@ -38,8 +40,8 @@ class CharacterDeviceKind : public Kind {
     image::CharDevice message;
     message.set_path(file.deleted ? file.link : table.name_of(file));
     if (file.deleted) message.set_ghost(table.enter_ghost(file));
-    message.set_major(major(file.status.st_rdev));
-    message.set_minor(minor(file.status.st_rdev));
+    message.set_major(gnu_dev_major(file.status.st_rdev));
+    message.set_minor(gnu_dev_minor(file.status.st_rdev));
     object.mutable_body()->PackFrom(message);
   }
 

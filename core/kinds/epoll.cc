@@ -32,17 +32,34 @@ struct Found {
   HostPid pid;
   int fd = -1;
 };
-std::optional<Found> find_target(const OpenFiles& table, const procfs::WatchInfo& watch, const sys::EpollSlot& slot) {
+std::optional<Found> find_target(const OpenFiles& table, const procfs::WatchInfo& watch, const sys::EpollSlot& slot,
+                                 bool is_entered) {
   const auto is_it = [&](HostPid pid, int fd) { return sys::is_watched(pid, fd, slot).value_or(false); };
   const auto may_be_it = [&](const FileView& file) {
     return file.status.st_ino == watch.inode && file.status.st_dev == watch.device;
   };
-  if (table.id_of(slot.pid, watch.fd) != 0 && is_it(slot.pid, watch.fd)) return Found{slot.pid, watch.fd};
+  // An epoll that lies in a message has a descriptor of ours, and the number beside it may be anything.
+  if ((!is_entered || table.id_of(slot.pid, watch.fd) != 0) && is_it(slot.pid, watch.fd))
+    return Found{slot.pid, watch.fd};
   for (const auto& [pid, files] : table.views())
     for (const FileView& file : files)
       if (may_be_it(file) && is_it(pid, file.fd)) return Found{pid, file.fd};
   for (const FileView& file : table.in_flight_views())
     if (may_be_it(file) && is_it(file.pid, file.fd)) return Found{file.pid, file.fd};
+  return std::nullopt;
+}
+
+[[noreturn]] void refuse_lost(const procfs::WatchInfo& watch) {
+  throw Error(Fault::refused,
+              fmt::format("it watches a file, added as number {}, that no process of the tree has open", watch.fd),
+              "dump what has it open too, or let the program take it out (EPOLL_CTL_DEL)");
+}
+
+std::optional<procfs::WatchInfo> find_lost(const FileView& file, const std::vector<procfs::WatchInfo>& watches,
+                                           const OpenFiles& table) {
+  std::map<int, uint32_t> seen;
+  for (const procfs::WatchInfo& watch : watches)
+    if (!find_target(table, watch, {file.pid, file.fd, watch.fd, seen[watch.fd]++}, false)) return watch;
   return std::nullopt;
 }
 
@@ -73,7 +90,16 @@ class EpollKind : public Kind {
  public:
   const char* name() const override { return "epoll"; }
   bool claims(const FileView& file) const override { return file.link == "anon_inode:[eventpoll]"; }
-  void look(const FileView& file, const OpenFiles&) const override { procfs::watches_of(file.info); }
+  // What is watched may lie in a message, which nobody can look into yet. A program that runs takes watches out and
+  // adds others meanwhile: what is missing twice is missing.
+  void look(const FileView& file, const OpenFiles& table) const override {
+    const auto watches = procfs::watches_of(file.info);
+    const bool may_lie_elsewhere = table.sockets().has_collected() || table.sockets().may_hold_more();
+    if (!table.knows_all() || may_lie_elsewhere || !find_lost(file, watches, table)) return;
+    const auto text = sys::try_read_text(fmt::format("/proc/{}/fdinfo/{}", file.pid, file.fd));
+    if (!text) return;
+    if (const auto lost = find_lost(file, procfs::watches_of(procfs::parse_fdinfo(*text)), table)) refuse_lost(*lost);
+  }
 
   void dump(const FileView& file, OpenFiles&, image::FileObject& object) const override {
     image::Epoll message;
@@ -89,12 +115,8 @@ class EpollKind : public Kind {
     auto message = body_of<image::Epoll>(object);
     std::map<int, uint32_t> seen;
     for (const procfs::WatchInfo& watch : procfs::watches_of(file.info)) {
-      const auto found = find_target(table, watch, {file.pid, file.fd, watch.fd, seen[watch.fd]++});
-      if (!found)
-        throw Error(
-            Fault::refused,
-            fmt::format("it watches a file, added as number {}, that no process of the tree has open", watch.fd),
-            "dump what has it open too, or let the program take it out (EPOLL_CTL_DEL)");
+      const auto found = find_target(table, watch, {file.pid, file.fd, watch.fd, seen[watch.fd]++}, true);
+      if (!found) refuse_lost(watch);
       auto* made = message.add_watches();
       made->set_fd(watch.fd);
       made->set_events(watch.events);

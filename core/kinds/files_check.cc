@@ -78,6 +78,47 @@ void check_locks(const image::Descriptor& descriptor) {
   for (const auto& lock : descriptor.locks()) check_lock(fmt::format("descriptor {}", descriptor.fd()), lock, true);
 }
 
+namespace {
+
+// A message is made only of an object that has one.
+template <typename Message, typename Check>
+bool check_as(const image::FileObject& object, const Check& check) {
+  if (!object.body().Is<Message>()) return false;
+  Message message;
+  if (object.body().UnpackTo(&message)) check(message);
+  return true;
+}
+
+void check_sockets(const std::string& record, const image::FileObject& object) {
+  check_as<image::UnixSocket>(object, [&](const auto& m) { check_unix_record(record, m); });
+  check_as<image::TcpSocket>(object, [&](const auto& m) { check_tcp_record(record, m); });
+  check_as<image::UdpSocket>(object, [&](const auto& m) { check_udp_record(record, m); });
+  check_as<image::NetlinkSocket>(object, [&](const auto& m) { check_socket_record(record, m.common()); });
+  check_as<image::PacketSocket>(object, [&](const auto& m) { check_socket_record(record, m.common()); });
+  check_as<image::RawSocket>(object, [&](const auto& m) {
+    check_socket_record(record, m.common());
+    if (const int domain = m.common().domain(); domain != AF_INET && domain != AF_INET6)
+      bad(record, fmt::format("domain cannot be {}", domain));
+  });
+}
+
+void check_body(const std::string& record, const image::FileObject& object) {
+  const bool is_place_only = (object.flags() & O_PATH) != 0 && object.kind() == "path_only";
+  if (check_as<image::RegularFile>(object, [&](const auto& m) { check_regular_file(record, m, is_place_only); }))
+    return;
+  check_sockets(record, object);
+  check_as<image::CharDevice>(object, [&](const auto& m) { check_path(record, m.path()); });
+  check_as<image::ExternalFile>(object, [&](const auto& m) {
+    if (m.resource().size() > kLongestResource) bad(record, "the name of an external file is too long");
+  });
+  check_as<image::Pipe>(object, [&](const auto& m) {
+    if (!m.fifo_path().empty()) check_path(record, m.fifo_path());
+    if ((object.flags() & O_ACCMODE) == O_ACCMODE) bad(record, fmt::format("flags cannot be {:o}", object.flags()));
+  });
+}
+
+}  // namespace
+
 void check_object(const image::FileObject& object) {
   const std::string record = fmt::format("object {}", object.id());
   if (object.id() == 0) bad(record, "its id cannot be 0");
@@ -93,34 +134,7 @@ void check_object(const image::FileObject& object) {
     const Step step("files.img: object {} {}", object.id(), object.kind());
     kind->require_valid(object);
   }
-  image::RegularFile file;
-  image::CharDevice device;
-  image::Pipe pipe;
-  if (object.body().UnpackTo(&file))
-    check_regular_file(record, file, (object.flags() & O_PATH) != 0 && object.kind() == "path_only");
-  image::UnixSocket unix_socket;
-  if (object.body().UnpackTo(&unix_socket)) check_unix_record(record, unix_socket);
-  image::TcpSocket tcp_socket;
-  if (object.body().UnpackTo(&tcp_socket)) check_tcp_record(record, tcp_socket);
-  image::UdpSocket udp_socket;
-  if (object.body().UnpackTo(&udp_socket)) check_udp_record(record, udp_socket);
-  image::NetlinkSocket netlink_socket;
-  if (object.body().UnpackTo(&netlink_socket)) check_socket_record(record, netlink_socket.common());
-  image::PacketSocket packet_socket;
-  if (object.body().UnpackTo(&packet_socket)) check_socket_record(record, packet_socket.common());
-  image::RawSocket raw_socket;
-  if (object.body().UnpackTo(&raw_socket)) {
-    check_socket_record(record, raw_socket.common());
-    if (const int domain = raw_socket.common().domain(); domain != AF_INET && domain != AF_INET6)
-      bad(record, fmt::format("domain cannot be {}", domain));
-  }
-  if (object.body().UnpackTo(&device)) check_path(record, device.path());
-  image::ExternalFile external;
-  if (object.body().UnpackTo(&external) && external.resource().size() > kLongestResource)
-    bad(record, "the name of an external file is too long");
-  if (!object.body().UnpackTo(&pipe)) return;
-  if (!pipe.fifo_path().empty()) check_path(record, pipe.fifo_path());
-  if ((object.flags() & O_ACCMODE) == O_ACCMODE) bad(record, fmt::format("flags cannot be {:o}", object.flags()));
+  check_body(record, object);
 }
 
 // In order and apart from each other, in the file and in the image: so the file gets no more than the image has.

@@ -14,7 +14,8 @@ namespace {
 
 class ContentWriter {
  public:
-  ContentWriter(int source, int content, image::Ghost& ghost) : source_(source), content_(content), ghost_(ghost) {}
+  ContentWriter(int source, int content, image::Ghost& ghost, const Stored& stored)
+      : source_(source), content_(content), ghost_(ghost), stored_(stored) {}
 
   void add_extent(uint64_t from, uint64_t to) {
     auto* extent = ghost_.add_extents();
@@ -70,18 +71,23 @@ class ContentWriter {
     sys::pwrite_fully(content_, buffer_.data(), n, offset_);
     extent.add_checksums(images::checksum_of(buffer_.data(), n));
     offset_ += n;
+    if (offset_ - told_ < images::kWindowBytes) return;
+    stored_(offset_);
+    told_ = offset_;
   }
 
   int source_, content_;
   image::Ghost& ghost_;
+  const Stored& stored_;
+  uint64_t told_ = images::kPageFileHeader;
   uint64_t offset_ = images::kPageFileHeader;
   std::vector<std::byte> buffer_ = std::vector<std::byte>(images::kChunkBytes);
 };
 
 }  // namespace
 
-void store_content(int source, int content, image::Ghost& ghost) {
-  ContentWriter writer(source, content, ghost);
+void store_content(int source, int content, image::Ghost& ghost, const Stored& stored) {
+  ContentWriter writer(source, content, ghost, stored);
   if (sys::is_on_hugetlbfs(source)) {
     writer.add_all_but_zeros();
   } else {

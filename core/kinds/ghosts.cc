@@ -81,7 +81,9 @@ void Ghosts::store_content(const FileView& file, image::Ghost& ghost, images::Im
   ghost.set_content_file(fmt::format("ghost-{}.img", ghost.id()));
   const UniqueFd source = open_source(file);
   const UniqueFd content = writer.pages(ghost.content_file());
-  mcr::kinds::store_content(source.get(), content.get(), ghost);
+  writer.expect(std::min<uint64_t>(ghost.size(), static_cast<uint64_t>(sys::stat_fd(source.get()).st_blocks) * 512));
+  mcr::kinds::store_content(source.get(), content.get(), ghost,
+                            [&](uint64_t end) { writer.stored(ghost.content_file(), content.get(), end); });
   writer.add_pages(ghost.content_file(), content.get());
 }
 

@@ -15,6 +15,7 @@
 #include "core/base/ids.h"
 #include "core/base/unique_fd.h"
 #include "core/procfs/status.h"
+#include "core/sys/descriptor.h"
 #include "images/proto/files.pb.h"
 
 namespace mcr::kinds {
@@ -33,7 +34,12 @@ struct FileView {
   bool name_gone = false;   // the name in `link` is no longer its name; it may have others
   bool is_reached = false;  // a descriptor: when it was looked at, the name led to the file
   procfs::FdInfo info;      // zero for what is no descriptor
-  int copy = -1;            // descriptor of the same open file in the engine (pidfd_getfd); -1 while only looking
+  struct Asked {            // of the open file
+    sys::FileOwner owner;
+    uint64_t write_hint = 0;
+  };
+  std::optional<Asked> asked;  // a regular file of a process that stands still
+  int copy = -1;               // descriptor of the same open file in the engine (pidfd_getfd); -1 while only looking
 };
 
 struct LateOpen {

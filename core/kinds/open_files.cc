@@ -4,13 +4,17 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
+#include <charconv>
 #include <future>
 #include <span>
 
+#include "core/base/batches.h"
 #include "core/base/log.h"
 #include "core/base/two_threads.h"
+#include "core/kinds/build_id.h"
 #include "core/kinds/external.h"
 #include "core/kinds/file_locks.h"
+#include "core/kinds/gpu_devices.h"
 #include "core/kinds/kinds.h"
 #include "core/kinds/mapped_file.h"
 #include "core/sys/descriptor.h"
@@ -21,13 +25,6 @@
 namespace mcr::kinds {
 namespace {
 
-std::vector<int> descriptors_of(HostPid pid) {
-  std::vector<int> fds;
-  for (const std::string& name : sys::list_directory(fmt::format("/proc/{}/fd", pid))) fds.push_back(std::stoi(name));
-  std::sort(fds.begin(), fds.end());
-  return fds;
-}
-
 // As long as nothing is frozen it may have been closed since it was seen. What is open then is looked at when
 // everything stands still.
 bool is_still_open(const FileView& file) {
@@ -36,8 +33,17 @@ bool is_still_open(const FileView& file) {
 }
 
 [[noreturn]] void refuse_unclaimed(const FileView& file) {
+  if (is_gpu_device(file))
+    throw Error(Fault::refused, "a GPU device that CUDA did not give up at its checkpoint (NVML, graphics, video)",
+                "only what CUDA keeps on a GPU can be saved: let the program close it, as with nvmlShutdown()");
   throw Error(Fault::refused, fmt::format("{} cannot be saved yet", describe_unclaimed(file)),
               "let the program close it before the dump" + external_remedy(file));
+}
+
+int number_of(std::string_view name) {
+  int number = -1;
+  std::from_chars(name.data(), name.data() + name.size(), number);
+  return number;
 }
 
 std::string describe(const FileView& file) {
@@ -65,32 +71,47 @@ std::optional<FileView> view_path(HostPid pid, const std::string& door, uint32_t
 
 namespace {
 
-std::optional<FileView> view_descriptor(HostPid pid, int fd, const std::string& folder, int doors, int infos) {
+// A copy of the open file tells its status and its owner for less than the way through /proc.
+void ask_copy(FileView& file, int copy) {
+  file.status = sys::stat_fd(copy);
+  if (!S_ISREG(file.status.st_mode)) return;
+  file.asked = {sys::get_owner(copy), sys::get_write_hint(copy)};
+}
+
+// `pidfd`: of a process that stands still; -1: it may run.
+std::optional<FileView> view_descriptor(HostPid pid, int fd, const std::string& folder, int doors, int infos,
+                                        int pidfd) {
   const std::string number = std::to_string(fd);
   auto link = sys::try_read_link_at(doors, number);
-  const auto status = sys::try_stat_at(doors, number, true);
   const auto text = sys::try_read_record_at(infos, number);
-  if (!link || !status || !text) return std::nullopt;  // closed meanwhile
+  if (!link || !text) return std::nullopt;  // closed meanwhile
   FileView file;
+  file.info = procfs::parse_fdinfo(*text);
+  if (const auto copy = pidfd >= 0 && !(file.info.flags & O_PATH) ? sys::try_get_fd(pidfd, fd) : std::nullopt) {
+    ask_copy(file, copy->get());
+  } else {
+    const auto status = sys::try_stat_at(doors, number, true);
+    if (!status) return std::nullopt;
+    file.status = *status;
+  }
   file.pid = pid;
   file.fd = fd;
   file.door = folder + number;
   file.link = std::move(*link);
-  file.status = *status;
-  file.info = procfs::parse_fdinfo(*text);
   judge_name(file);
   follow_name(file);
   return file;
 }
 
-std::vector<FileView> view_some(HostPid pid, std::span<const int> fds) {
+std::vector<FileView> view_some(HostPid pid, std::span<const int> fds, int pidfd) {
   const std::string folder = fmt::format("/proc/{}/fd/", pid);
   const UniqueFd doors = sys::open(folder, O_PATH | O_DIRECTORY);
   const UniqueFd infos = sys::open(fmt::format("/proc/{}/fdinfo", pid), O_PATH | O_DIRECTORY);
   std::vector<FileView> files;
   files.reserve(fds.size());
   for (const int fd : fds)
-    if (auto file = view_descriptor(pid, fd, folder, doors.get(), infos.get())) files.push_back(std::move(*file));
+    if (auto file = view_descriptor(pid, fd, folder, doors.get(), infos.get(), pidfd))
+      files.push_back(std::move(*file));
   return files;
 }
 
@@ -102,46 +123,46 @@ std::vector<std::string> read_links(HostPid pid, std::span<const int> fds) {
   return links;
 }
 
-// Nearly all of the time is the kernel's, writing text: very many are looked at by two threads.
-template <typename Look>
-auto look_at_all(HostPid pid, std::span<const int> fds, bool alone, const Look& look) {
-  constexpr size_t kMany = 256;
-  if (!alone || fds.size() < kMany) return look(pid, fds);
-  const size_t half = fds.size() / 2;
-  auto first = std::async(std::launch::async, look, pid, fds.first(half));
-  auto rest = look(pid, fds.subspan(half));
-  auto all = first.get();
-  all.insert(all.end(), std::make_move_iterator(rest.begin()), std::make_move_iterator(rest.end()));
-  return all;
-}
-
 }  // namespace
 
 // `alone`: no other thread is busy with another process.
-OpenFiles::Descriptors OpenFiles::read_descriptors(HostPid pid, size_t most, bool alone) {
+OpenFiles::Descriptors OpenFiles::read_descriptors(HostPid pid, size_t most, bool alone, int pidfd) {
+  constexpr size_t kAtOnce = 256;
   Descriptors found;
-  try {
-    std::vector<int> fds = descriptors_of(pid);
+  const auto read = [&](size_t first, const std::vector<int>& fds) {
+    Descriptors some;
     const auto all = std::span<const int>(fds);
-    const auto seen = all.first(std::min(most, all.size())), unseen = all.subspan(seen.size());
-    found.views = look_at_all(pid, seen, alone, view_some);
-    if (unseen.empty()) return found;
-    std::vector<std::string> links = look_at_all(pid, unseen, alone, read_links);
+    const auto seen = all.first(std::min(most - std::min(first, most), all.size())), unseen = all.subspan(seen.size());
+    if (!seen.empty()) some.views = view_some(pid, seen, pidfd);
+    std::vector<std::string> links = unseen.empty() ? std::vector<std::string>() : read_links(pid, unseen);
     for (size_t i = 0; i < links.size(); ++i)
-      if (!links[i].empty()) found.rest.push_back({unseen[i], std::move(links[i])});
+      if (!links[i].empty()) some.rest.push_back({unseen[i], std::move(links[i])});
+    return some;
+  };
+  const auto list = [&](const auto& take) {
+    sys::list_names(fmt::format("/proc/{}/fd", pid), [&](std::string_view name) { take(number_of(name)); });
+  };
+  try {
+    for (Descriptors& some : by_batches<int, Descriptors>(kAtOnce, alone, list, read)) {
+      std::ranges::move(some.views, std::back_inserter(found.views));
+      std::ranges::move(some.rest, std::back_inserter(found.rest));
+    }
+    if (!std::ranges::is_sorted(found.views, {}, &FileView::fd)) std::ranges::sort(found.views, {}, &FileView::fd);
   } catch (const Error&) {
     found.problem = std::current_exception();
   }
   return found;
 }
 
-void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
+void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most, const std::function<int(HostPid)>& pidfd_of) {
   outsiders_.begin_again();
   sockets_->begin();
-  ptys_.begin();
+  ptys_.begin(policy_.outside_masters);
   constexpr size_t kMany = 8;
   std::vector<Descriptors> all(tree.size());
-  by_two_threads(tree.size(), kMany, [&](size_t i) { all[i] = read_descriptors(tree[i], most, tree.size() < kMany); });
+  by_two_threads(tree.size(), kMany, [&](size_t i) {
+    all[i] = read_descriptors(tree[i], most, tree.size() < kMany, pidfd_of ? pidfd_of(tree[i]) : -1);
+  });
   for (size_t i = 0; i < tree.size(); ++i) {
     const HostPid pid = tree[i];
     note_process(pid);
@@ -160,6 +181,7 @@ void OpenFiles::begin(const std::vector<HostPid>& tree, size_t most) {
       ptys_.note(file);
     }
   }
+  if (pidfd_of) note_still_files();
 }
 
 // Of those that begin() has left out: what somebody outside may have too. Pipes that nobody has need not be asked about
@@ -176,7 +198,7 @@ std::vector<FileView> OpenFiles::rest_of_interest() const {
     }
     if (wanted.empty()) continue;
     try {
-      for (FileView& file : view_some(pid, wanted)) files.push_back(std::move(file));
+      for (FileView& file : view_some(pid, wanted, -1)) files.push_back(std::move(file));
     } catch (const Error&) {
       if (sys::try_stat(fmt::format("/proc/{}", pid))) throw;
     }
@@ -194,6 +216,13 @@ std::vector<OpenFiles::Nameless> OpenFiles::nameless(HostPid pid) const {
     for (const Unseen& file : rest->second)
       if (file.link.ends_with(kMark)) all.push_back({file.link, fmt::format("/proc/{}/fd/{}", pid, file.fd)});
   return all;
+}
+
+bool OpenFiles::has_gpu_device(HostPid pid) const {
+  const auto views = views_.find(pid);
+  const auto rest = rest_.find(pid);
+  return (views != views_.end() && std::ranges::any_of(views->second, is_gpu_device)) ||
+         (rest != rest_.end() && std::ranges::any_of(rest->second, is_gpu_name, &Unseen::link));
 }
 
 void OpenFiles::note_pipe_ends(const std::vector<FileView>& files) {
@@ -243,18 +272,22 @@ void OpenFiles::require_kept(const FileView& file) const {
     require_name(file, policy_.link_remap);
 }
 
-void OpenFiles::look_at_descriptors(HostPid pid) const {
+void OpenFiles::look_at_descriptors(HostPid pid, Obstacles& obstacles) const {
   const auto views = views_.find(pid);
   if (views == views_.end())
     throw Error(Fault::system, fmt::format("{} was not there when its files were listed", pid));
   for (const FileView& file : views->second) {
     if (!knows_all_ends_ && (S_ISFIFO(file.status.st_mode) || is_socket(file))) continue;
+    if (policy_.gpu_devices_close && is_gpu_device(file)) continue;
     const Step step("{}", describe(file));
-    try {
-      look_at(file);
-    } catch (const Error&) {
-      if (is_still_open(file)) throw;
-    }
+    const Obstacles::About about(obstacles, file.fd);
+    obstacles.pass([&] {
+      try {
+        look_at(file);
+      } catch (const Error&) {
+        if (is_still_open(file)) throw;
+      }
+    });
   }
 }
 
@@ -274,7 +307,7 @@ std::vector<image::Descriptor> OpenFiles::enter_descriptors(HostPid pid, int pid
     const Step step("{}", describe(file));
     // An O_PATH descriptor has nothing but its path, and pidfd_getfd refuses it on some kernels.
     UniqueFd copy;
-    if (!(file.info.flags & O_PATH)) copy = sys::get_fd(pidfd, file.fd);
+    if (!(file.info.flags & O_PATH) && !is_asked_all(file)) copy = sys::get_fd(pidfd, file.fd);
     file.copy = copy.get();
     image::Descriptor descriptor;
     descriptor.set_fd(file.fd);
@@ -289,6 +322,12 @@ std::vector<image::Descriptor> OpenFiles::enter_descriptors(HostPid pid, int pid
   return descriptors;
 }
 
+// Its name leads to it, and it is too small to have a build-id.
+bool OpenFiles::is_asked_all(const FileView& file) const {
+  return file.asked && file.is_reached && !is_external(file) &&
+         (static_cast<uint64_t>(file.status.st_size) < kSmallestElf || !policy_.build_ids);
+}
+
 unsigned OpenFiles::ends_of(const FileView& file) const {
   const auto found = pipe_ends_.find({file.status.st_dev, file.status.st_ino});
   return found == pipe_ends_.end() ? 0 : found->second;
@@ -296,10 +335,34 @@ unsigned OpenFiles::ends_of(const FileView& file) const {
 
 // One open file description may be reached by many descriptors. Those that could be one share the inode and the flags
 // of open(2) that stay; kcmp tells for certain. Position and other flags (F_SETFL) were read one after the other, and a
-// process outside that has the same open file may change them meanwhile.
-OpenFiles::Alike OpenFiles::alike(const FileView& file) {
+// process outside that has the same open file may change them meanwhile. The position counts where nobody does.
+OpenFiles::Alike OpenFiles::alike(const FileView& file) const {
   constexpr uint32_t kChanging = O_CLOEXEC | O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME | O_NONBLOCK;
-  return {file.status.st_dev, file.status.st_ino, file.info.flags & ~kChanging};
+  const bool is_still = still_.contains({file.status.st_dev, file.status.st_ino});
+  return {file.status.st_dev, file.status.st_ino, file.info.flags & ~kChanging, is_still ? file.info.position : 0};
+}
+
+// Files that are open very often, by the tree alone: it stands still, and so do the positions. What moves one even so
+// is a request of io_uring.
+void OpenFiles::note_still_files() {
+  constexpr size_t kMany = 256;
+  still_.clear();
+  size_t count = 0;
+  for (const auto& [pid, files] : views_) count += files.size();
+  if (count < kMany) return;
+  std::map<Inode, std::pair<size_t, const FileView*>> found;
+  for (const auto& [pid, files] : views_)
+    for (const FileView& file : files) {
+      if (file.link == "anon_inode:[io_uring]") return;
+      if (!S_ISREG(file.status.st_mode) || !file.link.starts_with("/")) continue;
+      auto& [uses, view] = found[{file.status.st_dev, file.status.st_ino}];
+      // By one name, by which somebody outside would be found.
+      if (!view) view = &file;
+      uses = file.is_reached && file.link == view->link && uses != SIZE_MAX ? uses + 1 : SIZE_MAX;
+    }
+  for (const auto& [inode, use] : found)
+    if (use.first >= kMany && use.first != SIZE_MAX && outsiders_.never_had(use.second->link, tree_))
+      still_.insert(inode);
 }
 
 namespace {
@@ -437,8 +500,8 @@ void OpenFiles::enter(FileView& file, uint32_t id) {
   object.set_offset(file.info.position);
   if (&kind == external_kind()) stayed_outside_.insert(resource_of(file));
   const bool stays_outside = &kind == external_kind();  // and so do its owner and the locks of the open file
-  if (file.copy >= 0 && !stays_outside) {
-    const sys::FileOwner owner = sys::get_owner(file.copy);
+  if ((file.copy >= 0 || file.asked) && !stays_outside) {
+    const sys::FileOwner owner = file.asked ? file.asked->owner : sys::get_owner(file.copy);
     require_own_signals(file, owner);
     if (owner.pid != 0) {  // 0: it has ended
       object.set_owner_type(owner.type);
@@ -509,7 +572,7 @@ uint32_t OpenFiles::enter_mapping(HostPid pid, const procfs::Mapping& mapping, u
 void OpenFiles::look_at_mapping(HostPid pid, const procfs::Mapping& mapping, MappedNames& looked_at) const {
   if (!mapping.deleted && looked_at.contains(name_in(mapping, 0))) return;
   const auto file = view_path(pid, door_of(pid, mapping));
-  if (!file) return;
+  if (!file || (policy_.gpu_devices_close && is_gpu_device(*file))) return;
   const Step step("{}", describe(*file));
   look_at(*file);
   if (is_known_by_name(mapping, *file)) looked_at.insert(name_in(mapping, 0));

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <tuple>
 
+#include "core/base/obstacles.h"
 #include "core/kinds/file_names.h"
 #include "core/kinds/ghosts.h"
 #include "core/kinds/kind.h"
@@ -31,8 +33,12 @@ struct DumpPolicy {
   bool tcp_close = false;
   bool skip_in_flight = false;
   std::string lock_table;  // of the connections whose other end is outside of the tree; empty: they are not locked
+  // A look before the freeze: GPU devices are open as long as the driver has not been told to give them up.
+  bool gpu_devices_close = false;
   // Unix sockets whose peer may be outside of the tree, by their inodes; none listed: all. nullopt: none.
   std::optional<std::set<uint64_t>> outside_unix_peers;
+  // Masters of pseudo-terminals that are a part of the program though somebody outside holds them. Ours, borrowed.
+  std::vector<int> outside_masters;
   bool allows_outside_peer(uint64_t inode) const {
     return outside_unix_peers && (outside_unix_peers->empty() || outside_unix_peers->contains(inode));
   }
@@ -57,18 +63,19 @@ class OpenFiles {
   const DumpPolicy& policy() const { return policy_; }
 
   // The processes of the tree, before anything else: what one of them has open may be the other end of another's.
-  // `most`: look at no more descriptors of one process.
-  void begin(const std::vector<HostPid>& tree, size_t most = SIZE_MAX);
+  // `most`: look at no more descriptors of one process. pidfd_of: of processes that stand still.
+  void begin(const std::vector<HostPid>& tree, size_t most = SIZE_MAX,
+             const std::function<int(HostPid)>& pidfd_of = nullptr);
   // All of them, those that have ended and wait for their parents too.
   void note_members(const std::vector<HostPid>& members) { members_.insert(members.begin(), members.end()); }
   bool has_member(HostPid pid) const { return members_.contains(pid); }
   // Before the freeze: refuses what no kind claims or a kind cannot keep.
-  void look_at_descriptors(HostPid pid) const;
+  void look_at_descriptors(HostPid pid, Obstacles& obstacles) const;
   // Frozen: enters all descriptors of the process. pidfd: of the process.
   std::vector<mcr::image::Descriptor> enter_descriptors(HostPid pid, int pidfd, images::ImageWriter& writer);
   // Before the freeze, of all that begin() has seen: refuses open files with a state that somebody outside of the tree
   // has too, and warns of positions in files.
-  void look_at_sharers() const;
+  void look_at_sharers(Obstacles& obstacles) const;
   // A file that is mapped, executed, or a working directory. `door` as in FileView. Returns its id.
   uint32_t enter_path(HostPid pid, const std::string& door, uint32_t flags, images::ImageWriter& writer);
   // The same of a mapped file. Found again without asking by what the mapping says of it, where that tells for certain.
@@ -104,6 +111,8 @@ class OpenFiles {
   // second than the program did. A restore tells by that whether its content is still the program's.
   void outlast_attachments() const;
 
+  // Of every process all descriptors are known; files in messages are not, before the freeze.
+  bool knows_all() const { return knows_all_ends_; }
   bool is_leader(HostPid pid) const { return leaders_.contains(pid); }  // of a living process of the tree
   // Refuses a pipe of which an end is held outside of the tree.
   void require_closed_pipe(const FileView& file) const;
@@ -115,6 +124,7 @@ class OpenFiles {
     std::string link, door;
   };
   std::vector<Nameless> nameless(HostPid pid) const;
+  bool has_gpu_device(HostPid pid) const;     // open, of a process that begin() has seen
   uint32_t id_of(HostPid pid, int fd) const;  // 0: it is not entered
   // Files that only messages hold, as our own descriptors; entered.
   const std::deque<FileView>& in_flight_views() const { return in_flight_views_; }
@@ -164,13 +174,16 @@ class OpenFiles {
   std::vector<mcr::image::PipeData> pipes_;
   std::vector<mcr::image::SysvSegment> segments_;
   PipeCopier copier_;
-  using Alike = std::tuple<dev_t, ino_t, uint32_t>;  // what one open file has in common wherever it is seen
-  static Alike alike(const FileView& file);
+  using Alike = std::tuple<dev_t, ino_t, uint32_t, int64_t>;  // what one open file has in common wherever it is seen
+  Alike alike(const FileView& file) const;
+  void note_still_files();
+  bool is_asked_all(const FileView& file) const;  // what a copy of it would be asked
   void sort_many(HostPid pid, const std::vector<FileView>& files);
   std::map<Alike, std::vector<std::shared_ptr<Known>>> known_;        // in the order of kcmp(2)
   std::map<std::pair<HostPid, int>, std::shared_ptr<Known>> sorted_;  // those that sort_many() has compared
   std::map<std::tuple<dev_t, ino_t, uint32_t>, uint32_t> paths_;
   using Inode = std::pair<dev_t, ino_t>;  // FIFOs of two file systems may have one number
+  std::set<Inode> still_;                 // files whose positions nobody changes
   std::map<Inode, uint32_t> pipe_ids_;
   std::map<Inode, unsigned> pipe_ends_;  // PipeEnds: what the tree itself holds
   bool knows_all_ends_ = true;
@@ -183,7 +196,7 @@ class OpenFiles {
     std::vector<Unseen> rest;
     std::exception_ptr problem;
   };
-  static Descriptors read_descriptors(HostPid pid, size_t most, bool alone);
+  static Descriptors read_descriptors(HostPid pid, size_t most, bool alone, int pidfd);
   uint32_t enter_viewed(const FileView& file, uint32_t flags);
   std::map<MappedName, uint32_t> mapped_;
   std::map<HostPid, std::vector<Unseen>> rest_;  // descriptors that begin() has not looked at

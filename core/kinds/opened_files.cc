@@ -6,8 +6,10 @@
 #include <algorithm>
 
 #include "core/base/log.h"
+#include "core/base/two_threads.h"
 #include "core/kinds/file_names.h"
 #include "core/kinds/files_check.h"
+#include "core/kinds/kinds.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/file.h"
 #include "core/sys/path_walk.h"
@@ -15,6 +17,8 @@
 
 namespace mcr::kinds {
 namespace {
+
+constexpr size_t kManyFiles = 256;
 
 template <typename Record>
 void enter(std::map<uint32_t, Record>& records, Record record, const char* what) {
@@ -56,6 +60,13 @@ OpenedFiles::OpenedFiles(const images::ImageReader& reader, RestorePolicy policy
     }
   }
   for (auto& object : objects) add(std::move(object));
+  number_objects();
+}
+
+void OpenedFiles::number_objects() {
+  if (objects_.empty() || objects_.rbegin()->first / 2 > objects_.size()) return;
+  by_number_.resize(size_t{objects_.rbegin()->first} + 1);
+  for (const auto& [id, object] : objects_) by_number_[id] = &object;
 }
 
 void OpenedFiles::add(image::RemapLink link) {
@@ -73,8 +84,10 @@ OpenedFiles::~OpenedFiles() {
 void OpenedFiles::add(image::FileObject object) {
   check_object(object);
   image::RegularFile file;
-  if (object.body().Is<image::RegularFile>() && object.body().UnpackTo(&file) && file.deleted())
-    deleted_.expect(file.ghost(), object.id(), file.path(), object.flags());
+  if (object.body().Is<image::RegularFile>() && object.body().UnpackTo(&file)) {
+    if (file.deleted()) deleted_.expect(file.ghost(), object.id(), file.path(), object.flags());
+    regular_files_.emplace_hint(regular_files_.end(), object.id(), std::move(file));
+  }
   image::CharDevice device;
   if (object.body().Is<image::CharDevice>() && object.body().UnpackTo(&device) && device.ghost() != 0)
     deleted_.expect(device.ghost(), object.id(), device.path(), object.flags() | O_NOCTTY);
@@ -97,25 +110,54 @@ void OpenedFiles::check_capacities(std::vector<Problem>& problems) const {
            fmt::format("write {} to /proc/sys/fs/pipe-max-size, or give CAP_SYS_RESOURCE", data.capacity())});
 }
 
+void OpenedFiles::check_outside_masters(std::vector<Problem>& problems) const {
+  std::map<uint32_t, bool> has_master;
+  image::PtyEnd end;
+  for (const auto& [id, object] : objects_)
+    if (object.body().UnpackTo(&end) && end.pty() != 0 && !inherited_.find(object))
+      has_master[end.pty()] |= end.master();
+  for (const auto& [id, has] : has_master)
+    if (!has) ptys_.check_outside(id, policy_.takes_masters, problems);
+}
+
 void OpenedFiles::check(std::vector<Problem>& problems) const {
+  host_sockets_->forget();
   check_capacities(problems);
+  check_outside_masters(problems);
   inherited_.check(objects_, problems);
   check_waiting_connections(*this);
+  std::vector<const image::FileObject*> plain;
+  for (const auto& [id, object] : objects_)
+    if (is_plain(object)) plain.push_back(&object);
+  std::map<uint32_t, std::vector<Problem>> of_plain;
+  for (const image::FileObject* object : plain) of_plain[object->id()];
+  try_by_two_threads(plain.size(), kManyFiles, [&](size_t i) { check_one(*plain[i], of_plain.at(plain[i]->id())); });
   for (const auto& [id, object] : objects_) {
     if (inherited_.find(object)) continue;
-    const Kind* kind = kind_named(object.kind());
-    if (!kind)
-      problems.push_back({fmt::format("object {}", id),
-                          fmt::format("kind {} is not known to this version", object.kind()), "use a newer mini-criu"});
+    if (const auto found = of_plain.find(id); found != of_plain.end())
+      std::ranges::move(found->second, std::back_inserter(problems));
     else
-      check_one(*kind, object, problems);
+      check_one(object, problems);
   }
 }
 
+// A file with a name, about which nothing has to be asked but the file system.
+bool OpenedFiles::is_plain(const image::FileObject& object) const {
+  if (object.kind() != regular_file_kind()->name() || object.owner_signal() != 0 || inherited_.find(object))
+    return false;
+  const image::RegularFile* file = regular_file(object.id());
+  return file && !file->deleted();
+}
+
 // A path that somebody else has led elsewhere is a problem as others are.
-void OpenedFiles::check_one(const Kind& kind, const image::FileObject& object, std::vector<Problem>& problems) const {
+void OpenedFiles::check_one(const image::FileObject& object, std::vector<Problem>& problems) const {
+  const Kind* kind = kind_named(object.kind());
+  if (!kind)
+    return problems.push_back({fmt::format("object {}", object.id()),
+                               fmt::format("kind {} is not known to this version", object.kind()),
+                               "use a newer mini-criu"});
   try {
-    kind.check(object, *this, problems);
+    kind->check(object, *this, problems);
   } catch (const Error& error) {
     if (error.fault() != Fault::refused || error.trail().empty()) throw;
     problems.push_back({error.trail().back(), error.reason(), error.remedy()});
@@ -129,25 +171,59 @@ HostPid OpenedFiles::host_pid(int32_t pid) const {
 }
 
 const image::FileObject& OpenedFiles::object(uint32_t id) const {
+  if (id < by_number_.size() && by_number_[id]) return *by_number_[id];
   const auto found = objects_.find(id);
   if (found == objects_.end()) throw Error(Fault::image, fmt::format("files.img: there is no object {}", id));
   return found->second;
 }
 
+const image::RegularFile* OpenedFiles::regular_file(uint32_t id) const {
+  const auto found = regular_files_.find(id);
+  return found == regular_files_.end() ? nullptr : &found->second;
+}
+
 int OpenedFiles::open(uint32_t id) {
   auto& fd = opened_[id];
-  if (fd.valid()) return fd.get();
-  const image::FileObject& o = object(id);
-  const Step step("open object {} {}", id, o.kind());
-  if (const auto given = inherited_.find(o)) {
-    fd = sys::duplicate(*given);
-    return fd.get();
-  }
+  if (!fd.valid()) fd = open_now(object(id));
+  return fd.get();
+}
+
+UniqueFd OpenedFiles::open_now(const image::FileObject& o) {
+  const Step step("open object {} {}", o.id(), o.kind());
+  if (const auto given = inherited_.find(o)) return sys::duplicate(*given);
   const Kind* kind = kind_named(o.kind());
   if (!kind) throw Error(Fault::image, fmt::format("kind {} is not known", o.kind()));
-  fd = kind->restore(o, *this);
+  UniqueFd fd = kind->restore(o, *this);
   if (o.owner_signal() != 0 && !kind->late(o)) sys::set_owner_signal(fd.get(), o.owner_signal());
-  return fd.get();
+  return fd;
+}
+
+// Stretches of plain files by two threads, everything else in its turn.
+void OpenedFiles::open_all(const std::vector<uint32_t>& ids) {
+  std::vector<uint32_t> plain;
+  const auto open_those = [&] {
+    open_plain(plain);
+    plain.clear();
+  };
+  for (const uint32_t id : ids) {
+    if (const auto known = opened_.find(id); known != opened_.end() && known->second.valid()) continue;
+    if (is_plain(object(id))) {
+      plain.push_back(id);
+      continue;
+    }
+    open_those();
+    open(id);
+  }
+  open_those();
+}
+
+void OpenedFiles::open_plain(const std::vector<uint32_t>& ids) {
+  std::vector<uint32_t> once(ids);
+  std::ranges::sort(once);
+  once.erase(std::unique(once.begin(), once.end()), once.end());
+  std::vector<UniqueFd> files(once.size());
+  try_by_two_threads(once.size(), kManyFiles, [&](size_t i) { files[i] = open_now(object(once[i])); });
+  for (size_t i = 0; i < once.size(); ++i) opened_[once[i]] = std::move(files[i]);
 }
 
 void OpenedFiles::finish_memory() {
@@ -178,6 +254,7 @@ void OpenedFiles::start() {
     const Step step("start object {} {}", id, o.kind());
     kind_named(o.kind())->start(o, fd.get(), *this);
   }
+  ptys_.start_outside();
 }
 
 void OpenedFiles::fill_segment(int32_t id, const TakePiece& take) const {
@@ -248,10 +325,13 @@ void OpenedFiles::close_all() {
 }
 
 std::optional<struct stat> OpenedFiles::stat_named(const std::string& path, bool is_link) const {
-  if (const auto place = sys::try_open_path(path, is_link ? O_PATH | O_NOFOLLOW : O_PATH))
-    return sys::stat_fd(place->get());
-  if (const auto fd = open_by_handle(path, O_PATH)) return sys::stat_fd(fd->get());
-  return std::nullopt;
+  const auto place = find_named(path, is_link);
+  return place ? std::optional(sys::stat_fd(place->get())) : std::nullopt;
+}
+
+std::optional<UniqueFd> OpenedFiles::find_named(const std::string& path, bool is_link) const {
+  if (auto place = sys::try_open_path(path, is_link ? O_PATH | O_NOFOLLOW : O_PATH)) return place;
+  return open_by_handle(path, O_PATH);
 }
 
 UniqueFd OpenedFiles::open_named(const std::string& path, uint32_t flags, bool is_link) const {

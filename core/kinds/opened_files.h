@@ -6,11 +6,14 @@
 #include <functional>
 
 #include <map>
+#include <memory>
 #include <set>
+#include <vector>
 
 #include "core/kinds/deleted_files.h"
 #include "core/kinds/external.h"
 #include "core/kinds/ghost_content.h"
+#include "core/kinds/host_sockets.h"
 #include "core/kinds/kind.h"
 #include "core/kinds/ptys.h"
 #include "core/kinds/sysv_segment.h"
@@ -29,6 +32,8 @@ struct RestorePolicy {
   bool real_timers = false;                   // --timers real
   bool tcp_close = false;
   bool lock_network = true;
+  bool takes_masters = false;    // of terminals whose masters were outside of the program
+  bool beside_original = false;  // which may run, and has what has a name of its own
 };
 
 // Flags that mean something when a file is opened again; O_CREAT, O_EXCL, O_TRUNC are never among a file's flags.
@@ -48,6 +53,7 @@ class OpenedFiles {
   void check(std::vector<Problem>& problems) const;
   const mcr::image::FileObject& object(uint32_t id) const;  // throws Fault::image when there is none
   int open(uint32_t id);                                    // opens it at the first call; stays ours
+  void open_all(const std::vector<uint32_t>& ids);          // in this order, but for many plain files by two threads
   // Every process has mapped what it maps: seals, removed segments.
   void finish_memory();
   // Of an object that the new process opens by itself, below the folder that open() returns.
@@ -78,6 +84,8 @@ class OpenedFiles {
   void keep() { to_undo_.clear(), segments_.keep(); }
 
   const std::map<uint32_t, mcr::image::FileObject>& objects() const { return objects_; }
+  // What the object says, where that is a RegularFile; nullptr otherwise.
+  const mcr::image::RegularFile* regular_file(uint32_t id) const;
   UnixSockets& unix_sockets() { return unix_sockets_; }
   TcpSockets& tcp_sockets() { return tcp_sockets_; }
   Ptys& ptys() { return ptys_; }
@@ -91,6 +99,7 @@ class OpenedFiles {
   std::map<uint32_t, uint64_t> huge_memory() const;
 
   const RestorePolicy& policy() const { return policy_; }
+  HostSockets& host_sockets() const { return *host_sockets_; }  // as they were when check() was called
   // The numbers that processes of the image have here, where they are others.
   void set_host_pids(std::map<int32_t, HostPid> pids) { host_pids_ = std::move(pids); }
   HostPid host_pid(int32_t pid) const;
@@ -101,6 +110,7 @@ class OpenedFiles {
   // By its path; a file that --link-remap had given one also without it. is_link: the symbolic link itself. Both throw
   // Error (refused) where a symbolic link of somebody else lies on the way (core/sys/path_walk.h).
   std::optional<struct stat> stat_named(const std::string& path, bool is_link = false) const;
+  std::optional<UniqueFd> find_named(const std::string& path, bool is_link = false) const;  // O_PATH
   UniqueFd open_named(const std::string& path, uint32_t flags, bool is_link = false) const;
   const mcr::image::Ghost* find_ghost(uint32_t id) const { return deleted_.find(id); }
   void for_each_ghost(const std::function<void(const mcr::image::Ghost&)>& visit) const { deleted_.for_each(visit); }
@@ -109,9 +119,14 @@ class OpenedFiles {
 
  private:
   void add(mcr::image::FileObject object);
+  void number_objects();
   void add(mcr::image::RemapLink link);
   void check_capacities(std::vector<Problem>& problems) const;
-  void check_one(const Kind& kind, const mcr::image::FileObject& object, std::vector<Problem>& problems) const;
+  void check_outside_masters(std::vector<Problem>& problems) const;
+  void check_one(const mcr::image::FileObject& object, std::vector<Problem>& problems) const;
+  bool is_plain(const mcr::image::FileObject& object) const;
+  UniqueFd open_now(const mcr::image::FileObject& object);
+  void open_plain(const std::vector<uint32_t>& ids);
   std::optional<UniqueFd> open_by_handle(const std::string& path, uint32_t flags) const;
   struct PipeEnds {
     UniqueFd reader, writer, holder;
@@ -124,6 +139,8 @@ class OpenedFiles {
   RestorePolicy policy_;
   InheritedFiles inherited_;
   std::map<uint32_t, mcr::image::FileObject> objects_;
+  std::vector<const mcr::image::FileObject*> by_number_;       // the same, at once; empty where ids are far apart
+  std::map<uint32_t, mcr::image::RegularFile> regular_files_;  // bodies of objects
   DeletedFiles deleted_;
   std::set<uint32_t> asynchronous_, locked_;
   std::map<std::string, mcr::image::RemapLink> remaps_;  // by path
@@ -134,6 +151,7 @@ class OpenedFiles {
   std::vector<Watch> watches_;
   std::map<int32_t, HostPid> host_pids_;
   std::vector<std::function<void()>> to_undo_;
+  const std::unique_ptr<HostSockets> host_sockets_ = std::make_unique<HostSockets>();
   UnixSockets unix_sockets_;
   TcpSockets tcp_sockets_;
   Ptys ptys_;

@@ -53,6 +53,11 @@ bool is_member(HostPid process, const std::set<HostPid>& tree) {
   return false;
 }
 
+bool is_in(const Outsiders::Links& links, const std::string& link, const std::set<HostPid>& tree) {
+  const auto [first, last] = links.equal_range(link);
+  return std::any_of(first, last, [&](const auto& entry) { return !tree.contains(entry.second.pid); });
+}
+
 }  // namespace
 
 // The time is the kernel's, making up the folders: two threads share it.
@@ -80,8 +85,16 @@ std::vector<Outsiders::Holder> Outsiders::holders_of(const std::string& link, co
 
 bool Outsiders::has_any(const std::string& link, const std::set<HostPid>& tree) {
   if (!links_) read_all(tree);
-  const auto [first, last] = links_->equal_range(link);
-  return std::any_of(first, last, [&](const auto& entry) { return !tree.contains(entry.second.pid); });
+  return is_in(*links_, link, tree);
+}
+
+bool Outsiders::never_had(const std::string& link, const std::set<HostPid>& tree) {
+  return earlier_ && !is_in(*earlier_, link, tree) && !has_any(link, tree);
+}
+
+void Outsiders::begin_again() {
+  if (links_) earlier_ = std::move(links_);
+  links_.reset();
 }
 
 bool Outsiders::is_below(const Holder& holder, const std::string& link, const std::set<HostPid>& tree) {

@@ -32,7 +32,10 @@ class Outsiders {
   // Whether a process below the tree has it, born since the tree was listed.
   static bool is_below(const Holder& holder, const std::string& link, const std::set<HostPid>& tree);
 
-  void begin_again() { links_.reset(); }  // the next question reads /proc anew
+  // Neither now nor when it was asked before begin_again().
+  bool never_had(const std::string& link, const std::set<HostPid>& tree);
+
+  void begin_again();  // the next question reads /proc anew
   // Pipes that nobody outside has, by their links; they need not be asked about again.
   void note_own_pipe(const std::string& link) { own_pipes_.insert(link); }
   bool is_own_pipe(const std::string& link) const { return own_pipes_.contains(link); }
@@ -40,7 +43,7 @@ class Outsiders {
  private:
   void read_all(const std::set<HostPid>& tree);
 
-  std::optional<Links> links_;
+  std::optional<Links> links_, earlier_;
   std::set<std::string> own_pipes_;
 };
 

@@ -40,6 +40,11 @@ class PipeKind : public Kind {
     if (message.fifo_path().empty()) return;
     if (!is_path(message.fifo_path())) return problems.push_back({message.fifo_path(), "is no absolute path", {}});
     if (message.ghost() != 0) return table.deleted_files().check(message.ghost(), S_IFIFO, problems);
+    if (table.policy().beside_original)
+      return problems.push_back({message.fifo_path(),
+                                 "is a named pipe, which the original may have: what is in it would "
+                                 "be there twice, and go to either",
+                                 "restore without --new-pids when the original has ended"});
     const auto status = table.stat_named(message.fifo_path());
     if (!status || !S_ISFIFO(status->st_mode))
       problems.push_back(

@@ -92,7 +92,7 @@ class PosixQueueKind : public Kind {
     object.set_offset(0);
   }
 
-  void check(const image::FileObject& object, const OpenedFiles&, std::vector<Problem>& problems) const override {
+  void check(const image::FileObject& object, const OpenedFiles& table, std::vector<Problem>& problems) const override {
     image::PosixQueue wanted;
     if (!unpack(object, wanted)) return problems.push_back({"POSIX message queue", "its record is unreadable", {}});
     const std::string what = fmt::format("POSIX message queue /{}", wanted.name());
@@ -102,6 +102,9 @@ class PosixQueueKind : public Kind {
           {what, fmt::format("is gone, and {} messages with it", wanted.waiting()),
            "its messages are in no image; restore on the host of the dump, before the queue is removed"});
     if (!fd) return;
+    if (table.policy().beside_original)
+      return problems.push_back({what, "is there, and the original may have it: messages would go to either",
+                                 "restore without --new-pids when the original has ended"});
     const image::PosixQueue found = describe(wanted.name(), fd->get());
     if (is_half_made(wanted, found)) return;
     if (const std::string changed = difference(wanted, found); !changed.empty())

@@ -65,9 +65,19 @@ bool is_pty_master(const FileView& file) {
   return S_ISCHR(file.status.st_mode) && file.status.st_rdev == makedev(kControls, 2) && !(file.info.flags & O_PATH);
 }
 
-void PtyTable::begin() {
+void PtyTable::begin(const std::vector<int>& outside_masters) {
   found_.clear(), slaves_.clear(), masters_.clear(), ends_.clear(), ptys_.clear();
   has_collected_ = false;
+  for (const int master : outside_masters) note_outside(master);
+}
+
+void PtyTable::note_outside(int master) {
+  constexpr char kFolder[] = "/dev/pts";
+  const auto place = sys::try_stat(kFolder);
+  if (!place) throw Error(Fault::refused, "/dev/pts is not there", "mount devpts there");
+  Pty& pty = found_[{place->st_dev, sys::pty_index(master)}];
+  pty.id = static_cast<uint32_t>(found_.size());
+  pty.outside = master, pty.ptmx = "/dev/ptmx", pty.folder = kFolder;
 }
 
 // /dev/ptmx makes a terminal in the devpts that is mounted as pts beside it, a node ptmx inside a devpts in that
@@ -132,7 +142,8 @@ PtyTable::Pty* PtyTable::find(const FileView& file, UniqueFd& copy) {
 }
 
 void PtyTable::open_ends(const std::function<int(HostPid)>& pidfd_of) {
-  for (auto& [key, pty] : found_) pty.master = sys::get_fd(pidfd_of(pty.view.pid), pty.view.fd);
+  for (auto& [key, pty] : found_)
+    pty.master = pty.outside >= 0 ? sys::duplicate(pty.outside) : sys::get_fd(pidfd_of(pty.view.pid), pty.view.fd);
   for (const auto& [file, id] : masters_) {
     image::PtyEnd& end = ends_[{file.pid, file.fd}];
     end.set_pty(id), end.set_master(true), end.set_path(file.link);
@@ -181,7 +192,7 @@ void PtyTable::describe_session(const Pty& pty, image::Pty& record, const std::v
 void PtyTable::describe(Pty& pty, image::Pty& record, const std::vector<HostPid>& members) {
   const int master = pty.master.get();
   const uint32_t index = sys::pty_index(master);
-  if ((pty.view.info.flags & O_ACCMODE) != O_RDWR)
+  if (pty.outside < 0 && (pty.view.info.flags & O_ACCMODE) != O_RDWR)
     throw Error(Fault::refused, "its master is open for one direction only", "open it for reading and writing");
   record.set_id(pty.id), record.set_ptmx(pty.ptmx), record.set_folder(pty.folder), record.set_index(index);
   const sys::Termios termios = sys::get_termios(master);

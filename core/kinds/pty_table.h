@@ -1,4 +1,4 @@
-// Dump: the pseudo-terminals whose masters the tree has, with all that can be said of them.
+// Dump: the pseudo-terminals whose masters the tree has, or was given by who calls, with all that can be said of them.
 #pragma once
 
 #include <functional>
@@ -15,8 +15,9 @@ bool is_pty_master(const FileView& file);
 
 class PtyTable {
  public:
-  // Forgets everything; the descriptors of the tree from now on.
-  void begin();
+  // Forgets everything; the descriptors of the tree from now on. outside_masters: of terminals whose masters the tree
+  // has not, but which are a part of it all the same.
+  void begin(const std::vector<int>& outside_masters);
   void note(const FileView& file);
 
   // A master whose slave's place is known.
@@ -38,12 +39,14 @@ class PtyTable {
  private:
   struct Pty {
     uint32_t id = 0;
-    FileView view;  // of its master
+    FileView view;     // of its master
+    int outside = -1;  // its master, where somebody else holds it
     std::string ptmx, folder;
     UniqueFd master, slave;  // slave: any that can be read and written
     bool has_slave = false, slave_may_both = false;
   };
   using Key = std::pair<dev_t, uint32_t>;  // file system of the slave, index
+  void note_outside(int master);
   Pty* find(const FileView& file, UniqueFd& copy);
   void open_ends(const std::function<int(HostPid)>& pidfd_of);
   void describe(Pty& pty, mcr::image::Pty& record, const std::vector<HostPid>& members);

@@ -24,6 +24,7 @@ namespace {
 
 constexpr size_t kMostWaiting = 4095;
 constexpr int kAttempts = 20;
+constexpr size_t kMostHolders = 256;
 constexpr timespec kTurn{0, 50'000'000};
 constexpr int kAccess = O_ACCMODE | O_LARGEFILE | O_NOFOLLOW | O_NONBLOCK;
 
@@ -155,6 +156,18 @@ void Ptys::check(uint32_t id, std::vector<Problem>& problems) const {
                         "end that terminal, or wait until it is closed"});
 }
 
+// Its number may be another one, as nobody waits for it: who has the master is told by the kernel.
+void Ptys::check_outside(uint32_t id, bool takes, std::vector<Problem>& problems) const {
+  const auto found = records_.find(id);
+  if (found == records_.end()) return;  // check_end() says so
+  const image::Pty& record = found->second;
+  if (!is_ptmx(record.ptmx()))
+    problems.push_back({record.ptmx(), "makes no pseudo-terminals here", "mount devpts there"});
+  if (!takes)
+    problems.push_back({fmt::format("terminal {}", node_of(record)),
+                        "a job had its other end, and nobody is there for it", "mini-criu resume brings the job back"});
+}
+
 // A slave is hung up when its master is closed.
 void Ptys::hang_up(const image::FileObject& object) {
   const auto end = body_of<image::PtyEnd>(object);
@@ -203,6 +216,23 @@ void Ptys::open_masters(const std::vector<uint32_t>& ids) {
   }
 }
 
+// With its old number, where that is free.
+void Ptys::open_outside(uint32_t id) {
+  image::Pty& record = records_.at(id);
+  std::vector<UniqueFd> holders;
+  for (;;) {
+    UniqueFd master = sys::open(record.ptmx(), O_RDWR | O_NOCTTY);
+    const uint32_t index = sys::pty_index(master.get());
+    if (index >= record.index() || holders.size() == kMostHolders) {
+      record.set_index(index);
+      made_[id].master = std::move(master);
+      outside_.insert(id);
+      return;
+    }
+    holders.push_back(std::move(master));
+  }
+}
+
 void Ptys::set_up(const image::Pty& record, Made& made) {
   const int master = made.master.get();
   const auto& w = record.window();
@@ -220,13 +250,15 @@ void Ptys::set_up(const image::Pty& record, Made& made) {
 }
 
 void Ptys::make(const std::vector<const image::FileObject*>& objects) {
-  std::set<uint32_t> ids;
+  std::set<uint32_t> ids, without_master;
   for (const auto* object : objects) {
     const auto end = body_of<image::PtyEnd>(*object);
     if (end.pty() == 0) hang_up(*object);
-    if (end.pty() != 0) ids.insert(end.pty());
+    if (end.pty() != 0) (end.master() ? ids : without_master).insert(end.pty());
   }
   open_masters({ids.begin(), ids.end()});
+  for (const uint32_t id : without_master)
+    if (!ids.contains(id)) open_outside(id);
   for (auto& [id, made] : made_) {
     const Step step("terminal {}", node_of(records_.at(id)));
     set_up(records_.at(id), made);
@@ -263,6 +295,16 @@ void Ptys::start(uint32_t id) {
   if (record.master_exclusive()) sys::set_exclusive(made.master.get());
   sys::set_pty_lock(made.master.get(), record.locked());
   if (record.packet()) sys::set_packet_mode(made.master.get(), true);
+}
+
+void Ptys::start_outside() {
+  for (const uint32_t id : outside_) start(id);
+}
+
+std::vector<UniqueFd> Ptys::outside_masters() const {
+  std::vector<UniqueFd> masters;
+  for (const uint32_t id : outside_) masters.push_back(sys::duplicate(made_.at(id).master.get()));
+  return masters;
 }
 
 }  // namespace mcr::kinds

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <vector>
 
 #include "core/base/unique_fd.h"
@@ -31,6 +32,8 @@ class Ptys {
   // Throws Fault::image when the end belongs to no terminal of the image.
   void check_end(const mcr::image::FileObject& object) const;
   void check(uint32_t id, std::vector<Problem>& problems) const;
+  // One whose master was outside of the program. takes: somebody is there to have it again.
+  void check_outside(uint32_t id, bool takes, std::vector<Problem>& problems) const;
 
   // With their old numbers and all that waits in them. `objects`: of the image; those that are given to the restore
   // from outside (--inherit-fd) left out.
@@ -38,6 +41,8 @@ class Ptys {
   std::map<pid_t, ControllingTerminal> by_session() const;
   UniqueFd take(const mcr::image::FileObject& object);
   void start(uint32_t id);  // all ends are open
+  void start_outside();
+  std::vector<UniqueFd> outside_masters() const;  // copies
   void close_all() { made_.clear(), slaves_.clear(); }
 
  private:
@@ -46,11 +51,13 @@ class Ptys {
   };
   void hang_up(const mcr::image::FileObject& object);
   void open_masters(const std::vector<uint32_t>& ids);
+  void open_outside(uint32_t id);
   void set_up(const mcr::image::Pty& record, Made& made);
 
   std::map<uint32_t, mcr::image::Pty> records_;
   std::map<uint32_t, Made> made_;
   std::map<uint32_t, UniqueFd> slaves_;  // by object
+  std::set<uint32_t> outside_;           // made, their masters are not the program's
 };
 
 }  // namespace mcr::kinds

@@ -1,5 +1,8 @@
 #include <fcntl.h>
 
+#include <map>
+#include <string_view>
+
 #include "core/kinds/kind.h"
 #include "core/kinds/kinds.h"
 #include "core/sys/memory_object.h"
@@ -25,9 +28,13 @@ const Kind* kind_of(const FileView& file) {
 }
 
 const Kind* kind_named(const std::string& name) {
-  for (const Kind* kind : all_kinds())
-    if (name == kind->name()) return kind;
-  return nullptr;
+  static const std::map<std::string_view, const Kind*> by_name = [] {
+    std::map<std::string_view, const Kind*> kinds;
+    for (const Kind* kind : all_kinds()) kinds.emplace(kind->name(), kind);
+    return kinds;
+  }();
+  const auto found = by_name.find(name);
+  return found == by_name.end() ? nullptr : found->second;
 }
 
 std::string describe_unclaimed(const FileView& file) {

@@ -36,7 +36,10 @@ class RegularFileKind : public Kind {
     message.set_mtime_ns(file.status.st_mtim.tv_sec * 1'000'000'000 + file.status.st_mtim.tv_nsec);
     message.set_uid(file.status.st_uid);
     message.set_gid(file.status.st_gid);
-    if (S_ISREG(file.status.st_mode) && file.copy >= 0) message.set_write_hint(sys::get_write_hint(file.copy));
+    if (file.asked)
+      message.set_write_hint(file.asked->write_hint);
+    else if (S_ISREG(file.status.st_mode) && file.copy >= 0)
+      message.set_write_hint(sys::get_write_hint(file.copy));
     if (file.deleted) {
       message.set_deleted(true);
       message.set_ghost(table.enter_ghost(file));
@@ -47,21 +50,23 @@ class RegularFileKind : public Kind {
   }
 
   void check(const image::FileObject& object, const OpenedFiles& table, std::vector<Problem>& problems) const override {
-    image::RegularFile m;
-    if (!object.body().UnpackTo(&m)) return problems.push_back({"file", "its record is unreadable", {}});
+    const image::RegularFile* record = table.regular_file(object.id());
+    if (!record) return problems.push_back({"file", "its record is unreadable", {}});
+    const image::RegularFile& m = *record;
     if (!is_path(m.path())) return problems.push_back({m.path(), "is no absolute path", {}});
     if (m.deleted()) return table.deleted_files().check(m.ghost(), m.mode(), problems);
-    const auto now = table.stat_named(m.path());
-    if (!now) return problems.push_back({m.path(), "file missing", "put it back"});
-    if ((now->st_mode & S_IFMT) != (m.mode() & S_IFMT))
+    const auto place = table.find_named(m.path());
+    if (!place) return problems.push_back({m.path(), "file missing", "put it back"});
+    const struct stat now = sys::stat_fd(place->get());
+    if ((now.st_mode & S_IFMT) != (m.mode() & S_IFMT))
       return problems.push_back({m.path(), "is of another type than at the dump", {}});
-    if (!sys::may_open(m.path(), static_cast<int>(object.flags())))
+    if (!sys::may_open(place->get(), static_cast<int>(object.flags())))
       return problems.push_back({m.path(), "may not be opened by mini-criu as the program had it open",
                                  "restore as root, or allow its user to open it"});
-    if (!S_ISREG(now->st_mode) || is_of_proc(m.path()) || table.policy().validation == Validation::none) return;
-    if (!is_owner_same(*now, m)) return problems.push_back({m.path(), owners(*now, m), kOwnerRemedy});
-    if (static_cast<uint64_t>(now->st_size) != m.size())
-      return problems.push_back({m.path(), fmt::format("has {} bytes, had {} at the dump", now->st_size, m.size()),
+    if (!S_ISREG(now.st_mode) || is_of_proc(m.path()) || table.policy().validation == Validation::none) return;
+    if (!is_owner_same(now, m)) return problems.push_back({m.path(), owners(now, m), kOwnerRemedy});
+    if (static_cast<uint64_t>(now.st_size) != m.size())
+      return problems.push_back({m.path(), fmt::format("has {} bytes, had {} at the dump", now.st_size, m.size()),
                                  "put back the file as it was, or give --file-validation none"});
     if (table.policy().validation != Validation::buildid || m.build_id().empty()) return;
     const std::string id = build_id_now(table, m.path());
@@ -71,8 +76,9 @@ class RegularFileKind : public Kind {
   }
 
   UniqueFd restore(const image::FileObject& object, OpenedFiles& table) const override {
-    image::RegularFile message;
-    if (!object.body().UnpackTo(&message)) throw Error(Fault::image, "its record is unreadable");
+    const image::RegularFile* record = table.regular_file(object.id());
+    if (!record) throw Error(Fault::image, "its record is unreadable");
+    const image::RegularFile& message = *record;
     UniqueFd fd = message.deleted() ? table.deleted_files().take(message.ghost(), object.id())
                                     : table.open_named(message.path(), object.flags() & kReopenFlags);
     const struct stat now = sys::stat_fd(fd.get());

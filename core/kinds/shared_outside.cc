@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <map>
 
-#include "core/base/log.h"
 #include "core/kinds/external.h"
 #include "core/kinds/open_files.h"
 #include "core/sys/file.h"
@@ -72,14 +71,14 @@ std::string describe(const FileView& file) {
                   external_remedy(file));
 }
 
-void warn_of_connection(const FileView& file, HostPid other) {
-  log::warning("kinds",
-               "{} is one open file with a descriptor of {} outside of the tree, which keeps the connection; the "
-               "program gets another one at the restore (--ext-unix-sk)",
-               describe(file), trace::describe_process(other));
+std::string tell_of_connection(const FileView& file, HostPid other) {
+  return fmt::format(
+      "{} is one open file with a descriptor of {} outside of the tree, which keeps the connection; the program gets "
+      "another one at the restore (--ext-unix-sk)",
+      describe(file), trace::describe_process(other));
 }
 
-void warn_of_position(const FileView& file, const std::set<HostPid>& others) {
+std::string tell_of_position(const FileView& file, const std::set<HostPid>& others) {
   constexpr size_t kMostNamed = 3;
   std::string names;
   size_t left = others.size();
@@ -89,16 +88,16 @@ void warn_of_position(const FileView& file, const std::set<HostPid>& others) {
     --left;
   }
   if (left > 0) names += fmt::format(" and {} more", left);
-  log::warning("kinds",
-               "{} is one open file with a descriptor of {} outside of the tree: after a restore each has a position "
-               "of its own, and may overwrite what the other writes. Files that several write to are opened with "
-               "O_APPEND (>>)",
-               describe(file), names);
+  return fmt::format(
+      "{} is one open file with a descriptor of {} outside of the tree: after a restore each has a position of its "
+      "own, "
+      "and may overwrite what the other writes. Files that several write to are opened with O_APPEND (>>)",
+      describe(file), names);
 }
 
 }  // namespace
 
-void OpenFiles::look_at_sharers() const {
+void OpenFiles::look_at_sharers(Obstacles& obstacles) const {
   std::map<std::string, std::vector<const FileView*>> ours;
   const auto note = [&](const FileView& file) {
     // One of very many, not looked at before the freeze: at least it is known then that nobody has it.
@@ -119,11 +118,15 @@ void OpenFiles::look_at_sharers() const {
       const FileView* file = sorted.find(holder.pid, holder.fd);
       if (!file || !Outsiders::is_outside(holder, link, tree_)) continue;
       if (is_socket(*file) && is_mini_criu(holder.pid)) continue;
-      if (has_state(*file) && !is_connected_again(*file)) refuse_shared(*file, holder.pid);
-      shared[file].insert(holder.pid);
+      const Obstacles::About process(obstacles, file->pid), about(obstacles, file->fd);
+      if (obstacles.pass([&] {
+            if (has_state(*file) && !is_connected_again(*file)) refuse_shared(*file, holder.pid);
+          }))
+        shared[file].insert(holder.pid);
     }
     for (const auto& [file, others] : shared)
-      is_socket(*file) ? warn_of_connection(*file, *others.begin()) : warn_of_position(*file, others);
+      obstacles.warn("kinds",
+                     is_socket(*file) ? tell_of_connection(*file, *others.begin()) : tell_of_position(*file, others));
   }
 }
 

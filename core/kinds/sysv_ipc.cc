@@ -5,6 +5,8 @@
 #include <sys/msg.h>
 #include <sys/sem.h>
 #include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -23,7 +25,7 @@ constexpr const char* kFile = "ipc.img";
 constexpr uint32_t kPermissions = 0777;
 constexpr int kMostSemaphores = 65536, kLargestValue = 32767;  // SEMVMX
 constexpr uint64_t kLongestMessage = 16 << 20, kMostInQueue = INT32_MAX;
-constexpr int kTries = 5;
+constexpr int kTries = 60;
 
 struct Traits {
   IpcType type;
@@ -260,6 +262,16 @@ IpcObjects::~IpcObjects() {
   for (const auto& undo : to_undo_) undo();
 }
 
+bool made_with_its_id(const std::function<bool()>& make) {
+  constexpr long kMillisecond = 1'000'000;
+  for (int i = 0; i < kTries; ++i) {
+    if (make()) return true;
+    const timespec pause{0, std::min(i / 4, 10) * kMillisecond + ::getpid() % 64 * (kMillisecond / 64)};
+    ::nanosleep(&pause, nullptr);  // not in step with the other
+  }
+  return false;
+}
+
 void require_ipc_rights(const char* what, bool of_others, std::vector<Problem>& problems) {
   if (!sys::has_capability(CAP_IPC_OWNER))
     problems.push_back({what, "nobody may use them while they are being filled", "give CAP_IPC_OWNER"});
@@ -303,13 +315,13 @@ void IpcObjects::take(const Record& wanted, const std::function<inject::Channel*
       log::warning("kinds", "{} {} is used by others too: it is left as it is now", traits.name, object.id());
     if (!is_left && (object.shared() || has_same_content(wanted, *found))) return;
   }
-  for (int i = 0; found == all.end(); ++i) {
+  if (found == all.end()) {
     sys::IpcObject request = request_of(object);
     request.mode = 0;
     uint32_t count = 0;
     if constexpr (std::is_same_v<Record, image::SysvSemaphores>) count = static_cast<uint32_t>(wanted.values_size());
-    if (sys::try_make_ipc(traits.type, request, count)) break;
-    if (i == kTries) throw Error(Fault::refused, "its id went to another process", "restore again");
+    if (!made_with_its_id([&] { return sys::try_make_ipc(traits.type, request, count); }))
+      throw Error(Fault::refused, "its id went to another process", "restore again");
   }
   to_undo_.push_back([type = traits.type, name = traits.name, id = object.id(), was_there = found != all.end()] {
     if (was_there)

@@ -27,6 +27,10 @@ struct IpcUse {  // by a tree that stands still
 // Writes ipc.img when there is anything. Throws Error (refused) naming a queue whose messages cannot be read.
 void dump_ipc(const IpcUse& use, images::ImageWriter& writer);
 
+// The kernel has one number a type for "the next one gets this id": whoever makes one then gets it, be it another
+// restore. `make` is tried until it returns true, with growing pauses, for about half a second. false: never.
+bool made_with_its_id(const std::function<bool()>& make);
+
 // What it takes to make objects of other users, and to fill those that nobody may use meanwhile.
 void require_ipc_rights(const char* what, bool of_others, std::vector<Problem>& problems);
 

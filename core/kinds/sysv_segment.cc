@@ -20,7 +20,6 @@ namespace mcr::kinds {
 namespace {
 
 constexpr std::string_view kPrefix = "/SYSV";  // and the key, eight hexadecimal digits
-constexpr int kTries = 5;
 constexpr uint32_t kPermissions = 0777;
 
 int key_of(const std::string& link) {
@@ -232,11 +231,10 @@ bool Segments::prepare(int32_t id) {
   const auto all = sys::list_segments();
   const auto has_key = [&](const sys::Segment& s) { return s.key == wanted.key() && s.key != IPC_PRIVATE; };
   if (wanted.removed() && std::any_of(all.begin(), all.end(), has_key)) request.key = IPC_PRIVATE;
-  for (int i = 0; !existing && !made_.contains(id); ++i) {
-    if (sys::try_make_segment(request, wanted.huge_page_shift()))
-      made_.insert(id);
-    else if (i == kTries)
+  if (!existing) {
+    if (!made_with_its_id([&] { return sys::try_make_segment(request, wanted.huge_page_shift()).has_value(); }))
       throw Error(Fault::refused, "its id went to another process", "restore again");
+    made_.insert(id);
   }
   sys::own_segment(id, wanted.uid(), wanted.gid(), 0);
   return true;

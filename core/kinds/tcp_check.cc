@@ -1,17 +1,15 @@
 // What an image says of TCP sockets: whether it can be so, and whether this host has room for it.
-#include <arpa/inet.h>
-#include <linux/netlink.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "core/kinds/address_check.h"
+#include "core/kinds/host_sockets.h"
 #include "core/kinds/opened_files.h"
 #include "core/kinds/packet_lock.h"
 #include "core/kinds/socket_options.h"
 #include "core/kinds/tcp_repair.h"
 #include "core/kinds/tcp_sockets.h"
-#include "core/procfs/socket_diag.h"
-#include "core/sys/netlink.h"
 
 namespace mcr::kinds {
 namespace {
@@ -86,26 +84,20 @@ void check_tcp_record(const std::string& record, const image::TcpSocket& socket)
 
 void check_tcp_socket(const image::TcpSocket& socket, const OpenedFiles& table, std::vector<Problem>& problems) {
   if (!socket.bound() || (is_connected_state(socket.state()) && (socket.closed() || table.policy().tcp_close))) return;
+  check_address(socket.local(), socket.foreign(), problems);
   const bool listens = socket.state() == tcp::kListen;
   const bool connected = is_connected_state(socket.state());
   const std::string ours = describe_address(socket.local()), theirs = describe_address(socket.remote());
-  for (const auto& message :
-       sys::netlink_dump(NETLINK_SOCK_DIAG, 20, procfs::inet_diag_request(socket.common().domain(), IPPROTO_TCP))) {
-    const auto other = procfs::parse_inet_diag(message, IPPROTO_TCP);
-    if (!other || other->inode == 0) continue;
-    const auto text = [](const std::string& address, uint16_t port) {
-      char shown[INET6_ADDRSTRLEN] = "?";
-      ::inet_ntop(address.size() == 4 ? AF_INET : AF_INET6, address.data(), shown, sizeof shown);
-      return address.size() == 4 ? fmt::format("{}:{}", shown, port) : fmt::format("[{}]:{}", shown, port);
-    };
-    if (text(other->local, other->local_port) != ours) continue;
+  const auto [first, last] = table.host_sockets().tcp(socket.common().domain()).equal_range(ours);
+  for (auto entry = first; entry != last; ++entry) {
+    const HostSockets::Tcp& other = entry->second;
     const bool alone = socket.pending_size() != 0 || int_option_of(socket.common(), SOL_SOCKET, SO_REUSEPORT, 0) == 0;
-    if (listens && other->state == tcp::kListen && alone)
-      return problems.push_back({ours, fmt::format("another socket listens there (inode {})", other->inode),
+    if (listens && other.state == tcp::kListen && alone)
+      return problems.push_back({ours, fmt::format("another socket listens there (inode {})", other.inode),
                                  "end the program that has it (ss -ltnp names it)"});
-    if (connected && text(other->remote, other->remote_port) == theirs)
+    if (connected && other.remote == theirs)
       return problems.push_back({fmt::format("{} to {}", ours, theirs),
-                                 fmt::format("this connection is there already (inode {})", other->inode),
+                                 fmt::format("this connection is there already (inode {})", other.inode),
                                  "end the program that has it (ss -tnp names it)"});
   }
 }

@@ -36,9 +36,13 @@ std::string address_of(const std::string& bytes, uint16_t port) {
   return address;
 }
 
+}  // namespace
+
 std::string describe_end(const std::string& bytes, uint16_t port) {
   return describe_address(address_of(bytes, port));
 }
+
+namespace {
 
 std::string describe_ends(const procfs::InetSocket& socket) {
   return fmt::format("{} to {}", describe_end(socket.local, socket.local_port),

@@ -62,7 +62,8 @@ void check_waiting_connections(const OpenedFiles& table);
 
 // A struct sockaddr_in or sockaddr_in6.
 bool is_inet_address(const std::string& address);
-std::string describe_address(const std::string& address);  // "127.0.0.1:80"
+std::string describe_end(const std::string& bytes, uint16_t port);  // of 4 or 16 bytes
+std::string describe_address(const std::string& address);           // "127.0.0.1:80"
 // Address and port, in the same order, as they stand in packets: an IPv4 address of an IPv6 socket has four bytes.
 std::string plain_end(const std::string& address);
 

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <thread>
 
+#include "core/kinds/address_check.h"
 #include "core/kinds/kinds.h"
 #include "core/kinds/open_files.h"
 #include "core/kinds/opened_files.h"
@@ -67,6 +68,8 @@ class UdpSocketKind : public Kind {
     image::UdpSocket message;
     if (!object.body().UnpackTo(&message)) return problems.push_back({"udp socket", "its record is unreadable", {}});
     check_udp_queue(message, problems);
+    check_address(message.local(), message.foreign(), problems);
+    check_datagram_port(message.common(), message.local(), message.foreign(), problems);
   }
 
   UniqueFd restore(const image::FileObject& object, OpenedFiles&) const override {

@@ -1,7 +1,6 @@
 #include "core/kinds/unix_sockets.h"
 
 #include <fcntl.h>
-#include <linux/netlink.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -12,11 +11,9 @@
 #include "core/base/log.h"
 #include "core/kinds/opened_files.h"
 #include "core/kinds/socket_options.h"
-#include "core/procfs/socket_diag.h"
 #include "core/sys/descriptor.h"
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
-#include "core/sys/netlink.h"
 #include "core/sys/process.h"
 #include "core/sys/rights.h"
 #include "core/sys/socket.h"
@@ -332,6 +329,7 @@ void UnixSockets::bind_elsewhere(Socket& socket) {
   const image::UnixSocket& m = socket.message;
   const sys::AssumedPlace place(m.root(), m.folder());
   make_way(AT_FDCWD, m.file());
+  make_way(AT_FDCWD, m.name());
   sys::bind_socket(socket.fd.get(), address_of(m.name()));
   sys::set_path_ownership(m.name(), m.uid(), m.gid());
   sys::set_path_mode(m.name(), m.mode());
@@ -539,7 +537,7 @@ bool is_in_use(const std::string& path) {
 
 }  // namespace
 
-void check_unix_socket(const image::UnixSocket& socket, const OpenedFiles&, std::vector<Problem>& problems) {
+void check_unix_socket(const image::UnixSocket& socket, const OpenedFiles& table, std::vector<Problem>& problems) {
   if (!socket.has_name()) return;
   check_room(socket, problems);
   const bool is_path_bound = is_path_name(socket.name());
@@ -555,7 +553,9 @@ void check_unix_socket(const image::UnixSocket& socket, const OpenedFiles&, std:
       if (!sys::try_stat(folder))
         return problems.push_back({folder, "is not there", "make the folder: a socket had its name in it"});
     }
-    if (is_renamed && sys::try_stat(bound, false))
+    // A restore that was killed between the two leaves a socket file of the same owner that nobody is bound to.
+    const auto there = is_renamed ? sys::try_stat(bound, false) : std::nullopt;
+    if (there && !(S_ISSOCK(there->st_mode) && there->st_uid == socket.uid() && !is_in_use(bound)))
       return problems.push_back({bound, "is there: a socket is bound to this name, and renamed then", "move it away"});
     status = sys::try_stat(path, false);
     if (status && !S_ISSOCK(status->st_mode))
@@ -563,13 +563,12 @@ void check_unix_socket(const image::UnixSocket& socket, const OpenedFiles&, std:
     if (!status) return;
   }
   std::string who;
-  for (const auto& message : sys::netlink_dump(NETLINK_SOCK_DIAG, 20, procfs::unix_diag_request())) {
-    const auto other = procfs::parse_unix_diag(message);
-    if (!other || !other->name) continue;
+  for (const procfs::UnixSocket& other : table.host_sockets().unix_sockets()) {
+    if (!other.name) continue;
     // Only a hint of a file: numbers of inodes come again in every file system.
     const bool same =
-        is_path_bound ? other->file_inode == static_cast<uint32_t>(status->st_ino) : *other->name == socket.name();
-    if (same) who = fmt::format(" (inode {})", other->inode);
+        is_path_bound ? other.file_inode == static_cast<uint32_t>(status->st_ino) : *other.name == socket.name();
+    if (same) who = fmt::format(" (inode {})", other.inode);
   }
   if (is_path_bound ? is_in_use(path) : !who.empty())
     problems.push_back({is_path_bound ? path : fmt::format("@{}", socket.name().substr(1)),

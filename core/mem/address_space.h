@@ -6,16 +6,22 @@
 #include <string>
 #include <vector>
 
+#include "core/base/obstacles.h"
+#include "core/base/progress.h"
 #include "core/inject/new_process.h"
 #include "core/inject/session.h"
 #include "core/mem/shared_objects.h"
 #include "core/procfs/maps.h"
+#include "images/page_content.h"
 #include "images/proto/mm.pb.h"
 
 namespace mcr::mem {
 
 // Memory of a ring of io_uring(7): mapped from its descriptor, by its inode.
 bool is_ring(const procfs::Mapping& mapping);
+
+// Whether all its pages are those of MADV_FREE, not written since.
+bool is_lazily_freed(const mcr::image::Vma& vma, const procfs::Mapping& mapping);
 
 // Finds or enters the file object of a mapped file, or the System V segment; returns its id in files.img, 0 for a
 // segment.
@@ -33,7 +39,9 @@ struct AddressSpace {
   uint64_t vdso_address = 0, vdso_size = 0, vvar_address = 0;
 };
 
-// Refuses by name what cannot be kept yet. Call it before the freeze with a FileOf that only looks, and frozen again.
+// Refuses by name what cannot be kept yet: before the freeze, with a FileOf that only looks.
+void look_at_address_space(const std::vector<procfs::Mapping>& mappings, const FileOf& file_of, Obstacles& obstacles);
+// Refuses the same, frozen, and collects.
 AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings, const FileOf& file_of,
                                    SharedObjects& shared);
 
@@ -42,6 +50,10 @@ AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings,
 // An address range free in both address spaces, so that the parasite survives the exchange of one for the other.
 uint64_t find_hole(const std::vector<procfs::Mapping>& ours, const std::vector<mcr::image::Vma>& wanted,
                    uint64_t bytes);
+struct AddressRange {
+  uint64_t start = 0, end = 0;
+};
+uint64_t find_hole(std::vector<AddressRange> taken, uint64_t bytes);
 
 struct RestoreMemory {
   const mcr::image::MemoryMap& map;
@@ -64,11 +76,14 @@ struct RestoreMemory {
   // By mapping; empty: none. Those that the process has been born with, with the pages it has inherited, and those that
   // are left as they are: mapped and filled already, or not yet to be.
   std::vector<bool> born_with{}, ready{};
+  std::vector<bool> late{};                      // those whose pages come when the process runs (late_pages.h)
+  bool release = false;                          // give the pages of the pages file back once they are in place
+  Progress* progress = nullptr;                  // bytes that are in place
+  int32_t pid = 0;                               // as the image calls it
+  const images::PageContent* content = nullptr;  // of the runs
+  unsigned threads = 0;                          // that fill at once; 0: as many as there is work for
 };
 
-struct AddressRange {
-  uint64_t start = 0, end = 0;
-};
 // What a new process has of its creator's memory, but for the parasites, the kernel's pages and `keep`.
 void drop_inherited_mappings(inject::NewProcess& process, const std::vector<procfs::Mapping>& kernel_pages,
                              std::vector<AddressRange> keep);
@@ -78,6 +93,6 @@ void map_all(inject::NewProcess& process, const RestoreMemory& memory);
 // After filling: what keeps neighbours apart, protections, advice, guard pages, locks; seals last of all.
 void protect_all(inject::NewProcess& process, const RestoreMemory& memory);
 // PR_SET_MM_MAP: code, data, heap, stack, arguments, environment, auxiliary vector, exe link.
-void set_memory_map(inject::NewProcess& process, const mcr::image::MemoryMap& map, int remote_exe_fd);
+void add_memory_map(inject::Batch& batch, const mcr::image::MemoryMap& map, int remote_exe_fd);
 
 }  // namespace mcr::mem

@@ -22,25 +22,6 @@ bool can_have_policy(const Vma& vma) {
   return vma.kind() != Vma::VDSO && vma.kind() != Vma::VVAR && vma.kind() != Vma::VSYSCALL;
 }
 
-// The modes of so many mappings that one batch has room for, from `first` on; returns the index behind the last one.
-size_t ask_modes(inject::Channel& channel, const std::vector<Vma>& vmas, size_t first, std::vector<size_t>& chosen) {
-  inject::Batch batch = channel.batch();
-  std::vector<std::pair<size_t, RemoteAddr>> asked;
-  size_t next = first;
-  for (; next < vmas.size() && batch.has_room_for(256); ++next) {
-    if (!can_have_policy(vmas[next])) continue;
-    asked.emplace_back(next, batch.reserve(8));
-    batch.try_add("get_mempolicy", SYS_get_mempolicy,
-                  {asked.back().second.get(), 0, 0, vmas[next].start(), kOfAddress});
-  }
-  if (asked.empty()) return next;
-  channel.run(batch);
-  if (batch.result(0) == -ENOSYS) return vmas.size();
-  for (size_t i = 0; i < asked.size(); ++i)
-    if (batch.result(i) == 0 && batch.get<uint32_t>(asked[i].second) != 0) chosen.push_back(asked[i].first);
-  return next;
-}
-
 void ask_policy(inject::Channel& channel, Vma& vma) {
   inject::Batch batch = channel.batch();
   const RemoteAddr mode = batch.reserve(8), nodes = batch.reserve(kMostNodes / 8);
@@ -56,26 +37,48 @@ void ask_policy(inject::Channel& channel, Vma& vma) {
 
 }  // namespace
 
-void ask_policies(inject::Channel& channel, std::vector<Vma>& vmas) {
-  std::vector<size_t> chosen;
-  for (size_t next = 0; next < vmas.size();) next = ask_modes(channel, vmas, next, chosen);
-  for (const size_t i : chosen) ask_policy(channel, vmas[i]);
-}
-
 // A key that is not given out is refused before the kernel looks for the mapping, which is not there.
-void ask_defaults(inject::Channel& channel, image::MemoryMap& map) {
+MemoryQuestions::MemoryQuestions(inject::Batch& batch, std::vector<Vma>& vmas) : vmas_(vmas) {
   constexpr uint64_t kNobodys = 0xffff800000000000;  // of the kernel's half
   constexpr uint64_t kGetMemoryMerge = 68;           // PR_GET_MEMORY_MERGE
-  inject::Batch batch = channel.batch();
   for (uint64_t key = 0; key < kProtectionKeys; ++key)
-    batch.try_add("pkey_mprotect", SYS_pkey_mprotect, {kNobodys, 4096, PROT_NONE, key});
-  const size_t merge = batch.try_add("prctl(PR_GET_MEMORY_MERGE)", SYS_prctl, {kGetMemoryMerge, 0, 0, 0, 0});
-  channel.run(batch);
-  map.set_merge_any(batch.result(merge) == 1);
+    keys_.push_back(batch.try_add("pkey_mprotect", SYS_pkey_mprotect, {kNobodys, 4096, PROT_NONE, key}));
+  merge_ = batch.try_add("prctl(PR_GET_MEMORY_MERGE)", SYS_prctl, {kGetMemoryMerge, 0, 0, 0, 0});
+  ask_modes(batch);
+}
+
+// Of as many mappings as the batch has room for.
+void MemoryQuestions::ask_modes(inject::Batch& batch) {
+  asked_.clear();
+  for (; next_ < vmas_.size() && batch.has_room_for(256); ++next_) {
+    if (!can_have_policy(vmas_[next_])) continue;
+    const RemoteAddr mode = batch.reserve(8);
+    const size_t call =
+        batch.try_add("get_mempolicy", SYS_get_mempolicy, {mode.get(), 0, 0, vmas_[next_].start(), kOfAddress});
+    asked_.push_back({next_, call, mode});
+  }
+}
+
+void MemoryQuestions::take_modes(const inject::Batch& batch) {
+  if (!asked_.empty() && batch.result(asked_.front().call) == -ENOSYS) next_ = vmas_.size();
+  for (const Asked& one : asked_)
+    if (batch.result(one.call) == 0 && batch.get<uint32_t>(one.mode) != 0) chosen_.push_back(one.vma);
+}
+
+void MemoryQuestions::finish(const inject::Batch& batch, inject::Channel& channel, image::MemoryMap& map) {
+  map.set_merge_any(batch.result(merge_) == 1);
   uint32_t given = 0;
   for (size_t key = 0; key < kProtectionKeys; ++key)
-    if (batch.result(key) == -ENOMEM) given |= 1U << key;
+    if (batch.result(keys_[key]) == -ENOMEM) given |= 1U << key;
   map.set_protection_keys(given);
+  take_modes(batch);
+  while (next_ < vmas_.size()) {
+    inject::Batch more = channel.batch();
+    ask_modes(more);
+    channel.run(more);
+    take_modes(more);
+  }
+  for (const size_t i : chosen_) ask_policy(channel, vmas_[i]);
 }
 
 void find_future_locks(const inject::ParasiteSession& parasite, uint64_t locked_kb, image::MemoryMap& map) {

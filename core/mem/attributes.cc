@@ -4,6 +4,8 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
+#include <utility>
+
 #include "core/base/log.h"
 #include "core/mem/vma_flags.h"
 #include "core/sys/failure.h"
@@ -45,7 +47,7 @@ void add_guard_mark(CallQueue& calls, const image::Vma& vma) {
 }  // namespace
 
 void CallQueue::make_room() {
-  if (!batch_.has_room_for(4096)) run();
+  if (!batch_.has_room_for(4096)) send();
 }
 
 void CallQueue::add_optional(const char* call, long number, std::initializer_list<uint64_t> args, std::string lost) {
@@ -53,12 +55,26 @@ void CallQueue::add_optional(const char* call, long number, std::initializer_lis
 }
 
 void CallQueue::run() {
-  if (!batch_.empty()) channel_.run(batch_);
-  for (const auto& [call, lost] : optional_)
-    if (const int64_t result = batch_.result(call); result < 0 && warned_.insert(lost).second)
+  send();
+  collect();
+}
+
+// There is one area, which the batch before has until it is executed.
+void CallQueue::send() {
+  collect();
+  if (batch_.empty()) return;
+  channel_.start(batch_);
+  sent_.emplace(std::exchange(batch_, channel_.batch()));
+  sent_optional_ = std::exchange(optional_, {});
+}
+
+void CallQueue::collect() {
+  if (!sent_) return;
+  channel_.finish(*sent_);
+  for (const auto& [call, lost] : sent_optional_)
+    if (const int64_t result = sent_->result(call); result < 0 && warned_.insert(lost).second)
       log::warning("mem", "{}: {}", lost, sys::code_name(static_cast<int>(-result)));
-  optional_.clear();
-  batch_.clear();
+  sent_.reset();
 }
 
 void add_attributes(CallQueue& calls, const image::Vma& vma, bool in_whole_blocks) {

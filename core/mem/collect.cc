@@ -26,7 +26,11 @@ void refuse_unsupported(const procfs::Mapping& m) {
     throw Error(Fault::refused, fmt::format("mapping {:#x}-{:#x} {}: {}", m.start, m.end, m.path, what), remedy);
   };
   if (m.has_flag("um") || m.has_flag("uw") || m.has_flag("ui"))
-    refuse("it is watched by a userfaultfd, whose handler cannot be saved", "end the userfaultfd first");
+    refuse(
+        "it is watched by a userfaultfd, whose handler cannot be saved",
+        "after restore --lazy-pages wait until mini-criu-lazy has brought all of it; else end the userfaultfd first; "
+        "where mini-criu tracks its memory (--track-mem), dump it as the same user, in the "
+        "same network namespace, and while mini-criu-watch is not stopped");
   if (m.has_flag("io") || m.has_flag("pf")) refuse("memory of a device cannot be saved", "close the device first");
   if (m.has_flag("ss")) refuse("shadow stacks are not supported yet", "run the program without them");
   refuse_foreign_memory(m);
@@ -88,10 +92,29 @@ void classify(const procfs::Mapping& m, const FileOf& file_of, AddressSpace& spa
   }
 }
 
+// Not of any process' own memory.
+bool is_outside(const procfs::Mapping& m) {
+  return m.path == "[vsyscall]";
+}
+
 }  // namespace
+
+// All of them, or it cannot be told which: then they are saved as ordinary pages.
+bool is_lazily_freed(const Vma& vma, const procfs::Mapping& m) {
+  return vma.kind() == Vma::PRIVATE_ANONYMOUS && m.lazy_free_kb != 0 && m.lazy_free_kb == m.anonymous_kb &&
+         !m.has_flag("dp");
+}
 
 bool is_ring(const procfs::Mapping& m) {
   return m.shared && m.path == "anon_inode:[io_uring]";
+}
+
+void look_at_address_space(const std::vector<procfs::Mapping>& mappings, const FileOf& file_of, Obstacles& obstacles) {
+  AddressSpace space;
+  SharedObjects shared;
+  Vma vma;
+  for (const procfs::Mapping& m : mappings)
+    if (!is_outside(m)) obstacles.pass([&] { classify(m, file_of, space, shared, vma); });
 }
 
 AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings, const FileOf& file_of,
@@ -99,7 +122,7 @@ AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings,
   AddressSpace space;
   space.vmas.reserve(mappings.size());
   for (const procfs::Mapping& m : mappings) {
-    if (m.path == "[vsyscall]") continue;  // outside of any process' own memory
+    if (is_outside(m)) continue;
     Vma vma;
     vma.set_start(m.start);
     vma.set_end(m.end);
@@ -110,9 +133,7 @@ AddressSpace collect_address_space(const std::vector<procfs::Mapping>& mappings,
     vma.mutable_vm_flags()->Reserve(static_cast<int>(m.vm_flags.size()));
     for (const std::string& flag : m.vm_flags) vma.add_vm_flags(flag);
     vma.set_protection_key(m.protection_key);
-    // All of them, or it cannot be told which: then they are saved as ordinary pages.
-    vma.set_lazily_freed(vma.kind() == Vma::PRIVATE_ANONYMOUS && m.lazy_free_kb != 0 &&
-                         m.lazy_free_kb == m.anonymous_kb && !m.has_flag("dp"));
+    vma.set_lazily_freed(is_lazily_freed(vma, m));
     space.vmas.push_back(std::move(vma));
   }
   return space;

@@ -20,6 +20,10 @@ Runs run_behind(const RestoreMemory& memory, uint64_t address) {
   });
 }
 
+std::vector<Vma>::const_iterator mapping_of(const RestoreMemory& memory, uint64_t address) {
+  return std::ranges::partition_point(memory.vmas, [&](const Vma& m) { return m.end() <= address; });
+}
+
 bool is_private(const Vma& vma) {
   return vma.kind() == Vma::PRIVATE_ANONYMOUS || vma.kind() == Vma::PRIVATE_FILE;
 }
@@ -47,17 +51,15 @@ int filling_prot(const RestoreMemory& memory, const Vma& vma) {
   return vma.protection_key() != 0 ? prot | PROT_READ : prot;
 }
 
-namespace {
-
-std::vector<Vma>::const_iterator mapping_of(const RestoreMemory& memory, uint64_t address) {
-  return std::ranges::partition_point(memory.vmas, [&](const Vma& m) { return m.end() <= address; });
-}
-
-}  // namespace
-
 bool is_ready(const RestoreMemory& memory, uint64_t address) {
   const auto index = static_cast<size_t>(mapping_of(memory, address) - memory.vmas.begin());
   return index < memory.ready.size() && memory.ready[index];
+}
+
+bool is_late(const RestoreMemory& memory, uint64_t address) {
+  if (memory.late.empty()) return false;
+  const auto index = static_cast<size_t>(mapping_of(memory, address) - memory.vmas.begin());
+  return index < memory.late.size() && memory.late[index];
 }
 
 bool is_filled_from_outside(const RestoreMemory& memory, const PageRun& run) {
@@ -70,11 +72,15 @@ bool fills_whole_blocks(const RestoreMemory& memory, const Vma& vma) {
   constexpr uint64_t kBlock = 2 << 20;
   if (!has_vm_flag(vma, "hg") || has_inherited(memory, vma)) return false;
   for (auto run = run_behind(memory, vma.start());
-       run != memory.runs.end() && run->shared() == 0 && run->start() < vma.end(); ++run) {
+       run != memory.runs.end() && run->shared() == 0 && run->start() < vma.end();) {
+    const uint64_t start = run->start();
+    uint64_t end = start;  // of runs without a gap, wherever their content lies
+    for (; run != memory.runs.end() && run->shared() == 0 && run->start() == end && end < vma.end(); ++run)
+      end += run->bytes();
     // A block that does not lie in the mapping as a whole is made of small pages anyway.
-    const uint64_t first = run->start() / kBlock * kBlock, last = (run->start() + run->bytes() + kBlock - 1) / kBlock;
-    if (first >= vma.start() && run->start() != first) return false;
-    if (last * kBlock <= vma.end() && run->start() + run->bytes() != last * kBlock) return false;
+    const uint64_t first = start / kBlock * kBlock, last = (end + kBlock - 1) / kBlock;
+    if (first >= vma.start() && start != first) return false;
+    if (last * kBlock <= vma.end() && end != last * kBlock) return false;
   }
   return true;
 }

@@ -10,6 +10,8 @@ bool has_pages(const RestoreMemory& memory, const mcr::image::Vma& vma);  // sto
 bool has_inherited(const RestoreMemory& memory, const mcr::image::Vma& vma);
 // Whether the mapping at this address is left as it is (RestoreMemory::ready).
 bool is_ready(const RestoreMemory& memory, uint64_t address);
+// Whether it comes later (RestoreMemory::late).
+bool is_late(const RestoreMemory& memory, uint64_t address);
 // The protection to make the mapping with. One that is accounted for ("ac") was writable once: it must be so again, or
 // the kernel would not count it, and it would not be joined with those that are.
 int filling_prot(const RestoreMemory& memory, const mcr::image::Vma& vma);

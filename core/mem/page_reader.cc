@@ -1,164 +1,286 @@
 #include "core/mem/page_reader.h"
 
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <atomic>
+#include <future>
+#include <optional>
+#include <thread>
 
 #include "core/base/error.h"
+#include "core/mem/fill_queue.h"
 #include "core/mem/filling.h"
 #include "core/sys/file.h"
+#include "core/sys/stream.h"
 #include "core/trace/remote_memory.h"
-#include "images/store.h"
+#include "images/page_content.h"
 
 namespace mcr::mem {
 namespace {
 
 using image::PageRun;
 
-constexpr uint64_t kBatchBytes = 32 << 20;
+constexpr uint64_t kBatchBytes = 8 << 20;
 constexpr uint64_t kPieceBytes = 1 << 20;  // stays in the cache between being populated and being read
+constexpr uint64_t kOurPieceBytes = 256 << 10;
 constexpr uint64_t kWorthPopulating = 64 << 10;
+constexpr uint64_t kWorthAThread = 4 << 20;
 constexpr uint64_t kPopulateWrite = 23;  // MADV_POPULATE_WRITE, 5.14: a third less than one fault a page
 constexpr size_t kMaxVectors = 1024;
+constexpr unsigned kMostThreads = 64;
 
-struct Piece {  // a part of a run, made of whole chunks
-  uint64_t address, bytes, offset;
-  size_t run;
-  int first_chunk;
-};
-
-struct Group {  // pieces that lie one behind the other in the file, with one preadv
-  size_t first, count;
-  uint64_t offset, bytes;
-};
-
-void check_shape(const PageRun& run, uint64_t file_bytes, const std::string& name) {
-  if (run.offset() > file_bytes || run.bytes() > file_bytes - run.offset())
-    throw Error(Fault::image, fmt::format("{}: a run at offset {} reaches beyond its end", name, run.offset()));
-  const uint64_t chunk = run.chunk_bytes();
-  if (chunk == 0 || chunk % 4096 != 0 ||
-      (run.bytes() + chunk - 1) / chunk != static_cast<uint64_t>(run.checksums_size()))
-    throw Error(Fault::image,
-                fmt::format("{}: a run at offset {} has the wrong number of checksums", name, run.offset()));
+// Pieces of whole chunks, small enough for a system call (2 GiB less a page) and for the threads to share the work.
+void cut(const PageRun& run, size_t index, uint64_t most, bool from_outside, std::vector<Piece>& out) {
+  if (run.chunk_bytes() != 0) most = std::max<uint64_t>(most / run.chunk_bytes(), 1) * run.chunk_bytes();
+  for (uint64_t done = 0; done < run.bytes(); done += most)
+    out.push_back({run.start() + done, std::min(most, run.bytes() - done), index, from_outside});
 }
 
-void check_piece(const PageRun& run, const Piece& piece, std::span<const std::byte> file, const std::string& name) {
-  int chunk = piece.first_chunk;
-  for (uint64_t done = 0; done < piece.bytes; ++chunk) {
-    const uint64_t bytes = std::min<uint64_t>(run.chunk_bytes(), piece.bytes - done);
-    if (images::checksum_of(file.data() + piece.offset + done, bytes) != run.checksums(chunk))
-      throw Error(Fault::image,
-                  fmt::format("{} at offset {}: checksum of {} bytes differs", name, piece.offset + done, bytes),
-                  "the image is damaged: use another copy");
-    done += bytes;
-  }
+uint64_t offset_of(const RestoreMemory& memory, const Piece& piece) {
+  const PageRun& run = memory.runs[piece.run];
+  return run.offset() + (piece.address - run.start());
 }
 
-// Pieces are small enough for one system call (2 GiB less a page) and for reading and checking to overlap. `foreign`
-// gets those that the process cannot write to itself.
-std::vector<Piece> cut(const RestoreMemory& memory, uint32_t shared, std::vector<Piece>& foreign) {
-  std::vector<Piece> own;
-  const auto& runs = memory.runs;
-  for (size_t i = 0; i < runs.size(); ++i) {
-    const PageRun& run = runs[i];
-    if (run.shared() != shared || (shared == 0 && is_ready(memory, run.start()))) continue;
-    std::vector<Piece>& pieces = is_filled_from_outside(memory, run) ? foreign : own;
-    const uint64_t most = std::max<uint64_t>(kPieceBytes / run.chunk_bytes(), 1) * run.chunk_bytes();
-    for (uint64_t done = 0; done < run.bytes(); done += most)
-      pieces.push_back({run.start() + done, std::min(most, run.bytes() - done), run.offset() + done, i,
-                        static_cast<int>(done / run.chunk_bytes())});
-  }
-  return own;
-}
-
-// Pages of a mapping that was never writable: made by a debugger, and by us as by one.
-uint64_t fill_from_outside(inject::NewProcess& process, const RestoreMemory& memory, const std::vector<Piece>& pieces,
-                           std::span<const std::byte> file) {
-  if (pieces.empty()) return 0;
-  const trace::RemoteMemory target(process.pid());
-  uint64_t pages = 0;
-  for (const Piece& piece : pieces) {
-    check_piece(memory.runs[piece.run], piece, file, memory.pages_name);
-    target.write(RemoteAddr(piece.address), file.subspan(piece.offset, piece.bytes));
-    pages += piece.bytes / 4096;
-  }
-  return pages;
-}
-
-std::vector<Group> group(const std::vector<Piece>& pieces) {
+std::vector<Group> group(const RestoreMemory& memory, const std::vector<Piece>& pieces) {
   std::vector<Group> groups;
   for (size_t i = 0; i < pieces.size(); ++i) {
-    const Piece& piece = pieces[i];
+    const uint64_t offset = offset_of(memory, pieces[i]);
     const bool fits = !groups.empty() && groups.back().count < kMaxVectors && groups.back().bytes < kPieceBytes &&
-                      groups.back().offset + groups.back().bytes == piece.offset;
-    if (!fits) groups.push_back({i, 0, piece.offset, 0});
+                      groups.back().offset + groups.back().bytes == offset;
+    if (!fits) groups.push_back({i, 0, offset, 0});
     ++groups.back().count;
-    groups.back().bytes += piece.bytes;
+    groups.back().bytes += pieces[i].bytes;
   }
   return groups;
 }
 
+struct Reading {  // by the process: groups, and the call that reads each
+  inject::Batch batch;
+  std::vector<std::pair<size_t, size_t>> calls;
+};
+
+class Filler {
+ public:
+  // flushes: new pages are put on a list of the kernel at once, not when a batch of the processor is full (mm/swap.c).
+  Filler(inject::NewProcess& process, const RestoreMemory& memory, uint64_t base, FillQueue& queue, bool flushes)
+      : process_(process),
+        memory_(memory),
+        base_(base),
+        queue_(queue),
+        flushes_(flushes),
+        owner_{memory.pid, memory.pages_name},
+        remote_(process.pid()) {}
+
+  // Both throw, and then the other threads end too.
+  void by_process() {
+    guarded([&] { run_batches(); });
+  }
+  void by_us() {
+    guarded([&] { copy_pieces(); });
+  }
+  uint64_t pages() const { return pages_; }
+
+ private:
+  template <typename Work>
+  void guarded(const Work& work) {
+    try {
+      work();
+    } catch (...) {
+      queue_.stop();
+      throw;
+    }
+  }
+  void run_batches();
+  void finish(Reading& reading);
+  size_t add_read(inject::Batch& batch, const Group& group) const;
+  void check(const Group& group) const;
+  void copy_pieces();
+  void note_filled(uint64_t bytes);
+
+  inject::NewProcess& process_;
+  const RestoreMemory& memory_;
+  const uint64_t base_;
+  FillQueue& queue_;
+  const bool flushes_;
+  const images::MemoryOwner owner_;
+  const trace::RemoteMemory remote_;
+  std::atomic<uint64_t> pages_ = 0;
+};
+
 // Returns the index of the read; the populating calls before it may fail, then the read faults the pages in.
-size_t add_read(inject::Batch& batch, const RestoreMemory& memory, const std::vector<Piece>& pieces, const Group& group,
-                uint64_t base) {
+size_t Filler::add_read(inject::Batch& batch, const Group& group) const {
   std::vector<iovec> parts;
   for (size_t i = 0; i < group.count; ++i) {
-    const Piece& piece = pieces[group.first + i];
-    parts.push_back({reinterpret_cast<void*>(base + piece.address), piece.bytes});
+    const Piece& piece = queue_.pieces_of_groups()[group.first + i];
+    parts.push_back({reinterpret_cast<void*>(base_ + piece.address), piece.bytes});
     if (piece.bytes >= kWorthPopulating)
-      batch.try_add("madvise", SYS_madvise, {base + piece.address, piece.bytes, kPopulateWrite});
+      batch.try_add("madvise", SYS_madvise, {base_ + piece.address, piece.bytes, kPopulateWrite});
   }
   const RemoteAddr vector = batch.put(std::as_bytes(std::span(parts)));
-  return batch.add("preadv", SYS_preadv,
-                   {static_cast<uint64_t>(memory.remote_pages_fd), vector.get(), parts.size(), group.offset, 0});
+  const size_t read =
+      batch.add("preadv", SYS_preadv,
+                {static_cast<uint64_t>(memory_.remote_pages_fd), vector.get(), parts.size(), group.offset, 0});
+  if (flushes_) batch.try_add("madvise(MADV_COLD)", SYS_madvise, {vector.get() / 4096 * 4096, 4096, MADV_COLD});
+  return read;
+}
+
+void Filler::check(const Group& group) const {
+  const sys::Window window(memory_.pages_fd, group.offset, group.bytes);
+  uint64_t at = 0;
+  for (size_t i = 0; i < group.count; ++i) {
+    const Piece& piece = queue_.pieces_of_groups()[group.first + i];
+    const PageRun& run = memory_.runs[piece.run];
+    uint64_t index = (piece.address - run.start()) / run.chunk_bytes();
+    for (uint64_t done = 0; done < piece.bytes; ++index) {
+      const uint64_t bytes = std::min<uint64_t>(run.chunk_bytes(), piece.bytes - done);
+      if (images::checksum_of(window.data() + at, bytes) != run.checksums(static_cast<int>(index)))
+        throw Error(
+            Fault::image,
+            fmt::format("{} at offset {}: checksum of {} bytes differs", memory_.pages_name, group.offset + at, bytes),
+            "the image is damaged: use another copy");
+      done += bytes, at += bytes;
+    }
+  }
+}
+
+// A page that several runs have must stay.
+void release(const RestoreMemory& memory, uint64_t offset, uint64_t bytes) {
+  std::vector<uint64_t> kept;
+  for (const PageRun& run : memory.runs)
+    if (run.source() == PageRun::REPEATED && run.offset() >= offset && run.offset() < offset + bytes)
+      kept.push_back(run.offset() / 4096 * 4096);
+  std::ranges::sort(kept);
+  for (const uint64_t page : kept) {
+    if (page > offset) sys::punch_hole(memory.pages_fd, offset, page - offset);
+    bytes -= std::min(bytes, page + 4096 - offset);
+    offset = page + 4096;
+  }
+  if (bytes != 0) sys::punch_hole(memory.pages_fd, offset, bytes);
+}
+
+void Filler::note_filled(uint64_t bytes) {
+  pages_ += bytes / 4096;
+  if (memory_.progress) memory_.progress->done += bytes;
+}
+
+void Filler::finish(Reading& reading) {
+  process_.channel().finish(reading.batch);
+  for (const auto& [index, call] : reading.calls) {
+    const Group& group = queue_.group(index);
+    const int64_t result = reading.batch.result(call);
+    if (result != static_cast<int64_t>(group.bytes))
+      throw Error(Fault::image, fmt::format("{}: {} of {} bytes at offset {}", memory_.pages_name, result, group.bytes,
+                                            group.offset));
+    note_filled(group.bytes);
+    if (memory_.release) release(memory_, group.offset, group.bytes);
+  }
+}
+
+// A batch is laid out while the process executes the one before.
+void Filler::run_batches() {
+  std::optional<Reading> before;
+  std::optional<size_t> next = queue_.take_group();
+  while (next) {
+    Reading reading{process_.channel().batch(), {}};
+    for (uint64_t bytes = 0; next && bytes < kBatchBytes; next = queue_.take_group()) {
+      const Group& group = queue_.group(*next);
+      if (!reading.batch.has_room_for(group.count * (sizeof(iovec) + sizeof(parasite::Call)) + 256)) break;
+      reading.calls.emplace_back(*next, add_read(reading.batch, group));
+      bytes += group.bytes;
+    }
+    if (before) finish(*before);
+    process_.channel().start(reading.batch);
+    for (const auto& [index, call] : reading.calls) check(queue_.group(index));
+    before.emplace(std::move(reading));
+  }
+  if (before) finish(*before);
+}
+
+void flush_batch() {
+  alignas(4096) std::byte page[4096];
+  page[0] = std::byte{1};
+  ::madvise(page, sizeof page, MADV_COLD);
+}
+
+// Pages of a mapping that was never writable are made by a debugger, and by us as by one.
+void Filler::copy_pieces() {
+  std::vector<std::byte> buffer;
+  while (const auto piece = queue_.take_piece()) {
+    const PageRun& run = memory_.runs[piece->run];
+    // A chunk that is larger than the buffers of the engine may be comes in parts.
+    for (uint64_t done = 0; done < piece->bytes;) {
+      const uint64_t bytes = std::min<uint64_t>(piece->bytes - done, kPieceBytes), at = piece->address + done;
+      buffer.resize(std::max<size_t>(buffer.size(), bytes));
+      const auto part = std::span(buffer).first(bytes);
+      memory_.content->read(owner_, run, at, part);
+      if (piece->from_outside)
+        remote_.write(RemoteAddr(base_ + at), part);
+      else
+        sys::write_memory(process_.pid(), RemoteAddr(base_ + at), part.data(), part.size());
+      done += bytes;
+    }
+    note_filled(piece->bytes);
+  }
+  if (flushes_) flush_batch();
+}
+
+unsigned helpers_for(const RestoreMemory& memory, uint64_t bytes) {
+  if (bytes < kWorthAThread) return 0;
+  const unsigned wanted = memory.threads != 0 ? memory.threads : std::min(std::thread::hardware_concurrency(), 4u);
+  return static_cast<unsigned>(std::min<uint64_t>({std::max(wanted, 2u) - 1, kMostThreads, bytes / kWorthAThread}));
 }
 
 }  // namespace
 
-std::span<const std::byte> checked_bytes(const PageRun& run, uint64_t start, uint64_t bytes,
-                                         std::span<const std::byte> file, const std::string& name) {
-  check_shape(run, file.size(), name);
-  const uint64_t chunk = run.chunk_bytes(), skipped = start - run.start(), first = skipped / chunk;
-  const uint64_t end = std::min((skipped + bytes + chunk - 1) / chunk * chunk, run.bytes());
-  check_piece(run, {0, end - first * chunk, run.offset() + first * chunk, 0, static_cast<int>(first)}, file, name);
-  return file.subspan(run.offset() + skipped, bytes);
+namespace {
+
+bool is_of_lazily_freed(const RestoreMemory& memory, const PageRun& run) {
+  const auto vma =
+      std::ranges::partition_point(memory.vmas, [&](const image::Vma& m) { return m.end() <= run.start(); });
+  return run.shared() == 0 && vma != memory.vmas.end() && vma->lazily_freed();
 }
+
+// The pages of lazily freed mappings are left to the process: MADV_FREE passes over those that still wait in a batch of
+// another processor than the one that it is called on.
+uint64_t fill_part(inject::NewProcess& process, const RestoreMemory& memory, uint32_t shared, uint64_t base,
+                   bool lazily_freed) {
+  std::vector<Piece> theirs, ours;
+  uint64_t bytes = 0;
+  for (size_t i = 0; i < memory.runs.size(); ++i) {
+    const PageRun& run = memory.runs[i];
+    if (run.shared() != shared || (shared == 0 && (is_ready(memory, run.start()) || is_late(memory, run.start()))))
+      continue;
+    if (is_of_lazily_freed(memory, run) != lazily_freed) continue;
+    memory.content->check_shape({memory.pid, memory.pages_name}, run);
+    bytes += run.bytes();
+    const bool from_outside = is_filled_from_outside(memory, run);
+    if (run.source() == PageRun::FILE && !from_outside)
+      cut(run, i, kPieceBytes, false, theirs);
+    else
+      cut(run, i, run.source() == PageRun::STREAMS ? kPieceBytes : kOurPieceBytes, from_outside, ours);
+  }
+  std::vector<Group> groups = group(memory, theirs);
+  FillQueue queue(std::move(theirs), std::move(groups), std::move(ours));
+  Filler filler(process, memory, base, queue, lazily_freed);
+  std::vector<std::future<void>> helpers;
+  for (unsigned i = lazily_freed ? 0 : helpers_for(memory, bytes); i > 0; --i)
+    helpers.push_back(std::async(std::launch::async, [&] { filler.by_us(); }));
+  filler.by_process();
+  filler.by_us();
+  for (auto& helper : helpers) helper.get();
+  return filler.pages();
+}
+
+}  // namespace
 
 uint64_t fill(inject::NewProcess& process, const RestoreMemory& memory, uint32_t shared, uint64_t base) {
   const Step step("fill pages");
-  const sys::FileMapping file(memory.pages_fd, static_cast<size_t>(sys::stat_fd(memory.pages_fd).st_size));
-  for (const PageRun& run : memory.runs)
-    if (run.shared() == shared) check_shape(run, file.bytes().size(), memory.pages_name);
-  std::vector<Piece> foreign;
-  const std::vector<Piece> pieces = cut(memory, shared, foreign);
-  const std::vector<Group> groups = group(pieces);
-  uint64_t pages = fill_from_outside(process, memory, foreign, file.bytes());
-  for (size_t next = 0; next < groups.size();) {
-    inject::Batch batch = process.channel().batch();
-    const size_t first = next;
-    std::vector<size_t> reads;
-    for (uint64_t bytes = 0; next < groups.size() && bytes < kBatchBytes &&
-                             batch.has_room_for(groups[next].count * (sizeof(iovec) + sizeof(parasite::Call)) + 256);
-         ++next) {
-      reads.push_back(add_read(batch, memory, pieces, groups[next], base));
-      bytes += groups[next].bytes;
-    }
-    process.channel().start(batch);
-    for (size_t g = first; g < next; ++g)
-      for (size_t i = 0; i < groups[g].count; ++i) {
-        const Piece& piece = pieces[groups[g].first + i];
-        check_piece(memory.runs[piece.run], piece, file.bytes(), memory.pages_name);
-      }
-    process.channel().finish(batch);
-    for (size_t g = first; g < next; ++g) {
-      if (batch.result(reads[g - first]) != static_cast<int64_t>(groups[g].bytes))
-        throw Error(Fault::image, fmt::format("{}: {} of {} bytes at offset {}", memory.pages_name,
-                                              batch.result(reads[g - first]), groups[g].bytes, groups[g].offset));
-      pages += groups[g].bytes / 4096;
-    }
-  }
-  return pages;
+  const uint64_t pages = fill_part(process, memory, shared, base, false);
+  const bool is_more = shared == 0 && std::ranges::any_of(memory.vmas, [](const auto& m) { return m.lazily_freed(); });
+  return is_more ? pages + fill_part(process, memory, shared, base, true) : pages;
 }
 
 }  // namespace mcr::mem

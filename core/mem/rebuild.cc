@@ -176,10 +176,15 @@ class SharedObjectMapper {
 }  // namespace
 
 uint64_t find_hole(const std::vector<procfs::Mapping>& ours, const std::vector<Vma>& wanted, uint64_t bytes) {
-  std::vector<std::pair<uint64_t, uint64_t>> taken;
-  for (const auto& m : ours) taken.emplace_back(m.start, m.end);
-  for (const auto& vma : wanted) taken.emplace_back(vma.start(), vma.end());
-  std::sort(taken.begin(), taken.end());
+  std::vector<AddressRange> taken;
+  taken.reserve(ours.size() + wanted.size());
+  for (const auto& m : ours) taken.push_back({m.start, m.end});
+  for (const auto& vma : wanted) taken.push_back({vma.start(), vma.end()});
+  return find_hole(std::move(taken), bytes);
+}
+
+uint64_t find_hole(std::vector<AddressRange> taken, uint64_t bytes) {
+  std::ranges::sort(taken, {}, &AddressRange::start);
   constexpr uint64_t kMargin = 1 << 20;  // stack guard gaps, and room for mappings made meanwhile
   uint64_t free_from = 0x10000000;
   for (const auto& [start, end] : taken) {
@@ -287,9 +292,7 @@ void map_all(inject::NewProcess& process, const RestoreMemory& memory) {
   attach_segments(process, memory);
 }
 
-void set_memory_map(inject::NewProcess& process, const image::MemoryMap& map, int remote_exe_fd) {
-  const Step step("memory map fields");
-  inject::Batch batch = process.channel().batch();
+void add_memory_map(inject::Batch& batch, const image::MemoryMap& map, int remote_exe_fd) {
   const RemoteAddr auxv = batch.put(std::as_bytes(std::span(map.auxv())));
   struct prctl_mm_map fields {};
   fields.start_code = map.start_code(), fields.end_code = map.end_code();
@@ -303,7 +306,6 @@ void set_memory_map(inject::NewProcess& process, const image::MemoryMap& map, in
   fields.exe_fd = static_cast<__u32>(remote_exe_fd);
   const RemoteAddr at = batch.put_value(fields);
   batch.add("prctl(PR_SET_MM_MAP)", SYS_prctl, {PR_SET_MM, PR_SET_MM_MAP, at.get(), sizeof fields, 0});
-  process.channel().run(batch);
 }
 
 }  // namespace mcr::mem

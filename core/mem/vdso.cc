@@ -165,7 +165,14 @@ uint64_t place_vdso(inject::NewProcess& process, const std::vector<procfs::Mappi
   }
   if (!redirect && wanted_bytes != bytes && wanted != 0)
     throw Error(Fault::internal, "the same vdso with another layout");
-  // Out of the way of everything the program wants; then, when it is the same, to where it wants it.
+  // When it is the same: to where the program wants it. Piece by piece, so not over itself.
+  const bool stays = !redirect && wanted != 0;
+  if (stays && wanted == now) return wanted + vdso_offset;
+  if (stays && (wanted + bytes <= now || now + bytes <= wanted)) {
+    move_pages(process, pages, now, wanted);
+    return wanted + vdso_offset;
+  }
+  // Out of the way of everything that the program wants, at least for a moment.
   std::vector<procfs::Mapping> occupied = pages;
   procfs::Mapping blob;
   blob.start = process.region_start();

@@ -115,7 +115,12 @@ void read_value(std::string_view line, Mapping& mapping) {
 }  // namespace
 
 bool Mapping::has_flag(std::string_view code) const {
-  return std::find(vm_flags.begin(), vm_flags.end(), code) != vm_flags.end();
+  // Asked for ten times a mapping, of which there may be many. Two letters each: no memcmp for those.
+  const bool is_usual = code.size() == 2;
+  return std::any_of(vm_flags.begin(), vm_flags.end(), [&](const std::string& flag) {
+    if (!is_usual || flag.size() != 2) return flag == code;
+    return flag[0] == code[0] && flag[1] == code[1];
+  });
 }
 
 std::vector<Mapping> parse_maps(std::string_view text) {

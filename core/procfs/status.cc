@@ -70,6 +70,8 @@ constexpr auto kLines = std::to_array<Line>({
     {"NSpgid:", false, [](Cursor& c, Status& s) { read_list(c, s.ns_pgid); }},
     {"NSsid:", false, [](Cursor& c, Status& s) { read_list(c, s.ns_sid); }},
     {"VmLck:", false, [](Cursor& c, Status& s) { s.locked_kb = c.skip_blanks().number<uint64_t>(); }},
+    {"RssAnon:", false, [](Cursor& c, Status& s) { s.anonymous_kb = c.skip_blanks().number<uint64_t>(); }},
+    {"VmSwap:", false, [](Cursor& c, Status& s) { s.swapped_kb = c.skip_blanks().number<uint64_t>(); }},
     {"THP_enabled:", false, [](Cursor& c, Status& s) { s.thp_enabled = c.last_number<int>() != 0; }},
     {"Threads:", true, read_number<&Status::threads>},
     {"SigPnd:", true, read_number<&Status::sig_pending, 16>},

@@ -23,7 +23,8 @@ struct Status {
   std::vector<uint32_t> groups;
   uint32_t umask = 0;
   uint32_t threads = 0;
-  uint64_t locked_kb = 0;  // VmLck: what mlock(2) and kin account for
+  uint64_t locked_kb = 0;                            // VmLck: what mlock(2) and kin account for
+  std::optional<uint64_t> anonymous_kb, swapped_kb;  // RssAnon (4.5), VmSwap; about right
   uint64_t sig_pending = 0, shared_pending = 0, sig_blocked = 0, sig_ignored = 0, sig_caught = 0;
   uint64_t cap_inheritable = 0, cap_permitted = 0, cap_effective = 0, cap_bounding = 0, cap_ambient = 0;
   bool no_new_privs = false;

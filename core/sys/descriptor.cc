@@ -14,6 +14,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 
 #include "core/sys/failure.h"
 
@@ -119,6 +120,17 @@ std::optional<UniqueFd> open_handle(int mount, const FileHandle& handle, int fla
   const int fd = ::open_by_handle_at(mount, &buffer.head, flags | O_CLOEXEC);
   if (fd < 0) return std::nullopt;
   return UniqueFd(fd);
+}
+
+void list_names(const std::string& folder, const std::function<void(std::string_view)>& take) {
+  const std::unique_ptr<DIR, int (*)(DIR*)> dir(::opendir(folder.c_str()), ::closedir);
+  if (!dir) throw_errno("open folder " + folder);
+  for (errno = 0;; errno = 0) {
+    const dirent* entry = ::readdir(dir.get());
+    if (!entry && errno != 0) throw_errno("list folder " + folder);
+    if (!entry) return;
+    if (const std::string_view name = entry->d_name; name != "." && name != "..") take(name);
+  }
 }
 
 std::optional<std::string> find_entry(const std::string& folder, ino_t inode, size_t limit) {

@@ -4,8 +4,10 @@
 #include <sys/stat.h>
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "core/base/ids.h"
 #include "core/base/unique_fd.h"
@@ -55,6 +57,8 @@ struct FileHandle {
 std::optional<FileHandle> handle_of(const std::string& path);  // nullopt: the file system has none
 // Needs CAP_DAC_READ_SEARCH. nullopt: the file is gone, or may not be opened so. `mount`: any file of its mount.
 std::optional<UniqueFd> open_handle(int mount, const FileHandle& handle, int flags);
+// The names in a folder but . and .., as they are read. What `take` throws goes through.
+void list_names(const std::string& folder, const std::function<void(std::string_view)>& take);
 // The name in `folder` of the entry with this inode number; nullopt: none, or more than `limit` entries were read.
 std::optional<std::string> find_entry(const std::string& folder, ino_t inode, size_t limit);
 

@@ -40,10 +40,14 @@ std::vector<dev_t> find_kernel_memory() {
 
 // The creator of a segment stays for good, IPC_SET changes the owner only. Credentials belong to a thread, but a change
 // of them makes the whole process undumpable: so a child makes the segment. Returns the pid that stands as its creator.
-pid_t make_segment_as(uint32_t uid, uint32_t gid, int key, size_t size, int flags) {
+pid_t make_segment_as(uint32_t uid, uint32_t gid, int id, int key, size_t size, int flags) {
+  const UniqueFd next_id = open(kNextId, O_WRONLY | O_CLOEXEC);
+  const std::string id_text = std::to_string(id);
   const pid_t child = check(::fork(), "fork");
   if (child == 0) {
     const bool is_other = uid != ::geteuid() || gid != ::getegid();
+    // As late as possible: whoever makes one next gets the id.
+    if (::write(next_id.get(), id_text.data(), id_text.size()) < 0) ::_exit(errno);
     if (is_other && (::syscall(SYS_setresgid, -1, gid, -1) != 0 || ::syscall(SYS_setresuid, -1, uid, -1) != 0))
       ::_exit(errno);
     ::_exit(::shmget(key, size, flags) < 0 ? errno : 0);
@@ -151,10 +155,9 @@ unsigned segment_index_bits() {
 std::optional<int> try_make_segment(const Segment& wanted, uint32_t huge_page_shift) {
   int flags = IPC_CREAT | IPC_EXCL | static_cast<int>(wanted.mode & 0777);
   if (huge_page_shift != 0) flags |= SHM_HUGETLB | static_cast<int>(huge_page_shift << kShiftPosition);
-  write_file(kNextId, std::to_string(wanted.id));
   pid_t creator = -1;
   try {
-    creator = make_segment_as(wanted.creator_uid, wanted.creator_gid, wanted.key, wanted.size, flags);
+    creator = make_segment_as(wanted.creator_uid, wanted.creator_gid, wanted.id, wanted.key, wanted.size, flags);
   } catch (...) {
     write_file(kNextId, "-1");  // or the next one to make a segment would get it
     throw;

@@ -96,10 +96,15 @@ struct Report {
   pid_t init = 0, pid = 0;
 };
 
-// Made by CLONE_PARENT, both are children of the engine.
-Report make_both(const CloneRequest& request, int control, const char* uid_map, const char* gid_map) {
+struct IdMaps {
+  const char *uid, *gid;
+};
+
+// Made by CLONE_PARENT, both are children of the engine. maps: of a new user namespace; null: none is made.
+Report make_both(const CloneRequest& request, int control, const IdMaps* maps) {
   Report report;
-  if ((report.code = enter_user_namespace(uid_map, gid_map)) != 0) return report;
+  report.code = maps ? enter_user_namespace(maps->uid, maps->gid) : ::unshare(CLONE_NEWPID) < 0 ? errno : 0;
+  if (report.code != 0) return report;
   report.stage = Report::in_init;
   clone_args args{};
   args.flags = CLONE_PARENT;
@@ -121,6 +126,13 @@ Report make_both(const CloneRequest& request, int control, const char* uid_map, 
 }
 
 // ---- outside ----
+
+[[noreturn]] void refuse_without_user(const Report& report) {
+  const char* const what[] = {"a pid namespace cannot be made", "process 1 cannot be made in a pid namespace",
+                              "the process cannot be made in a pid namespace of its own"};
+  throw Error(Fault::refused, fmt::format("{}: {}", what[report.stage], code_name(report.code)),
+              "see /proc/sys/user/max_pid_namespaces", report.code);
+}
 
 [[noreturn]] void refuse(const Report& report, pid_t wanted) {
   const char* const what[] = {"new user and pid namespaces cannot be made", "process 1 cannot be made",
@@ -175,7 +187,8 @@ HostPid OwnNamespaces::clone_into(const CloneRequest& request) {
   const BlockAllSignals no_signals;
   const pid_t maker = check(::fork(), "fork");
   if (maker == 0) {
-    const Report report = make_both(request, pair.theirs.get(), uid.c_str(), gid.c_str());
+    const IdMaps maps{uid.c_str(), gid.c_str()};
+    const Report report = make_both(request, pair.theirs.get(), with_user_ ? &maps : nullptr);
     const bool told = ::write(report_line.write_end.get(), &report, sizeof report) == sizeof report;
     ::_exit(told ? 0 : 1);
   }
@@ -188,6 +201,7 @@ HostPid OwnNamespaces::clone_into(const CloneRequest& request) {
   read_exactly(report_line.read_end.get(), &report, sizeof report);
   control_ = std::move(pair.ours);
   if (report.init > 0) init_pidfd_ = open_pidfd(HostPid(report.init));
+  if (report.stage != Report::done && !with_user_) refuse_without_user(report);
   if (report.stage != Report::done) refuse(report, request.pid);
   return HostPid(report.pid);
 }

@@ -1,6 +1,6 @@
-// A user and a pid namespace of its own for what is restored: there a process can be given any pid without a right
-// outside (user_namespaces(7), pid_namespaces(7)). We stay where we are; as the owner of the user namespace we have
-// every capability over it.
+// A pid namespace of its own for what is restored, where a process can be given any pid (pid_namespaces(7)): with a
+// user namespace of its own, without a right outside (user_namespaces(7)). We stay where we are; as the owner of the
+// user namespace we have every capability over it.
 #pragma once
 
 #include "core/base/ids.h"
@@ -13,7 +13,7 @@ namespace mcr::sys {
 // namespace. Before commit() the end of this object, or of the engine, ends it and with it everything that lives there.
 class OwnNamespaces {
  public:
-  OwnNamespaces() = default;
+  explicit OwnNamespaces(bool with_user) : with_user_(with_user) {}  // without: takes CAP_SYS_ADMIN
   ~OwnNamespaces();
   OwnNamespaces(const OwnNamespaces&) = delete;
   OwnNamespaces& operator=(const OwnNamespaces&) = delete;
@@ -29,7 +29,7 @@ class OwnNamespaces {
 
  private:
   UniqueFd control_, init_pidfd_;
-  bool committed_ = false;
+  bool with_user_, committed_ = false;
 };
 
 // Waits for the end of a child and collects it; false: it lives on after so many milliseconds.

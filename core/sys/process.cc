@@ -39,6 +39,11 @@ bool try_kill(HostPid pid, int signal) {
   throw_errno(fmt::format("kill pid {} with signal {}", pid, signal));
 }
 
+void release_memory_of_killed(int pidfd) {
+  constexpr long kProcessMrelease = 448;
+  ::syscall(kProcessMrelease, pidfd, 0);
+}
+
 bool group_exists(pid_t group) {
   return ::kill(-group, 0) == 0 || errno == EPERM;
 }
@@ -208,6 +213,23 @@ std::optional<size_t> receive_message(int socket, void* data, size_t size, const
     if (errno == ECONNRESET) return 0;
     if (errno != EINTR) throw_errno("receive from the other process");
   }
+}
+
+bool try_receive_with_file(int socket, void* data, size_t size, UniqueFd& file) {
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  iovec part{data, size};
+  msghdr message{};
+  message.msg_iov = &part, message.msg_iovlen = 1;
+  message.msg_control = control, message.msg_controllen = sizeof control;
+  ssize_t n = -1;
+  while ((n = ::recvmsg(socket, &message, MSG_CMSG_CLOEXEC)) < 0 && errno == EINTR) {
+  }
+  const cmsghdr* rights = n < 0 ? nullptr : CMSG_FIRSTHDR(&message);
+  if (!rights || rights->cmsg_level != SOL_SOCKET || rights->cmsg_type != SCM_RIGHTS) return false;
+  int number = -1;
+  std::memcpy(&number, CMSG_DATA(rights), sizeof number);
+  file.reset(number);
+  return n == static_cast<ssize_t>(size);
 }
 
 void* map_anonymous_at(uint64_t address, size_t size, int prot) {

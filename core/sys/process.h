@@ -26,7 +26,10 @@ HostPid own_pid();
 HostPid parent_pid();
 pid_t session_of(pid_t pid);  // getsid(2); 0: the caller
 pid_t group_of(pid_t pid);
-bool try_kill(HostPid pid, int signal);                        // false: no such process
+bool try_kill(HostPid pid, int signal);  // false: no such process
+// Helps a process that SIGKILL was sent to with giving its pages back, which its end waits for
+// (process_mrelease, 5.15).
+void release_memory_of_killed(int pidfd);
 bool group_exists(pid_t group);                                // some process has this group id
 UniqueFd open_pidfd(HostPid pid);                              // pidfd_open(2), 5.3
 UniqueFd open_thread_pidfd(HostTid tid);                       // PIDFD_THREAD, 6.9
@@ -77,6 +80,8 @@ SocketPair make_socket_pair();
 void send_message(int socket, const void* data, size_t size, std::span<const int> fds = {});
 // Bytes received; 0: the other side is gone. nullopt: deadline reached.
 std::optional<size_t> receive_message(int socket, void* data, size_t size, const Deadline& deadline);
+// Waits for one message of that size with one descriptor. False: the other side is gone, or sends something else.
+bool try_receive_with_file(int socket, void* data, size_t size, UniqueFd& file);
 
 // Memory of this process.
 void* map_anonymous_at(uint64_t address, size_t size, int prot);  // MAP_FIXED_NOREPLACE

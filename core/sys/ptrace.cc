@@ -71,6 +71,12 @@ void set_options(HostTid tid, uint64_t options) {
   must(request(PTRACE_SETOPTIONS, tid, 0, options), tid, "SETOPTIONS");
 }
 
+uint64_t get_event_message(HostTid tid) {
+  unsigned long message = 0;
+  must(request(PTRACE_GETEVENTMSG, tid, 0, reinterpret_cast<uint64_t>(&message)), tid, "GETEVENTMSG");
+  return message;
+}
+
 Registers get_registers(HostTid tid) {
   Registers registers{};
   must(request(PTRACE_GETREGS, tid, 0, reinterpret_cast<uint64_t>(&registers)), tid, "GETREGS");

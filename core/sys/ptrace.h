@@ -26,6 +26,7 @@ bool resume(HostTid tid, int signal = 0);             // PTRACE_CONT; false: gon
 bool resume_to_syscall(HostTid tid, int signal = 0);  // PTRACE_SYSCALL; false: gone
 bool single_step(HostTid tid);                        // false: gone
 void set_options(HostTid tid, uint64_t options);
+uint64_t get_event_message(HostTid tid);  // of a PTRACE_EVENT_*: the number of a new process, an exit status
 Registers get_registers(HostTid tid);
 void set_registers(HostTid tid, const Registers& registers);
 size_t get_xstate(HostTid tid, std::span<std::byte> buffer);  // NT_X86_XSTATE; bytes filled
@@ -55,6 +56,10 @@ struct SyscallDispatch {
 SyscallDispatch get_syscall_dispatch(HostTid tid);
 void set_syscall_dispatch(HostTid tid, const SyscallDispatch& configuration);
 bool has_io_permissions(HostTid tid);  // ioperm(2): a regset NT_386_IOPERM that is not empty
+
+inline constexpr uint64_t kTraceClone = 1 << 3;  // PTRACE_O_TRACECLONE: a new process or thread is our tracee, too
+inline constexpr uint64_t kExitKill = 1 << 20;   // PTRACE_O_EXITKILL (3.8): it ends with us
+inline constexpr int kEventClone = 3;            // PTRACE_EVENT_CLONE
 
 // What waitpid reported of a tracee.
 struct StopEvent {

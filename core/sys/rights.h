@@ -32,6 +32,7 @@ uint32_t own_securebits();
 // Whether open(2) with these flags would be allowed (faccessat(2) with the effective ids); a file that is not there
 // may.
 bool may_open(const std::string& path, int flags);
+bool may_open(int place, int flags);  // what was opened with O_PATH
 
 std::string capability_name(int number);  // "CAP_SYS_PTRACE"
 std::string capability_names(uint64_t mask);

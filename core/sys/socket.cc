@@ -305,9 +305,11 @@ std::vector<LocalAddress> local_addresses() {
   for (const ifaddrs* one = first; one; one = one->ifa_next) {
     const int family = one->ifa_addr ? one->ifa_addr->sa_family : AF_UNSPEC;
     const auto* bytes = reinterpret_cast<const char*>(one->ifa_addr);
-    const uint32_t interface = ::if_nametoindex(one->ifa_name);
-    if (family == AF_INET) found.push_back({interface, std::string(bytes + offsetof(sockaddr_in, sin_addr), 4)});
-    if (family == AF_INET6) found.push_back({interface, std::string(bytes + offsetof(sockaddr_in6, sin6_addr), 16)});
+    if (family != AF_INET && family != AF_INET6) continue;
+    LocalAddress& address = found.emplace_back();
+    address.interface = ::if_nametoindex(one->ifa_name);
+    if (family == AF_INET) address.bytes.assign(bytes + offsetof(sockaddr_in, sin_addr), 4);
+    if (family == AF_INET6) address.bytes.assign(bytes + offsetof(sockaddr_in6, sin6_addr), 16);
   }
   ::freeifaddrs(first);
   return found;

@@ -131,6 +131,25 @@ bool is_executable(const std::string& path) {
   return ::access(path.c_str(), X_OK) == 0;
 }
 
+namespace {
+
+ChildChange end_of(pid_t pid, const std::string& what) {
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0)
+    if (errno != EINTR) throw_errno("wait for " + what);
+  if (WIFSIGNALED(status)) return {ChildChange::What::killed, WTERMSIG(status)};
+  return {ChildChange::What::exited, WEXITSTATUS(status)};
+}
+
+std::vector<char*> arguments_of(const std::vector<std::string>& command) {
+  std::vector<char*> arguments;
+  for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
+  arguments.push_back(nullptr);
+  return arguments;
+}
+
+}  // namespace
+
 ChildChange run_program(const std::string& path, const std::vector<std::string>& more_environment) {
   const SpawnAttributes attributes;
   std::vector<char*> environment = environment_with(more_environment);
@@ -138,17 +157,20 @@ ChildChange run_program(const std::string& path, const std::vector<std::string>&
   pid_t pid = -1;
   const int code = ::posix_spawn(&pid, path.c_str(), nullptr, attributes.get(), arguments, environment.data());
   if (code != 0) throw_code(code, "start " + path);
-  int status = 0;
-  while (::waitpid(pid, &status, 0) < 0)
-    if (errno != EINTR) throw_errno("wait for " + path);
-  if (WIFSIGNALED(status)) return {ChildChange::What::killed, WTERMSIG(status)};
-  return {ChildChange::What::exited, WEXITSTATUS(status)};
+  return end_of(pid, path);
+}
+
+ChildChange run_command(const std::vector<std::string>& command) {
+  const SpawnAttributes attributes;
+  std::vector<char*> arguments = arguments_of(command);
+  pid_t pid = -1;
+  const int code = ::posix_spawnp(&pid, arguments[0], nullptr, attributes.get(), arguments.data(), ::environ);
+  if (code != 0) throw_code(code, "start " + command.front());
+  return end_of(pid, command.front());
 }
 
 void become_program(const std::vector<std::string>& command) {
-  std::vector<char*> arguments;
-  for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
-  arguments.push_back(nullptr);
+  std::vector<char*> arguments = arguments_of(command);
   ::execvp(arguments[0], arguments.data());
   throw_errno("run " + command.front());
 }

@@ -42,6 +42,8 @@ bool is_executable(const std::string& path);
 // Runs a program by its path, without a shell, with every signal at its default and none blocked; waits for its end.
 // `more_environment` ("NAME=value") replaces and adds to ours.
 ChildChange run_program(const std::string& path, const std::vector<std::string>& more_environment);
+// Likewise a command that is looked for in PATH, in our environment.
+ChildChange run_command(const std::vector<std::string>& command);
 // execvp(3): returns only by throwing.
 [[noreturn]] void become_program(const std::vector<std::string>& command);
 

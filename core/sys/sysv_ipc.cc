@@ -55,9 +55,13 @@ int make(IpcType type, const IpcObject& wanted, uint32_t count) {
 // the id.
 int make_as_creator(IpcType type, const IpcObject& wanted, uint32_t count) {
   const Pipe answer = make_pipe(O_CLOEXEC);
+  const UniqueFd next_id = open(next_id_of(type), O_WRONLY | O_CLOEXEC);
+  const std::string id_text = std::to_string(wanted.id);
   const pid_t child = check(::fork(), "fork");
   if (child == 0) {
     const bool is_other = wanted.creator_uid != ::geteuid() || wanted.creator_gid != ::getegid();
+    // As late as possible: whoever makes one next gets the id.
+    if (::write(next_id.get(), id_text.data(), id_text.size()) < 0) ::_exit(errno);
     if (is_other && (::syscall(SYS_setresgid, -1, wanted.creator_gid, -1) != 0 ||
                      ::syscall(SYS_setresuid, -1, wanted.creator_uid, -1) != 0))
       ::_exit(errno);
@@ -151,7 +155,6 @@ bool may_choose_ipc_id(IpcType type) {
 }
 
 bool try_make_ipc(IpcType type, const IpcObject& wanted, uint32_t count) {
-  write_file(next_id_of(type), std::to_string(wanted.id));
   int made = -1;
   try {
     made = make_as_creator(type, wanted, count);

@@ -44,6 +44,15 @@ void set_termios(int fd, const Termios& termios) {
   check(::ioctl(fd, kSetTermios, &raw), "ioctl(TCSETS2)");
 }
 
+Termios raw(Termios termios) {
+  termios.iflag &= ~static_cast<uint32_t>(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IXON);
+  termios.oflag &= ~static_cast<uint32_t>(OPOST);
+  termios.lflag &= ~static_cast<uint32_t>(ECHO | ECHONL | ICANON | ISIG | IEXTEN);
+  termios.cflag = (termios.cflag & ~static_cast<uint32_t>(CSIZE | PARENB)) | CS8;
+  termios.cc[VMIN] = 1, termios.cc[VTIME] = 0;
+  return termios;
+}
+
 WindowSize get_window_size(int fd) {
   winsize raw{};
   check(::ioctl(fd, TIOCGWINSZ, &raw), "ioctl(TIOCGWINSZ)");
@@ -114,6 +123,24 @@ std::optional<UniqueFd> try_open_peer(int master, int flags) {
     throw_code(errno, "ioctl(TIOCGPTPEER)");
   }
   return peer;
+}
+
+Pty make_pty() {
+  Pty pty;
+  pty.master = UniqueFd(check(::open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), "open /dev/ptmx"));
+  set_pty_lock(pty.master.get(), false);
+  auto slave = try_open_peer(pty.master.get(), O_RDWR);
+  if (!slave) throw_code(EIO, "open the slave of a pseudo-terminal");
+  pty.slave = std::move(*slave);
+  return pty;
+}
+
+std::optional<size_t> try_read_master(int master, void* data, size_t size) {
+  ssize_t n = -1;
+  while ((n = ::read(master, data, size)) < 0 && errno == EINTR) {
+  }
+  if (n < 0 && errno == EIO) return std::nullopt;
+  return static_cast<size_t>(check(n, "read a terminal"));
 }
 
 void take_terminal(int fd) {

@@ -25,6 +25,7 @@ struct WindowSize {
 // Through a master these are the slave's.
 Termios get_termios(int fd);
 void set_termios(int fd, const Termios& termios);  // at once (TCSETS2)
+Termios raw(Termios termios);                      // every byte as it is, both ways (cfmakeraw(3)). Pure
 WindowSize get_window_size(int fd);
 void set_window_size(int fd, const WindowSize& size);
 // 0: nobody's controlling terminal, or of a session in another pid namespace.
@@ -48,6 +49,14 @@ void set_packet_mode(int master, bool on);
 // The slave of this master, wherever its file system is mounted (TIOCGPTPEER, 4.13), with O_NOCTTY. nullopt: it is
 // locked, or another's alone (TIOCEXCL).
 std::optional<UniqueFd> try_open_peer(int master, int flags);
+
+// A new one, unlocked. The slave is opened without becoming anybody's terminal.
+struct Pty {
+  UniqueFd master, slave;
+};
+Pty make_pty();
+// By who has the master. nullopt: nobody has the slave open (EIO).
+std::optional<size_t> try_read_master(int master, void* data, size_t size);
 
 // By a leader of a session that has no controlling terminal.
 void take_terminal(int fd);   // TIOCSCTTY

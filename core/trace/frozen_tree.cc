@@ -278,7 +278,7 @@ std::unique_ptr<Tracee> FrozenTree::seize_thread(HostPid pid, HostTid tid, std::
     const auto status = text ? procfs::parse_status(*text) : procfs::Status();
     if (text && status.state != 'Z' && status.state != 'X') {
       again = true;
-      if (status.tracer == sys::own_pid().get()) return Tracee::adopt(tid, damage_);
+      if (status.tracer == sys::own_pid().get()) return Tracee::adopt(tid, kTraceSysGood, damage_);
       refuse_traced(tid, status);
       if (++missed_[tid] < kPatience) return nullptr;
       refuse_by_yama(error);
@@ -409,14 +409,18 @@ void FrozenTree::thaw() {
       if (!thread->gone()) thread->detach();
 }
 
-void FrozenTree::kill() {
+void FrozenTree::kill(const std::function<void()>& meanwhile) {
   kill_all();
+  if (meanwhile) meanwhile();
   // Every thread reports its end to us, its tracer; only then is the leader's death seen by its parent and by the
   // pidfd. Other children of ours may live on (sys::SocketKeeper), so the end of all is not waited for.
   const auto last = sys::Clock::now() + std::chrono::seconds(10);
   const auto have_ended = [&] {
     return std::ranges::all_of(processes_, [](const auto& p) { return sys::wait_readable(p->pidfd.get(), 0); });
   };
+  // On our processor, from behind (6.18), while the process does it on its own.
+  for (const auto& process : processes_)
+    if (!process->zombie) sys::release_memory_of_killed(process->pidfd.get());
   do sys::reap_killed_tracees(std::min(last, sys::Clock::now() + std::chrono::milliseconds(2)));
   while (!have_ended() && sys::Clock::now() < last);
   for (auto& process : processes_)

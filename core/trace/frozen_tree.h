@@ -5,6 +5,7 @@
 // before it ended.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -47,8 +48,9 @@ class FrozenTree {
   const std::vector<std::unique_ptr<FrozenProcess>>& processes() const { return processes_; }
   sys::Clock::time_point first_stop() const { return first_stop_; }
 
-  void thaw();           // lets every thread go, with errors
-  void kill();           // SIGKILL to every process, waits until each is gone
+  void thaw();  // lets every thread go, with errors
+  // SIGKILL to every process, waits until each is gone; `meanwhile` is called while they end.
+  void kill(const std::function<void()>& meanwhile = {});
   void leave_stopped();  // SIGSTOP to every process, then lets go
 
  private:

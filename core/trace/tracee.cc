@@ -49,14 +49,13 @@ bool is_fault(int signal) {
 
 std::unique_ptr<Tracee> Tracee::seize(HostTid tid, uint64_t options, Damage& damage) {
   if (!sys::seize(tid, options)) return nullptr;
-  constexpr uint64_t kExitKill = 1 << 20;  // PTRACE_O_EXITKILL
-  auto tracee = std::unique_ptr<Tracee>(new Tracee(tid, damage));
-  tracee->obeys_stops_ = (options & kExitKill) == 0;
+  auto tracee = std::unique_ptr<Tracee>(new Tracee(tid, options, damage));
+  tracee->obeys_stops_ = (options & sys::kExitKill) == 0;
   return tracee;
 }
 
-std::unique_ptr<Tracee> Tracee::adopt(HostTid tid, Damage& damage) {
-  return std::unique_ptr<Tracee>(new Tracee(tid, damage));
+std::unique_ptr<Tracee> Tracee::adopt(HostTid tid, uint64_t options, Damage& damage) {
+  return std::unique_ptr<Tracee>(new Tracee(tid, options, damage));
 }
 
 Tracee::~Tracee() {
@@ -174,15 +173,29 @@ bool Tracee::stands_still() {
 }
 
 void Tracee::run_to_syscall_border(const sys::Deadline& deadline) {
+  run_for_us(
+      sys::resume_to_syscall, [](const StopEvent& event) { return event.kind == StopEvent::Kind::syscall; }, deadline);
+}
+
+void Tracee::run_to_signal(int signal, const sys::Deadline& deadline) {
+  const auto is_meant = [&](const StopEvent& event) {
+    return event.kind == StopEvent::Kind::signal && event.signal == signal;
+  };
+  run_for_us(sys::resume, is_meant, deadline);
+}
+
+// All signals are blocked while it runs for us, but for one at most that means nothing to the program; what is left are
+// SIGSTOP, group stops and our own late traps. And what an instruction has brought about, which it would do again and
+// again.
+template <typename IsMeant>
+void Tracee::run_for_us(bool (*resume)(HostTid, int), const IsMeant& is_meant, const sys::Deadline& deadline) {
   for (int signal = 0;;) {
     stopped_ = false;
-    if (!sys::resume_to_syscall(tid_, signal)) gone_ = true;
+    if (!resume(tid_, signal)) gone_ = true;
     const auto event = gone_ ? std::nullopt : await(deadline);
     if (gone_) throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
     if (!event) throw Error(Fault::timeout, fmt::format("thread {} did not reach its system call in time", tid_));
-    if (event->kind == StopEvent::Kind::syscall) return;
-    // All signals are blocked while it runs for us; what is left are SIGSTOP, group stops and our own late traps. And
-    // what an instruction has brought about, which it would do again and again.
+    if (is_meant(*event)) return;
     signal = stop_to_deliver(*event);
     if (event->kind == StopEvent::Kind::signal && signal == 0 && is_fault(event->signal))
       throw Error(Fault::internal, fmt::format("thread {} has met signal {} at {:#x}, where it runs for mini-criu",
@@ -281,6 +294,22 @@ void Tracee::stop_again(const sys::Deadline& deadline) {
   if (gone_ || !wait_until_stopped(deadline))
     throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
   group_stopped_ = was_group_stopped;
+}
+
+std::optional<HostTid> Tracee::await_birth(const sys::Deadline& deadline) {
+  while (const auto event = await(deadline)) {
+    if (gone_) throw Error(Fault::system, fmt::format("thread {} was killed meanwhile", tid_));
+    if (event->kind == StopEvent::Kind::event && event->event == sys::kEventClone)
+      return HostTid(static_cast<pid_t>(sys::get_event_message(tid_)));
+    stopped_ = false;
+    sys::resume(tid_, stop_to_deliver(*event));
+  }
+  return std::nullopt;
+}
+
+void Tracee::set_options(uint64_t options) {
+  sys::set_options(tid_, options);
+  options_ = options;
 }
 
 void Tracee::remember() {

@@ -16,8 +16,8 @@ class Tracee {
   // nullptr when the thread has ended meanwhile. `options` as for PTRACE_SETOPTIONS.
   static std::unique_ptr<Tracee> seize(HostTid tid, uint64_t options, Damage& damage);
   // A thread that is our tracee already: one of its process's that we had seized has called execve(2), and has this
-  // number since.
-  static std::unique_ptr<Tracee> adopt(HostTid tid, Damage& damage);
+  // number since. `options`: those it was seized with.
+  static std::unique_ptr<Tracee> adopt(HostTid tid, uint64_t options, Damage& damage);
   ~Tracee();
   Tracee(const Tracee&) = delete;
   Tracee& operator=(const Tracee&) = delete;
@@ -43,6 +43,8 @@ class Tracee {
 
   // Runs to the next system call border. Throws when the thread ends, the deadline passes, or an instruction faults.
   void run_to_syscall_border(const sys::Deadline& deadline);
+  // The same to the next time that it is given this signal, of which it does not get to know.
+  void run_to_signal(int signal, const sys::Deadline& deadline);
   void run();  // lets it run; still traced
   // While it runs for us: lets it go on when something has stopped it, which `met` tells. false: it has ended.
   bool keep_running(bool& met);
@@ -55,6 +57,12 @@ class Tracee {
   // True when it has stopped to be given this signal, which it will not get. Other events are passed over.
   bool poll_for_signal(int signal);
   void stop_again(const sys::Deadline& deadline);  // request_stop + wait; must not be gone
+  // Of one that runs: waits until it stands because it has made a process, which is our tracee then; its number. Only
+  // with sys::kTraceClone. nullopt: not before the deadline.
+  std::optional<HostTid> await_birth(const sys::Deadline& deadline);
+
+  uint64_t options() const { return options_; }  // PTRACE_O_*
+  void set_options(uint64_t options);            // must be stopped
 
   const sys::Registers& frame() const { return frame_; }  // the registers it was stopped with
   void set_frame(const sys::Registers& frame) { frame_ = frame; }
@@ -68,8 +76,10 @@ class Tracee {
   void abandon() { gone_ = true; }  // it is being killed: nothing to undo
 
  private:
-  Tracee(HostTid tid, Damage& damage) : tid_(tid), damage_(damage) {}
+  Tracee(HostTid tid, uint64_t options, Damage& damage) : tid_(tid), damage_(damage), options_(options) {}
   std::optional<sys::StopEvent> await(const sys::Deadline& deadline);
+  template <typename IsMeant>
+  void run_for_us(bool (*resume)(HostTid, int), const IsMeant& is_meant, const sys::Deadline& deadline);
   void release() noexcept;
   bool take(const sys::StopEvent& event);
   bool has_ended_unreported();
@@ -79,7 +89,7 @@ class Tracee {
   HostTid tid_;
   Damage& damage_;
   sys::Registers frame_{};
-  uint64_t mask_ = 0;
+  uint64_t mask_ = 0, options_ = 0;
   int stop_signal_ = 0;
   bool stopped_ = false, gone_ = false, group_stopped_ = false, borrowed_ = false;
   bool obeys_stops_ = true, met_stop_ = false;

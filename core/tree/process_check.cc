@@ -12,6 +12,7 @@
 #include "core/base/bounds.h"
 #include "core/base/error.h"
 #include "core/sys/file.h"
+#include "images/run_shape.h"
 
 namespace mcr::tree {
 namespace {
@@ -19,9 +20,8 @@ namespace {
 using bounds::kPage, bounds::kTaskSize;
 using image::Vma;
 
-constexpr uint64_t kMostVdso = 1 << 20;   // vdso and its data: tens of KiB
-constexpr size_t kMostAuxiliary = 4096;   // saved_auxv of mm_struct: some 400 bytes
-constexpr uint64_t kMostChunk = 1 << 30;  // one checksum over more is nothing that a reader could hold
+constexpr uint64_t kMostVdso = 1 << 20;  // vdso and its data: tens of KiB
+constexpr size_t kMostAuxiliary = 4096;  // saved_auxv of mm_struct: some 400 bytes
 constexpr uint64_t kVsyscall = 0xffffffffff600000;
 
 class ProcessCheck {
@@ -167,21 +167,21 @@ void ProcessCheck::check_kernel_pages() const {
   if (end - start > kMostVdso || vdsos > 1) bad("mm", fmt::format("the vdso cannot have {} bytes", end - start));
 }
 
-// Whole runs inside the file and none over another: so what is read is never more than the file has.
+// Whole runs inside the file and none over another: so what is read is never more than the file has. One page may stand
+// for many: it is read once for all that lie side by side.
 void ProcessCheck::check_runs() const {
   if (!reader_.has(p_.map.pages_file()))
     bad("mm", fmt::format("pages_file: the inventory lists no \"{}\"", p_.map.pages_file().substr(0, 64)));
   const UniqueFd pages = reader_.pages(p_.map.pages_file());
-  const auto size = static_cast<uint64_t>(sys::stat_fd(pages.get()).st_size);
+  const std::vector<uint64_t> streams = images::stream_sizes(reader_);
+  images::StoreSizes sizes;
+  sizes.pages_file = static_cast<uint64_t>(sys::stat_fd(pages.get()).st_size);
+  sizes.streams = streams;
   std::vector<std::pair<uint64_t, uint64_t>> places;
   for (const auto& run : p_.runs) {
-    const auto fail = [&](const char* what) { bad("mm", fmt::format("run of pages at {:#x}: {}", run.start(), what)); };
-    if (run.offset() < images::kPageFileHeader || run.offset() > size || run.bytes() > size - run.offset())
-      fail("it lies outside of its file");
-    const uint64_t chunk = run.chunk_bytes();
-    if (chunk == 0 || chunk % kPage != 0 || chunk > kMostChunk) fail("chunk_bytes cannot be so");
-    if ((run.bytes() - 1) / chunk + 1 != static_cast<uint64_t>(run.checksums_size())) fail("checksums are missing");
-    places.emplace_back(run.offset(), run.bytes());
+    if (const std::string fault = images::run_fault(run, sizes); !fault.empty())
+      bad("mm", fmt::format("run of pages at {:#x}: it {}", run.start(), fault));
+    if (run.source() == image::PageRun::FILE) places.emplace_back(run.offset(), run.bytes());
   }
   std::sort(places.begin(), places.end());
   for (size_t i = 1; i < places.size(); ++i)

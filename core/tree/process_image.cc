@@ -229,11 +229,14 @@ void read_memory(ProcessImage& p, const images::ImageReader& reader, std::span<c
   auto mm = reader.records(file);
   if (!mm.at<image::MemoryMap>()) bad(file, "it does not begin with a memory map");
   mm.read_into(p.map);
+  constexpr uint64_t kMostAhead = 1 << 16;  // the numbers are not checked yet
+  p.vmas.reserve(std::min<uint64_t>(p.map.vma_count(), kMostAhead));
+  p.runs.reserve(std::min<uint64_t>(p.map.run_count(), kMostAhead));
   while (const auto type = mm.next_type()) {
     if (*type == image::Vma::descriptor()->full_name())
-      p.vmas.push_back(mm.read<image::Vma>());
+      mm.read_into(p.vmas.emplace_back());
     else if (*type == image::PageRun::descriptor()->full_name())
-      p.runs.push_back(mm.read<image::PageRun>());
+      mm.read_into(p.runs.emplace_back());
     else if (*type == image::InheritedPages::descriptor()->full_name())
       p.inherited.push_back(mm.read<image::InheritedPages>());
     else if (*type == image::AioContext::descriptor()->full_name())

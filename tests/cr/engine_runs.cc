@@ -85,6 +85,7 @@ EngineRun Scenario::restore(const std::string& images, int64_t kill_after_ns, bo
   remove_segments();
   std::vector<std::string> arguments{"restore", "-D", images, "-d", "-v4", "-o", "restore.log"};
   if (leave_stopped) arguments.push_back("-s");
+  arguments.insert(arguments.end(), restore_options_.begin(), restore_options_.end());
   return run_engine(arguments, kill_after_ns);
 }
 

@@ -19,12 +19,19 @@ void Scenario::run(const std::string& mode) {
   remember();
   if (mode == "native") return native();
   if (mode == "go_on") return go_on();
+  if (mode == "live") return live();
+  if (mode == "lazy") return lazy();
   if (mode == "restore") return restored(1);
   if (mode == "twice") return restored(2);
   if (mode == "diff") return compared();
   if (mode == "killed_dump") return killed_dump();
   if (mode == "killed_restore") return killed_restore();
   throw Failure("there is no mode " + mode);
+}
+
+void Scenario::note_gone(const EngineRun& dumped, const EngineRun& back) {
+  gone_ += "gone " + std::to_string(dumped.started_ns) + " " + std::to_string(dumped.ended_ns) + " " +
+           std::to_string(back.started_ns) + " " + std::to_string(back.ended_ns) + "\n";
 }
 
 // Nothing is done to the program: proves the workload, and that its visible state keeps still.
@@ -45,6 +52,43 @@ void Scenario::go_on() {
   finish();
 }
 
+// A dump out of a copy of the memory: the program does not notice it, and comes back from that image when it has ended.
+void Scenario::live() {
+  const std::string images = directory_ + "/images-live";
+  dump_options_.push_back("--live");
+  EngineRun dumped = dump(images, true, false);
+  dump_options_.pop_back();
+  expect_success(dumped);
+  expect_no_helpers("dump --live");
+  expect_unharmed("dump --live");
+  expect_success(run_engine({"verify", images}));
+  expect_success(dump(directory_ + "/images-end", false, false));
+  expect_gone();
+  if (settle_ns_) sleep_ns(kSecond / 5);
+  EngineRun back = restore(images);
+  expect_success(back);
+  note_gone(dumped, back);
+  expect_unharmed("dump --live and restore");
+  finish();
+}
+
+// Its memory comes when it runs already. When all is there, nothing of that is left.
+void Scenario::lazy() {
+  const std::string images = directory_ + "/images-lazy";
+  EngineRun dumped = dump(images, false, false);
+  expect_success(dumped);
+  expect_gone();
+  if (settle_ns_) sleep_ns(kSecond / 5);
+  restore_options_.push_back("--lazy-pages");
+  EngineRun back = restore(images);
+  restore_options_.pop_back();
+  expect_success(back);
+  note_gone(dumped, back);
+  expect_no_helpers("restore --lazy-pages");
+  expect_unharmed("restore --lazy-pages");
+  finish();
+}
+
 void Scenario::dump_kill_restore(const std::string& images, bool sync) {
   EngineRun dumped = dump(images, false, sync);
   expect_success(dumped);
@@ -53,8 +97,7 @@ void Scenario::dump_kill_restore(const std::string& images, bool sync) {
   if (settle_ns_) sleep_ns(kSecond / 5);
   EngineRun back = restore(images);
   expect_success(back);
-  gone_ += "gone " + std::to_string(dumped.started_ns) + " " + std::to_string(dumped.ended_ns) + " " +
-           std::to_string(back.started_ns) + " " + std::to_string(back.ended_ns) + "\n";
+  note_gone(dumped, back);
   expect_unharmed("restore");
   expect_no_helpers("restore");
 }
@@ -106,8 +149,7 @@ void Scenario::compared() {
   expect_same(first, second);
   EngineRun back = restore(first);
   expect_success(back);
-  gone_ += "gone " + std::to_string(dumped.started_ns) + " " + std::to_string(dumped.ended_ns) + " " +
-           std::to_string(back.started_ns) + " " + std::to_string(back.ended_ns) + "\n";
+  note_gone(dumped, back);
   expect_unharmed("restore");
   finish();
 }
@@ -146,8 +188,7 @@ void Scenario::kill_engine_of_ending_dump(int index, int64_t whole) {
   if (!wait_until(5 * kSecond, [&] { return is_all_gone(); })) throw Failure(what + " late: a part of the tree lives");
   EngineRun back = restore(images);
   expect_success(back);
-  gone_ += "gone " + std::to_string(dumped.started_ns) + " " + std::to_string(dumped.ended_ns) + " " +
-           std::to_string(back.started_ns) + " " + std::to_string(back.ended_ns) + "\n";
+  note_gone(dumped, back);
   expect_unharmed(what + " late, and a restore");
 }
 
@@ -180,8 +221,7 @@ void Scenario::killed_restore() {
   }
   EngineRun back = restore(images);
   expect_success(back);
-  gone_ += "gone " + std::to_string(dumped.started_ns) + " " + std::to_string(dumped.ended_ns) + " " +
-           std::to_string(back.started_ns) + " " + std::to_string(back.ended_ns) + "\n";
+  note_gone(dumped, back);
   expect_unharmed("the last restore");
   expect_no_helpers("the last restore");
   finish();

@@ -105,8 +105,8 @@ Mapping read_header(const std::string& line, Anonymous& names) {
   mapping.place = text;
   snprintf(text, sizeof text, " %s %08lx ", protection, offset);
   mapping.header = mapping.place + text + object + " " + without_number(path);
-  mapping.anonymous = inode == 0;
-  mapping.kernel = path.starts_with("[v");  // vdso, vvar, vsyscall
+  mapping.anonymous = inode == 0 && !path.starts_with("/SYSV");  // a segment's inode is its id, which may be 0
+  mapping.kernel = path.starts_with("[v");                       // vdso, vvar, vsyscall
   return mapping;
 }
 

@@ -70,11 +70,14 @@ class Scenario {
   EngineRun restore(const std::string& images, int64_t kill_after_ns = -1, bool leave_stopped = false);
   void expect_success(const EngineRun& run);
   void expect_image_whole_or_absent(const std::string& images);
+  void note_gone(const EngineRun& dumped, const EngineRun& back);
   void dump_kill_restore(const std::string& images, bool sync);
   int64_t moment(int index, int count, int64_t whole);  // random, in the index-th of `count` equal parts of 0..whole
 
   void native();
   void go_on();
+  void live();
+  void lazy();
   void restored(int rounds);
   void stopped();
   void compared();
@@ -99,6 +102,7 @@ class Scenario {
   std::vector<int> segments_, segments_to_remove_;  // System V; removed at the end, and before a restore
   ProcessState before_;
   std::vector<std::string> dump_options_;  // more of them, for this program
+  std::vector<std::string> restore_options_;
   std::vector<std::string> left_behind_;   // beginnings of names that a dump may leave with the program's files
   std::vector<pid_t> tree_;                // its processes
   std::vector<std::string> files_before_;  // in the program's folder, at READY

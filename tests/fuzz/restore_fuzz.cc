@@ -1,6 +1,6 @@
-// Fuzz target of everything that reads an image: restore as far as it goes, verify, show, diff. The image is built from
-// the bytes (seam/image_folder.h); the system calls are behind a seam (seam/world.h), which watches that whatever the
-// image says the engine reaches nothing but the new process, and leaves nothing when it fails.
+// Fuzz target of everything that reads an image: restore as far as it goes, verify, show, stat, diff, core. The image
+// is built from the bytes (seam/image_folder.h); the system calls are behind a seam (seam/world.h), which watches that
+// whatever the image says the engine reaches nothing but the new process, and leaves nothing when it fails.
 #include <google/protobuf/stubs/logging.h>
 
 #include <algorithm>
@@ -10,6 +10,8 @@
 #include "core/base/error.h"
 #include "core/base/log.h"
 #include "core/engine/engine.h"
+#include "core/inspect/core_notes.h"
+#include "core/inspect/core_segments.h"
 #include "images/diff.h"
 #include "images/show.h"
 #include "images/store.h"
@@ -34,6 +36,33 @@ engine::RestoreOptions options_from(const std::string& settings) {
   return options;
 }
 
+void show(unsigned side, bool json) {
+  const auto require_text = [](const std::string& text) { require(!text.empty(), "an image is shown as nothing"); };
+  if (side % 8 == 0) return require_text(images::show_image_text("/image"));
+  if (side % 8 == 1) return require_text(json ? images::stat_json("/image") : images::stat_text("/image"));
+  const images::Shown shown{static_cast<images::Part>(side % 8 % 5), 0};
+  require_text(json ? images::show_part_json("/image", shown) : images::show_part_text("/image", shown));
+}
+
+// As `core` does, but for writing it: what the image says of its size is too much for a fuzzer.
+void look_into(const std::string& directory) {
+  const inspect::SavedTree tree(directory);
+  for (const tree::ProcessImage& process : tree.processes()) {
+    if (process.core.zombie()) continue;
+    inspect::ProcessMemory memory(tree, process.core.pid());
+    require(!inspect::core_notes(tree, process, memory).empty(), "a core without notes");
+    std::array<std::byte, 65536> bytes;
+    uint64_t last = 0;
+    for (const inspect::CoreSegment& segment : inspect::core_segments(memory, true)) {
+      require(segment.start >= last && segment.start < segment.end, "segments of a core overlap");
+      last = segment.end;
+      if (!segment.is_stored) continue;
+      const uint64_t wanted = std::min<uint64_t>(bytes.size(), segment.end - segment.start);
+      require(memory.read_exactly(segment.start, std::span(bytes).first(wanted)), "a segment of a core has no bytes");
+    }
+  }
+}
+
 void use(const fuzz::ImageBytes& image) {
   Damage damage;
   switch (static_cast<unsigned char>(image.settings[4]) % 8) {
@@ -44,7 +73,7 @@ void use(const fuzz::ImageBytes& image) {
       require(!images::show_image_json("/image").empty(), "an image is shown as nothing");
       return;
     case 3:
-      require(!images::show_image_text("/image").empty(), "an image is shown as nothing");
+      show(static_cast<unsigned char>(image.settings[5]), image.settings[6] % 2 != 0);
       return;
     case 4: {  // with the same after a few changes
       std::string other = fuzz::serialize(image);
@@ -54,6 +83,9 @@ void use(const fuzz::ImageBytes& image) {
       require(!images::diff_json(images::diff("/image", "/other")).empty(), "a comparison that says nothing");
       return;
     }
+    case 5:
+      look_into("/image");
+      return;
     default:
       engine::restore(options_from(image.settings), damage);
       require(!damage.any(), "a restore does damage");

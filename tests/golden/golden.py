@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import re
 import shutil
 import struct
 import time
@@ -13,6 +14,10 @@ HOME = "/tmp/mini-criu-golden"  # the image names its files by path
 PROGRAM = os.path.join(HOME, "still")
 PREFIX = os.path.join(HOME, "run")
 PID = 31007  # below the smallest pid_max (32768), far from where a machine begins to count
+
+
+def without_age(text):
+    return re.sub(r" \((\d+ \w+ ago|in the future)\)", "", text)
 
 
 @contextlib.contextmanager

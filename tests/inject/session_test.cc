@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -135,6 +136,54 @@ TEST_F(ParasiteTest, LeavesNothing) {
   EXPECT_TRUE(victim.goes_on());
 }
 
+procfs::Status status_of(HostPid pid) {
+  return procfs::parse_status(sys::read_text(fmt::format("/proc/{}/status", pid)));
+}
+
+// Also where it stops itself on its way, and where what it was lent has to be closed there.
+TEST_F(ParasiteTest, LeavesNothingWhenItStopsItself) {
+  const Victim victim;
+  const std::string maps = victim.maps();
+  const auto descriptors = victim.descriptors();
+  for (const bool lends : {false, true}) {
+    Frozen frozen(victim.pid());
+    const procfs::Status status = status_of(victim.pid());
+    inject::ParasiteSession session(frozen.process(), *frozen.process().threads.front(), mappings_of(victim.pid()),
+                                    frozen.damage, {}, &status);
+    if (lends) session.channel().lend(0);
+    inject::Batch batch = session.channel().batch();
+    const size_t pid = batch.add("getpid", SYS_getpid, {});
+    session.channel().run(batch);
+    EXPECT_EQ(batch.result(pid), victim.pid().get());
+    ::kill(victim.pid().get(), SIGURG);  // of somebody else
+    session.cure();
+    EXPECT_FALSE(frozen.damage.any());
+    EXPECT_EQ(status_of(victim.pid()).sig_pending, 0U);
+    EXPECT_EQ(victim.descriptors(), descriptors);
+  }
+  EXPECT_EQ(victim.maps(), maps);
+  EXPECT_TRUE(victim.goes_on());
+}
+
+// No room for the parasite: its first call fails, and the thread must not get back to the program by itself.
+TEST_F(ParasiteTest, StandsStillWhenItCannotBeMapped) {
+  const Victim victim;
+  {
+    Frozen frozen(victim.pid());
+    const procfs::Status status = status_of(victim.pid());
+    rlimit old{};
+    const rlimit none{4096, RLIM_INFINITY};
+    ASSERT_EQ(::prlimit(victim.pid().get(), RLIMIT_AS, &none, &old), 0);
+    EXPECT_THROW(inject::ParasiteSession(frozen.process(), *frozen.process().threads.front(), mappings_of(victim.pid()),
+                                         frozen.damage, {}, &status),
+                 Error);
+    EXPECT_EQ(status_of(victim.pid()).state, 't');
+    EXPECT_FALSE(frozen.damage.any());
+    ASSERT_EQ(::prlimit(victim.pid().get(), RLIMIT_AS, &old, nullptr), 0);
+  }
+  EXPECT_TRUE(victim.goes_on());
+}
+
 // Whoever holds the parasite dies without a word; the program must come out of it by itself.
 TEST_F(ParasiteTest, HealsWhenTheEngineIsKilled20Times) {
   const Victim victim;
@@ -144,8 +193,9 @@ TEST_F(ParasiteTest, HealsWhenTheEngineIsKilled20Times) {
     const pid_t engine = ::fork();
     if (engine == 0) {
       Frozen frozen(victim.pid());
+      const procfs::Status status = status_of(victim.pid());
       inject::ParasiteSession session(frozen.process(), *frozen.process().threads.front(), mappings_of(victim.pid()),
-                                      frozen.damage);
+                                      frozen.damage, {}, round % 4 < 2 ? &status : nullptr);
       if (round % 2 == 0) session.channel().lend(0);
       ::kill(::getpid(), SIGKILL);
     }

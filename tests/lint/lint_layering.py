@@ -1,6 +1,6 @@
-"""Includes point one way: tools -> engine -> {gpu, kinds, facets, mem, tree} -> {inject, images} -> trace ->
-{arch, procfs} -> sys -> base. A folder may include itself and what lies below it; neighbours of one level may not
-include each other, except where it is said here."""
+"""Includes point one way: tools -> jobs -> engine -> stacks -> inspect -> {gpu, kinds, facets, mem, tree} ->
+{inject, images} -> trace -> {arch, procfs} -> sys -> base. A folder may include itself and what lies below it;
+neighbours of one level may not include each other, except where it is said here."""
 
 import re
 
@@ -8,7 +8,10 @@ import source_tree as tree
 
 LEVELS = [
     ["tools"],
+    ["core/jobs"],
     ["core/engine"],
+    ["core/stacks"],
+    ["core/inspect"],
     ["core/kinds", "core/facets", "core/mem", "core/tree", "gpu"],
     ["core/inject", "images"],
     ["core/trace"],

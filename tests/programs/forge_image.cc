@@ -1,6 +1,9 @@
 // forge-image FROM TO CHANGE: a copy of an image, whole and with right checksums, that asks for what its program never
 // had. A hostile image can be made so by anybody.
+#include <sys/user.h>
+
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <string>
@@ -70,6 +73,23 @@ bool own_ghost(Message& record) {
   return true;
 }
 
+constexpr char kForeign[] = "foreign_processor";
+
+bool change_registers(Message& record, const std::string& registers) {
+  auto* thread = dynamic_cast<image::ThreadCore*>(&record);
+  if (thread) thread->set_registers(registers);
+  return thread != nullptr;
+}
+
+bool lead_astray(Message& record) {
+  auto* thread = dynamic_cast<image::ThreadCore*>(&record);
+  user_regs_struct registers;
+  if (!thread || thread->registers().size() != sizeof registers) return false;
+  std::memcpy(&registers, thread->registers().data(), sizeof registers);
+  registers.rip = registers.rsp = 0x414141414141;
+  return change_registers(record, std::string(reinterpret_cast<const char*>(&registers), sizeof registers));
+}
+
 using Change = std::function<bool(Message&)>;  // true: changed
 
 const std::map<std::string, Change>& changes() {
@@ -104,6 +124,9 @@ const std::map<std::string, Change>& changes() {
       {"io_priority", [](Message& r) { return of_thread<Scheduling>(r, [](auto& s) { s.set_ioprio(1 << 13); }); }},
       {"oom", [](Message& r) { return of_process<ProcessControl>(r, [](auto& c) { c.set_oom_score_adj(-1000); }); }},
       {"deleted_file", own_ghost},
+      {"short_registers", [](Message& r) { return change_registers(r, std::string(100, 'A')); }},
+      {"wild_registers", lead_astray},
+      {kForeign, [](Message&) { return true; }},
   };
   return all;
 }
@@ -151,7 +174,9 @@ int main(int argc, char** argv) {
       else
         copy_records(reader, writer, file.name(), change->second, count);
     }
-    writer.commit(reader.inventory());
+    image::Inventory inventory = reader.inventory();
+    if (change->first == kForeign) inventory.set_architecture("aarch64");
+    writer.commit(std::move(inventory));
     std::printf("%d records changed\n", count);
     return count > 0 ? 0 : 1;
   } catch (const std::exception& error) {

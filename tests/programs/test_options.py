@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 60
-# ctest: CASES version pidfile post_dump_script last_script leave_stopped restore_stopped json show sibling replaces_image
+# ctest: CASES version pidfile post_dump_script last_script leave_stopped restore_stopped json show sibling replaces_image restore_figures
 """Options of dump and restore that are about more than the words on the command line."""
 
 import json
@@ -167,7 +167,34 @@ def replaces_image(directory):
     counting.expect_consecutive(path)
 
 
+def restore_figures(directory):
+    """As the dump leaves its figures in the image, the restore leaves its own in the work folder; the image stays whole."""
+    pid, path = counting.start(directory)
+    images, work = os.path.join(directory, "images"), os.path.join(directory, "work")
+    os.mkdir(work)
+    harness.dump_and_reap(pid, images)
+    result = harness.must(harness.restore(images, "--display-stats", "-W", work))
+    counting.expect_progress(path, "after the restore")
+    shown = harness.must(harness.engine("show", os.path.join(work, "stats-restore.img"))).output
+    figures = json.loads(shown)[0]["message"]
+    harness.expect(int(figures["processes"]) == 1 and int(figures["total_us"]) > int(figures["memory_us"]) > 0, shown)
+    harness.expect("pages restored" in result.output, result)
+    harness.kill_and_reap(pid)
+    # Into the image folder by default; and it is no part of the image, nor in the way of the next one.
+    for _ in range(2):
+        harness.must(harness.restore(images, "--display-stats", "--file-validation", "none"))
+        harness.must(harness.engine("verify", images))
+        harness.expect(os.path.exists(os.path.join(images, "stats-restore.img")), os.listdir(images))
+        harness.kill_and_reap(pid)
+    os.unlink(os.path.join(work, "stats-restore.img"))
+    os.mkdir(os.path.join(work, "stats-restore.img"))
+    result = harness.must(harness.restore(images, "--display-stats", "-W", work, "--file-validation", "none"))
+    harness.expect("stats-restore.img cannot be written" in harness.read(os.path.join(work, "restore.log")), result)
+    counting.expect_progress(path, "after the last restore")
+    harness.kill_and_reap(pid)
+
+
 harness.cases({"version": version, "pidfile": pidfile, "post_dump_script": post_dump_script,
                "last_script": last_script, "leave_stopped": leave_stopped,
                "restore_stopped": restore_stopped, "json": json_results, "show": show, "sibling": sibling,
-               "replaces_image": replaces_image})
+               "replaces_image": replaces_image, "restore_figures": restore_figures})

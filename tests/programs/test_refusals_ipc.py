@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 90
-# ctest: CASES semaphores_used_since semaphores_taken messages_gone queue_filled empty_queue_gone unlinked notified
+# ctest: CASES semaphores_used_since semaphores_taken ids_contended messages_gone queue_filled empty_queue_gone unlinked notified
 """System V semaphores and message queues of both kinds, where a restore would overwrite what others have done since, or
 could not give back what was there: refused before anything is created. And what of POSIX queues cannot be saved."""
 
@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import harness
 
@@ -84,6 +85,27 @@ def semaphores_taken(directory):
         it.expect_restored()
 
 
+def ids_contended(directory):
+    """Others make sets all the time, which get the ids that a restore chooses: it tries again, and wins."""
+    program = ("import ctypes,signal,time;c=ctypes.CDLL(None);end=[time.monotonic()+30]\n"
+               "signal.signal(15,lambda *_:end.clear())\n"
+               "while end and time.monotonic()<end[0]:\n i=c.semget(0,1,0o600);c.semctl(i,0,0)\n time.sleep(0.0002)\n")
+    with Workload(directory, "sysv_semaphores") as it:
+        it.dump()
+        for _ in range(5):
+            libc.semctl(it.ids[0], 0, 0)
+            others = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(2)]
+            time.sleep(0.1)
+            try:
+                harness.must(harness.restore(it.images))
+            finally:
+                for other in others:
+                    other.terminate()
+                    other.wait()
+            harness.end_all_children()
+        it.expect_restored()
+
+
 def messages_gone(directory):
     with Workload(directory, "posix_queues") as it:
         it.dump()
@@ -138,5 +160,5 @@ def notified(directory):
 
 
 harness.cases({case: globals()[case] for case in
-               ("semaphores_used_since", "semaphores_taken", "messages_gone", "queue_filled", "empty_queue_gone",
-                "unlinked", "notified")})
+               ("semaphores_used_since", "semaphores_taken", "ids_contended", "messages_gone", "queue_filled",
+                "empty_queue_gone", "unlinked", "notified")})

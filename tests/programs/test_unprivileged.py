@@ -137,9 +137,9 @@ def threads_twice(directory):
 
 def foreground(directory):
     program = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda n, f: sys.exit(7))\n" \
-              "while True: time.sleep(0.01)"
+              "print('READY', flush=True)\nwhile True: time.sleep(0.01)"
     pid = start(directory, ["/usr/bin/python3", "-c", program])
-    time.sleep(0.5)
+    harness.wait_until(lambda: "READY" in harness.read(os.path.join(directory, "output")), 20, "READY")
     for turn, sent, expected in ((0, signal.SIGTERM, 7), (1, signal.SIGKILL, -signal.SIGKILL)):
         images = os.path.join(directory, f"images-{turn}")
         if turn == 0:

@@ -76,14 +76,28 @@ TEST(CommandLine, AValueMayLookLikeAnOption) {
 TEST(CommandLine, EveryFlagHasItsNoForm) {
   for (const Option& option : options()) {
     if (option.takes != Takes::nothing || option.name == "help" || option.name == "version") continue;
-    const std::string yes = "--" + std::string(option.name), no = "--no-" + std::string(option.name);
-    EXPECT_FALSE(parsed({"dump", yes, no}).settings.flag(option.name)) << yes;
-    EXPECT_FALSE(parsed({"dump", no}).settings.flag(option.name)) << no;
+    const std::string yes = "--" + std::string(option.typed_name()), no = "--no-" + std::string(option.typed_name());
+    const std::string command = option.typed.empty() ? "dump" : "show";
+    EXPECT_FALSE(parsed({command, yes, no}).settings.flag(option.name)) << yes;
+    EXPECT_FALSE(parsed({command, no}).settings.flag(option.name)) << no;
     if (option.state != State::refused) {
-      EXPECT_TRUE(parsed({"dump", no, yes}).settings.flag(option.name)) << no;
+      EXPECT_TRUE(parsed({command, no, yes}).settings.flag(option.name)) << no;
     }
-    EXPECT_EQ(parsed({"dump"}).settings.flag(option.name), option.starts_on) << yes;
+    EXPECT_EQ(parsed({command}).settings.flag(option.name), option.starts_on) << yes;
   }
+}
+
+// Several commands may have options that are typed alike and are not the same.
+TEST(CommandLine, AnOptionIsThatOfItsCommand) {
+  const CommandLine shown = parsed({"show", "--tree", "images"});
+  EXPECT_TRUE(shown.settings.flag("show-tree"));
+  EXPECT_EQ(shown.operands, Words{"images"});
+  EXPECT_EQ(shown.settings.value("tree"), std::nullopt);
+  EXPECT_EQ(parsed({"-v4", "dump", "--tree", "5"}).settings.value("tree"), "5");
+  EXPECT_EQ(parsed({"export", "images", "-o", "x.tar"}).settings.value("output"), "x.tar");
+  EXPECT_EQ(parsed({"export", "images", "-ox.tar"}).settings.value("log-file"), std::nullopt);
+  EXPECT_EQ(parsed({"restore", "-o", "x.log"}).settings.value("log-file"), "x.log");
+  EXPECT_EQ(parsed({"help", "show", "--tree"}).command->name, "show");
 }
 
 TEST(CommandLine, EveryUnbuiltOptionIsRefusedByName) {
@@ -104,9 +118,9 @@ TEST(CommandLine, EveryUnbuiltOptionIsRefusedByName) {
 }
 
 TEST(CommandLine, SeveralUnbuiltOptionsAreNamedAtOnce) {
-  const std::string text = usage_of({"dump", "--force-irmap", "--stream"});
+  const std::string text = usage_of({"dump", "--force-irmap", "--page-server"});
   EXPECT_NE(text.find("--force-irmap"), std::string::npos);
-  EXPECT_NE(text.find("--stream"), std::string::npos);
+  EXPECT_NE(text.find("--page-server"), std::string::npos);
 }
 
 TEST(CommandLine, WhatIsAskedForAnywayIsAccepted) {
@@ -166,8 +180,6 @@ TEST(CommandLine, EveryOptionOfTheCompatibilityListIsKnown) {
                            "lsm-profile",
                            "lsm-mount-context",
                            "root",
-                           "prev-images-dir",
-                           "track-mem",
                            "auto-dedup",
                            "pre-dump-mode",
                            "page-server",
@@ -260,6 +272,19 @@ TEST(ConfigFile, LaterFilesAndTheCommandLineCountMore) {
   EXPECT_FALSE(line.settings.typed("log-file"));
 }
 
+TEST(CommandLine, OfRunEndsWhereItsCommandBegins) {
+  for (const Words& words : {Words{"run", "-f", "--id", "a", "python3", "-c", "x", "--keep", "5"},
+                             Words{"run", "-f", "--id=a", "--", "python3", "-c", "x", "--keep", "5"}}) {
+    const CommandLine line = parsed(words, {});
+    EXPECT_EQ(line.operands, (Words{"python3", "-c", "x", "--keep", "5"}));
+    EXPECT_EQ(line.settings.value("id"), "a");
+    EXPECT_EQ(line.settings.value("keep"), std::nullopt);
+    EXPECT_TRUE(line.settings.flag("follow"));
+  }
+  EXPECT_EQ(parsed({"run", "a", "--", "-b"}, {}).operands, (Words{"a", "--", "-b"}));
+  EXPECT_NE(usage_of({"run", "--no-such", "a"}).find("unknown option --no-such"), std::string::npos);
+}
+
 TEST(ConfigFile, CanBeReplacedAndSwitchedOff) {
   ConfigFolder folder;
   const std::string global = folder.write("global", "log-file a\nleave-running\n");
@@ -276,9 +301,9 @@ TEST(ConfigFile, MistakesNameFileAndLine) {
   ConfigFolder folder;
   const std::string unknown = folder.write("unknown", "\nleave-runing\n");
   EXPECT_NE(usage_of({"dump"}, {unknown}).find(unknown + ":2: unknown option leave-runing"), std::string::npos);
-  const std::string refused = folder.write("refused", "stream\n");
+  const std::string refused = folder.write("refused", "page-server\n");
   EXPECT_NE(usage_of({"dump"}, {refused}).find(refused + ":1"), std::string::npos);
-  EXPECT_EQ(usage_of({"dump", "--no-stream"}, {refused}), "");
+  EXPECT_EQ(usage_of({"dump", "--no-page-server"}, {refused}), "");
   const std::string bare = folder.write("bare", "tree\n");
   EXPECT_NE(usage_of({"dump"}, {bare}).find(bare + ":1"), std::string::npos);
 }

@@ -63,6 +63,19 @@ TEST(Report, SuccessAsJsonHasTimesAndBytes) {
   EXPECT_EQ(fields.at("bytes").struct_value().fields().at("image").number_value(), 4096);
 }
 
+TEST(Report, AStreamHasTheTimeOfItsComing) {
+  const engine::RestoreStatistics figures;
+  const auto times = [&](uint64_t receive_us) {
+    return object_from(restore_json("-", HostPid(5), figures, receive_us)).fields().at("times_ms").struct_value();
+  };
+  EXPECT_EQ(times(2500).fields().at("receive").number_value(), 2.5);
+  EXPECT_FALSE(times(0).fields().contains("receive"));
+  EXPECT_NE(restore_figures(figures, 2500).find("stream received"), std::string::npos);
+  EXPECT_EQ(restore_figures(figures).find("stream"), std::string::npos);
+  EXPECT_EQ(object_from(dump_json("-", HostPid(5), {})).fields().at("images_dir").string_value(), "-");
+  EXPECT_EQ(dump_line("-", HostPid(5), {}).find("Saved pid 5 as a stream"), 0u);
+}
+
 TEST(Report, TheLineBeginsWithTheCommandOnce) {
   EXPECT_EQ(failure_line("dump", refusal()), "dump > pid 4711 > fd 7: a \"strange\" device; close it");
   EXPECT_EQ(failure_line("restore", Error(Fault::image, "torn")), "restore: torn");
@@ -78,13 +91,14 @@ TEST(Report, ExitCodesTellHarm) {
 TEST(Run, AWrongCommandLineEndsWithTwo) {
   testing::internal::CaptureStderr();
   testing::internal::CaptureStdout();
-  EXPECT_EQ(run({"dump", "--stream", "-t", "5", "--no-default-config"}), 2);
+  EXPECT_EQ(run({"dump", "--page-server", "-t", "5", "--no-default-config"}), 2);
   EXPECT_EQ(run({"dump", "--no-default-config"}), 2);
   EXPECT_EQ(run({"swrk", "3"}), 2);
-  EXPECT_EQ(run({"check", "-t", "5", "--no-default-config"}), 2);
+  EXPECT_EQ(run({"check", "-t", "5", "-D", "x", "--no-default-config"}), 2);
   EXPECT_EQ(run({}), 2);
   const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find("mini-criu: --stream is not built yet: images as one stream"), std::string::npos) << said;
+  EXPECT_NE(said.find("mini-criu: --page-server is not built yet: pages sent over a network"), std::string::npos)
+      << said;
   EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
 }
 
@@ -101,7 +115,7 @@ TEST(Run, AWrongCommandLineIsJsonWhenAsked) {
 
 TEST(Help, NamesEveryOption) {
   const std::string help = general_help();
-  for (const Option& option : options()) EXPECT_NE(help.find(option.name), std::string::npos) << option.name;
+  for (const Option& option : options()) EXPECT_NE(help.find(option.typed_name()), std::string::npos) << option.name;
   EXPECT_NE(command_help(*find_command("dump")).find("--tree"), std::string::npos);
   EXPECT_EQ(command_help(*find_command("restore")).find("--ghost-limit"), std::string::npos);
 }

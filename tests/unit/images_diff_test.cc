@@ -263,6 +263,13 @@ TEST(ImageDiff, TimeOutsThatAreOver) {
   a.pages = b.pages = {{kBase, page_of('\0')}};
   set(b, kRax, 0);
   EXPECT_NE(told(a, b).first, "") << "another result";
+
+  constexpr size_t kRdx = 12, kRdi = 14;
+  set(b, kRax, static_cast<uint64_t>(-EAGAIN));
+  for (Sample* sample : {&a, &b}) set(*sample, kRdi, kBase), set(*sample, kRdx, 2);
+  EXPECT_EQ(told(a, b).first, "") << "the word was changed before the first image";
+  for (Sample* sample : {&a, &b}) set(*sample, kRdx, 0);
+  EXPECT_NE(told(a, b).first, "") << "the word was the awaited one";
 }
 
 TEST(ImageDiff, ParentsOutside) {

@@ -16,6 +16,7 @@
 #include "images/format.h"
 #include "images/proto/facets.pb.h"
 #include "images/proto/fanotify.pb.h"
+#include "images/proto/gpu.pb.h"
 #include "images/proto/io_uring.pb.h"
 #include "images/proto/ipc.pb.h"
 #include "images/proto/sharing.pb.h"
@@ -203,6 +204,26 @@ TEST(RestoreBadValues, RingsOfIoUring) {
     refuse([&](auto& r) { set_word(r, word, 99); }, "the head of the memory of a ring");
   refuse([](auto& r) { r.add_buffers()->set_bytes(1ULL << 40); }, "a buffer of a ring");
   refuse([](auto& r) { r.add_buffers()->set_address(UINT64_MAX); }, "a buffer of a ring");
+}
+
+TEST(RestoreBadValues, Gpus) {
+  const auto refuse = [](const std::function<void(image::GpuState&)>& change, const std::string& expected) {
+    expect_refused(
+        [&](Sample& s) {
+          auto& gpu = s.gpu.emplace();
+          gpu.add_devices()->set_uuid(std::string(16, 'u'));
+          auto* process = gpu.add_processes();
+          process->set_pid(kPid);
+          process->set_restore_thread(kPid + 1);
+          change(gpu);
+        },
+        expected);
+  };
+  refuse([](auto& gpu) { gpu.clear_devices(); }, "gpu.img: 0 devices");
+  refuse([](auto& gpu) { gpu.mutable_devices(0)->set_uuid("short"); }, "a number of 5 bytes for a device");
+  refuse([](auto& gpu) { gpu.mutable_processes(0)->set_pid(1); }, "there is no process 1");
+  refuse([](auto&) {}, fmt::format("process {} has no thread {}", kPid, kPid + 1));
+  refuse([](auto& gpu) { gpu.mutable_processes(0)->set_restore_thread(kPid); }, "has no thread");
 }
 
 }  // namespace

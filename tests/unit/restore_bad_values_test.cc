@@ -159,9 +159,9 @@ TEST(RestoreBadValues, RunsOfPages) {
   refuse([](auto& r) { r.set_start(0x402000); }, "lies outside of all mappings");
   for (const auto kind : {image::Vma::SHARED_FILE, image::Vma::SHARED_ANONYMOUS, image::Vma::SYSV_SEGMENT})
     expect_refused([&](Sample& s) { s.process.vmas[0].set_kind(kind); }, "in a mapping that is not private");
-  refuse([](auto& r) { r.set_chunk_bytes(0); }, "chunk_bytes cannot be so");
-  refuse([](auto& r) { r.set_chunk_bytes(512); }, "chunk_bytes cannot be so");
-  refuse([](auto& r) { r.set_chunk_bytes(4096); }, "checksums are missing");
+  refuse([](auto& r) { r.set_chunk_bytes(0); }, "it has impossible chunk_bytes");
+  refuse([](auto& r) { r.set_chunk_bytes(512); }, "it has impossible chunk_bytes");
+  refuse([](auto& r) { r.set_chunk_bytes(4096); }, "it has 1 of 2 checksums");
   refuse([](auto& r) { r.set_shared(5); }, "lies outside of its shared memory");
   expect_refused(
       [](Sample& s) {

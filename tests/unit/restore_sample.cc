@@ -132,6 +132,12 @@ void Sample::write(const std::string& directory) const {
   for (const auto& object : objects) records.append(object);
   records.finish();
   writer.add(records);
+  if (gpu) {
+    auto gpus = writer.records("gpu.img");
+    gpus.append(*gpu);
+    gpus.finish();
+    writer.add(gpus);
+  }
   if (!semaphores.empty() || !queues.empty()) {
     auto ipc = writer.records("ipc.img");
     for (const auto& set : semaphores) ipc.append(set);

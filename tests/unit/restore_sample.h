@@ -10,6 +10,7 @@
 
 #include "core/tree/process_image.h"
 #include "images/proto/files.pb.h"
+#include "images/proto/gpu.pb.h"
 #include "images/proto/inventory.pb.h"
 #include "images/proto/ipc.pb.h"
 #include "images/proto/terminals.pb.h"
@@ -30,6 +31,7 @@ struct Sample {
   std::vector<image::Pty> ptys;
   std::vector<image::SysvSemaphores> semaphores;
   std::vector<image::SysvQueue> queues;
+  std::optional<image::GpuState> gpu;
   std::string pages = std::string(8192, 'p'), ghost_content = std::string(4096, 'g');
 
   Sample();

@@ -27,5 +27,25 @@ TEST(ByTwoThreads, LeavesFewToTheCaller) {
   by_two_threads(0, 0, [&](size_t) { FAIL(); });
 }
 
+TEST(TryByTwoThreads, ThrowsWhatTheFirstThatFailedHasThrown) {
+  const Step step("check");
+  try {
+    try_by_two_threads(1000, 8, [&](size_t i) {
+      const Step of_one("object {}", i);
+      if (i == 3 || i == 4) throw Error(Fault::image, "damaged");
+    });
+    FAIL() << "it has gone on";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "check > object 3: damaged");
+  }
+  EXPECT_EQ(Step::trail(), std::vector<std::string>{"check"});
+}
+
+TEST(TryByTwoThreads, DoesEachOnce) {
+  std::vector<int> done(1000);
+  try_by_two_threads(done.size(), 8, [&](size_t i) { ++done[i]; });
+  EXPECT_EQ(done, std::vector<int>(1000, 1));
+}
+
 }  // namespace
 }  // namespace mcr

@@ -3,7 +3,7 @@
 #include <cstring>
 
 extern "C" const std::byte mcr_cave_begin[], mcr_cave_end[], mcr_cave_attach[], mcr_cave_leave[], mcr_cave_unmap[],
-    mcr_cave_probe[], mcr_cave_resume[], mcr_cave_slots[];
+    mcr_cave_probe[], mcr_cave_resume[], mcr_cave_slots[], mcr_cave_attached[], mcr_cave_left[];
 
 namespace mcr::arch {
 namespace {
@@ -18,8 +18,14 @@ uint64_t offset_of(const std::byte* label) {
 }  // namespace
 
 CaveEntries cave_entries() {
-  return {offset_of(mcr_cave_attach), offset_of(mcr_cave_leave),  offset_of(mcr_cave_unmap),
-          offset_of(mcr_cave_probe),  offset_of(mcr_cave_resume), offset_of(mcr_cave_end)};
+  return {.attach = offset_of(mcr_cave_attach),
+          .attached = offset_of(mcr_cave_attached),
+          .leave = offset_of(mcr_cave_leave),
+          .unmap = offset_of(mcr_cave_unmap),
+          .left = offset_of(mcr_cave_left),
+          .probe = offset_of(mcr_cave_probe),
+          .resume = offset_of(mcr_cave_resume),
+          .size = offset_of(mcr_cave_end)};
 }
 
 std::span<const std::byte> cave_code() {

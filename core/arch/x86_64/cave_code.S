@@ -1,10 +1,11 @@
 // See core/arch/cave.h. Assembled into the engine as data; copied, with its slots filled, into a victim.
     .section .rodata
     .global mcr_cave_begin, mcr_cave_end, mcr_cave_attach, mcr_cave_leave, mcr_cave_unmap, mcr_cave_probe
-    .global mcr_cave_resume, mcr_cave_slots
+    .global mcr_cave_resume, mcr_cave_slots, mcr_cave_attached, mcr_cave_left
     .balign 16
 mcr_cave_begin:
 mcr_cave_attach:
+    mov %r14, %rbx                  // the parasite keeps rbx, rbp and r15, as any function does
     mov $9, %eax                    // mmap(NULL, total, READ|WRITE, PRIVATE|ANONYMOUS, -1, 0)
     xor %edi, %edi
     mov slot_total(%rip), %rsi
@@ -13,15 +14,16 @@ mcr_cave_attach:
     mov $-1, %r8
     xor %r9d, %r9d
     syscall
-    cmp $-4096, %rax
-    ja mcr_cave_resume
     mov %rax, %r12
+    cmp $-4096, %rax
+    ja mcr_cave_signal
     mov $9, %eax                    // mmap(r12, code, READ|EXEC, PRIVATE|ANONYMOUS|FIXED, -1, 0)
     mov %r12, %rdi
     mov slot_code(%rip), %rsi
     mov $5, %edx
     mov $0x32, %r10d
     syscall
+    mov %rax, %r14                  // its tracer looks there when this has failed
     cmp $-4096, %rax
     ja mcr_cave_unmap
     mov $53, %eax                   // socketpair(AF_UNIX, SOCK_SEQPACKET|SOCK_CLOEXEC, 0, sockets)
@@ -31,17 +33,26 @@ mcr_cave_attach:
     mov %r12, %r10
     add slot_sockets(%rip), %r10
     syscall
+    mov %rax, %r14
     test %eax, %eax
     jnz mcr_cave_unmap
-    mov %r12, %rbx                  // here the engine fetches the other end
-    add slot_sockets(%rip), %rbx
-    movslq (%rbx), %r13
-    movslq 4(%rbx), %rdi
+    test %ebp, %ebp
+    jz mcr_cave_attached
+    mov $234, %eax                  // tgkill(rbx, r15, ebp): a signal as in probe, to be stopped here
+    mov %rbx, %rdi
+    mov %r15, %rsi
+    mov %ebp, %edx
+    syscall
+mcr_cave_attached:
+    mov %r12, %r14                  // here the engine fetches the other end
+    add slot_sockets(%rip), %r14
+    movslq (%r14), %r13
+    movslq 4(%r14), %rdi
     mov $3, %eax                    // close the other end: from now on the engine's death is an end of file
     syscall
     xor %eax, %eax                  // read(ours, &sockets, 1): the engine says go, or is dead
     mov %r13, %rdi
-    mov %rbx, %rsi
+    mov %r14, %rsi
     mov $1, %edx
     syscall
     cmp $1, %rax
@@ -101,6 +112,16 @@ mcr_cave_unmap:
     mov %r12, %rdi
     mov slot_total(%rip), %rsi
     syscall
+    mov %rax, %r13
+mcr_cave_signal:
+    test %ebp, %ebp
+    jz mcr_cave_resume
+    mov $234, %eax                  // tgkill(rbx, r15, ebp): likewise
+    mov %rbx, %rdi
+    mov %r15, %rsi
+    mov %ebp, %edx
+    syscall
+mcr_cave_left:
 mcr_cave_resume:
     lea slot_flags(%rip), %rsp      // read-only is enough: popfq only reads
     popfq

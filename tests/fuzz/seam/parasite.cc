@@ -95,6 +95,10 @@ int64_t read_vector(FakeProcess& process, const Call& call) {
 
 void check_descriptor(FakeProcess& process, const Call& call) {
   const auto fd = static_cast<int>(call.args[0]);
+  if (call.number == SYS_close && fd == process.socket) {
+    process.has_closed = true;
+    return;
+  }
   require(fd != process.socket, "the parasite's socket is changed");
   require(process.fds.contains(fd), "an unknown descriptor is changed");
   if (call.number == SYS_close) process.fds.erase(fd);
@@ -237,6 +241,11 @@ uint32_t run(FakeProcess& process, const parasite::Doorbell& bell) {
     auto call = fetch<Call>(process, at);
     call.result = execute_or_fail(process, call);
     write_process_memory(process, at, &call, sizeof call);
+    if (process.has_closed) {  // all that is left to it is to sleep until it is stopped
+      const bool is_last = i + 2 == bell.count;
+      require(is_last && fetch<Call>(process, at + sizeof call).number == SYS_pause, "the parasite closes its socket");
+      return bell.count;
+    }
     if (failed(call.result) && !(call.flags & parasite::kMayFail)) return i + 1;
   }
   return bell.count;
@@ -276,7 +285,9 @@ void answer_doorbell(FakeProcess& process, std::string_view message, size_t desc
   parasite::Doorbell bell;
   std::memcpy(&bell, message.data(), sizeof bell);
   process.expects_descriptors = bell.command != parasite::kRun;
-  if (!process.expects_descriptors) process.replies.push_back({run(process, bell), 0});
+  if (process.expects_descriptors) return;
+  const uint32_t executed = run(process, bell);
+  if (!process.has_closed) process.replies.push_back({executed, 0});
 }
 
 void read_process_memory(FakeProcess& process, uint64_t at, void* to, size_t size) {

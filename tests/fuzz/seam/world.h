@@ -51,6 +51,7 @@ struct FakeProcess {
   uint64_t next_mapping = 0x10000000000;
   std::deque<parasite::Reply> replies;
   bool expects_descriptors = false;
+  bool has_closed = false;  // its socket
 };
 
 class World {

@@ -1,0 +1,53 @@
+#include "core/stacks/regular_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+
+#include "core/sys/file.h"
+
+namespace mcr::stacks {
+
+std::optional<UniqueFd> open_regular(const std::string& path) {
+  int code = 0;
+  const auto place = sys::probe_open(path, O_PATH, code);
+  return place ? reopen_regular(place->get()) : std::nullopt;
+}
+
+std::optional<UniqueFd> reopen_regular(int place) {
+  int code = 0;
+  if (!S_ISREG(sys::stat_fd(place).st_mode)) return std::nullopt;
+  return sys::probe_open(fmt::format("/proc/self/fd/{}", place), O_RDONLY | O_NONBLOCK | O_NOCTTY, code);
+}
+
+UniqueFd open_by_build_id(const std::vector<std::string>& folders, const std::string& build_id,
+                          const std::string& ending) {
+  constexpr size_t kShortest = 4;
+  const bool is_one = build_id.find_first_not_of("0123456789abcdef") == std::string::npos;
+  if (!is_one || build_id.size() < kShortest || build_id.size() % 2 != 0) return {};
+  const std::string name = fmt::format("{}/{}{}", build_id.substr(0, 2), build_id.substr(2), ending);
+  for (const std::string& folder : folders) {
+    auto file = open_regular(fmt::format("{}/.build-id/{}", folder, name));
+    if (file && build_id_of(file->get()) == build_id) return std::move(*file);
+  }
+  return {};
+}
+
+ReadBytes bytes_of_file(int fd) {
+  return [fd](uint64_t offset, std::span<std::byte> out) {
+    if (offset > INT64_MAX - out.size()) return false;
+    for (size_t done = 0; done < out.size();) {
+      const size_t n = sys::pread_some(fd, out.data() + done, out.size() - done, offset + done);
+      if (n == 0) return false;
+      done += n;
+    }
+    return true;
+  };
+}
+
+std::string build_id_of(int fd) {
+  const ReadBytes read = bytes_of_file(fd);
+  const auto headers = read_elf_headers(read);
+  return headers ? read_build_id(*headers, read, false) : std::string();
+}
+
+}  // namespace mcr::stacks
