@@ -19,13 +19,13 @@ stacks::Search search_of(const Settings& settings) {
   return search;
 }
 
-stacks::TreeStacks of_running(const CommandLine& line, Situation& situation) {
+stacks::TreeStacks of_running(const CommandLine& line, const stacks::Tell& tell, Situation& situation) {
   if (!line.operands.empty() || line.settings.typed("images-dir"))
     usage("stacks takes either -t PID or an image folder", kUsage);
   const HostPid root(parse_pid("tree", *line.settings.value("tree")));
   auto timeout = std::chrono::milliseconds(10'000);
   if (const auto seconds = line.settings.value("timeout")) timeout = parse_seconds("timeout", *seconds);
-  return stacks::stacks_of_running(root, timeout, search_of(line.settings), situation.damage);
+  return stacks::stacks_of_running(root, timeout, search_of(line.settings), tell, situation.damage);
 }
 
 // stacks DIR [PID], or stacks -D DIR [PID].
@@ -46,18 +46,20 @@ ImageOperands image_operands(const CommandLine& line) {
 }  // namespace
 
 int run_stacks(const CommandLine& line, Situation& situation) {
+  const bool is_json = line.settings.flag("json");
+  const bool styled = sys::is_terminal(STDOUT_FILENO) && std::getenv("NO_COLOR") == nullptr;
+  const stacks::Tell tell = is_json ? stacks::Tell(in_json) : in_words(styled);
   stacks::TreeStacks tree;
   std::string target;
   if (const auto pid = line.settings.value("tree")) {
     target = *pid;
-    tree = of_running(line, situation);
+    tree = of_running(line, tell, situation);
   } else {
     const ImageOperands asked = image_operands(line);
     target = asked.place;
-    tree = stacks::stacks_of_image(image_place(asked.place), asked.pid, search_of(line.settings));
+    tree = stacks::stacks_of_image(image_place(asked.place), asked.pid, search_of(line.settings), tell);
   }
-  const bool styled = sys::is_terminal(STDOUT_FILENO) && std::getenv("NO_COLOR") == nullptr;
-  print(line.settings.flag("json") ? stacks_json(tree, target) : stacks_text(tree, styled));
+  print(is_json ? stacks_json(tree, target) : stacks_text(tree, styled));
   return 0;
 }
 

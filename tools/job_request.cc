@@ -96,6 +96,12 @@ bool change_job(const CommandLine& line, job::Config& config) {
   if (const auto n = settings.value("stream")) config.set_streams(parse_streams("stream", *n));
   if (settings.typed("live")) config.set_live(settings.flag("live"));
   if (settings.typed("rollback-files")) config.set_rollback_files(settings.flag("rollback-files"));
+  if (const auto list = settings.value("cpu-cap")) {
+    const arch::CpuDemand demand = parse_cpu_demand("cpu-cap", *list);
+    config.mutable_cpu()->set_registers(demand.registers);
+    config.mutable_cpu()->set_instructions(demand.instructions);
+    config.mutable_cpu()->set_exact(demand.exact);
+  }
   change_push(settings, config);
   return config.SerializeAsString() != before;
 }

@@ -168,7 +168,7 @@ constexpr Option kOptions[] = {
      "0: ten minutes)"},
     {"file-validation", 0, kValue, "filesize|buildid|none", kBoth | kResume | kCheck, kBuilt, Group::common,
      "How restore recognises that a file has changed (default: buildid, which looks at size and owner too)"},
-    {"cpu-cap", 0, kMaybe, "LIST", kBoth | kCheck, kBuilt, Group::common,
+    {"cpu-cap", 0, kMaybe, "LIST", kBoth | kCheck | kRun | kResume, kBuilt, Group::common,
      "Which features of the first CPU restore demands: fpu (registers), ins (instructions; both are the default), cpu "
      "or all (every flag), none; a dump records all of them"},
     {"manage-cgroups", 0, kMaybe, "MODE", kBoth | kCheck, kBuilt, Group::common,

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "core/base/error.h"
 #include "core/stacks/frame_text.h"
 #include "images/byte_text.h"
 #include "tools/json_object.h"
@@ -68,18 +69,36 @@ void put_thread(JsonObject& object, const stacks::ThreadStack& thread) {
 
 }  // namespace
 
-std::string stacks_text(const stacks::TreeStacks& tree, bool styled) {
-  const Style style{styled};
-  std::string text;
-  for (const stacks::ProcessStacks& process : tree.processes) {
-    text += style.bold(fmt::format("process {} {}", process.pid, escaped(process.name)));
+stacks::Tell in_words(bool styled) {
+  return [style = Style{styled}](const stacks::ProcessStacks& process) {
+    std::string text = style.bold(fmt::format("process {} {}", process.pid, escaped(process.name)));
     text += process.ended ? ", has ended and was not collected by its parent\n" : "\n";
     for (const stacks::ThreadStack& thread : process.threads) text += thread_text(thread, style);
     for (const std::string& line : process.missing)
       text += style.warning(fmt::format("  missing: {}", escaped(line))) + "\n";
-  }
+    return text;
+  };
+}
+
+std::string in_json(const stacks::ProcessStacks& process) {
+  JsonObject entry;
+  put(entry, "pid", static_cast<double>(process.pid));
+  put(entry, "name", escaped(process.name));
+  put_flag(entry, "ended", process.ended);
+  JsonList& threads = put_list(entry, "threads");
+  for (const stacks::ThreadStack& thread : process.threads)
+    put_thread(*threads.add_values()->mutable_struct_value(), thread);
+  JsonList& missing = put_list(entry, "missing");
+  for (const std::string& line : process.missing) missing.add_values()->set_string_value(escaped(line));
+  return entry.SerializeAsString();
+}
+
+std::string stacks_text(const stacks::TreeStacks& tree, bool styled) {
+  std::string text;
+  for (const std::string& process : tree.processes) text += process;
   if (tree.pause_us != 0)
-    text += style.faint(fmt::format("stood still for {:.3f} ms", static_cast<double>(tree.pause_us) / 1000)) + "\n";
+    text +=
+        Style{styled}.faint(fmt::format("stood still for {:.3f} ms", static_cast<double>(tree.pause_us) / 1000)) + "\n";
   return text;
 }
 
@@ -90,17 +109,9 @@ std::string stacks_json(const stacks::TreeStacks& tree, const std::string& targe
   put(object, "of", target);
   if (tree.pause_us != 0) put(object, "pause_ms", static_cast<double>(tree.pause_us) / 1000);
   JsonList& processes = put_list(object, "processes");
-  for (const stacks::ProcessStacks& process : tree.processes) {
-    JsonObject& entry = *processes.add_values()->mutable_struct_value();
-    put(entry, "pid", static_cast<double>(process.pid));
-    put(entry, "name", escaped(process.name));
-    put_flag(entry, "ended", process.ended);
-    JsonList& threads = put_list(entry, "threads");
-    for (const stacks::ThreadStack& thread : process.threads)
-      put_thread(*threads.add_values()->mutable_struct_value(), thread);
-    JsonList& missing = put_list(entry, "missing");
-    for (const std::string& line : process.missing) missing.add_values()->set_string_value(escaped(line));
-  }
+  for (const std::string& process : tree.processes)
+    if (!processes.add_values()->mutable_struct_value()->ParseFromString(process))
+      throw Error(Fault::internal, "the words of a child cannot be understood");
   return json_text(object) + "\n";
 }
 

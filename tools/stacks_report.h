@@ -7,7 +7,10 @@
 
 namespace mcr::cli {
 
-// styled: with the escapes of a terminal.
+// One process as it is to be told. styled: with the escapes of a terminal.
+stacks::Tell in_words(bool styled);
+std::string in_json(const stacks::ProcessStacks& process);  // in bytes that stacks_json() understands
+// All of them.
 std::string stacks_text(const stacks::TreeStacks& tree, bool styled);
 std::string stacks_json(const stacks::TreeStacks& tree, const std::string& target);
 

@@ -1,16 +1,12 @@
 #include "core/engine/obstacle_stack.h"
 
-#include <fcntl.h>
-#include <signal.h>
-
 #include <algorithm>
 #include <charconv>
 #include <sstream>
 
 #include "core/base/log.h"
 #include "core/stacks/frame_text.h"
-#include "core/sys/child.h"
-#include "core/sys/file.h"
+#include "core/stacks/told.h"
 
 namespace mcr::engine {
 namespace {
@@ -64,38 +60,13 @@ std::string text_of(stacks::StoppedProcess& stopped) {
   return text;
 }
 
-// What the program says of its own code may make the one who reads it stumble, or read for ever: not us, who have an
-// error to tell.
-std::string told_by_child(stacks::StoppedProcess& stopped) {
-  constexpr int kMilliseconds = 3000;
-  constexpr size_t kLongest = 1 << 20;
-  sys::Pipe pipe = sys::make_pipe(O_CLOEXEC);
-  const int kept[] = {pipe.write_end.get()};
-  const HostPid child = sys::start_child(kept, [&] {
-    sys::write_text(kept[0], text_of(stopped));
-    return 0;
-  });
-  pipe.write_end.reset();
-  std::string text, piece(4096, '\0');
-  const auto end = sys::Clock::now() + std::chrono::milliseconds(kMilliseconds);
-  for (;;) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - sys::Clock::now()).count();
-    if (left <= 0 || text.size() > kLongest || !sys::wait_readable(pipe.read_end.get(), static_cast<int>(left))) break;
-    const size_t n = sys::read_some(pipe.read_end.get(), piece.data(), piece.size());
-    if (n == 0) break;
-    text.append(piece, 0, n);
-  }
-  sys::try_kill(child, SIGKILL);
-  while (!sys::collect_ended(child)) sys::wait_any_readable({}, 1);
-  return text;
-}
-
 }  // namespace
 
 void ObstacleStack::log() noexcept {
   try {
     if (!process_ || process_->threads.empty()) return;
-    std::istringstream lines(told_by_child(*process_));
+    const auto told = stacks::told_by_child(std::chrono::seconds(3), [&] { return text_of(*process_); });
+    std::istringstream lines(told.text.value_or(fmt::format("The stack of what stood in the way: {}", told.trouble)));
     for (std::string line; std::getline(lines, line);) log::info("dump", "{}", line);
   } catch (const std::exception& failure) {
     log::debug("dump", "the stack of what stood in the way cannot be told: {}", failure.what());

@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "core/kinds/build_id.h"
 #include "core/sys/file.h"
+#include "core/sys/regular_file.h"
 
 namespace mcr::inspect {
 namespace {
@@ -179,7 +180,6 @@ class SharedRuns : public BackingContent {
 };
 
 std::string difference_of(const struct stat& now, const image::RegularFile& then, int fd) {
-  if (!S_ISREG(now.st_mode)) return "is no plain file any more";
   if (static_cast<uint64_t>(now.st_size) != then.size())
     return fmt::format("has {} bytes, had {} at the dump", now.st_size, then.size());
   if (!then.build_id().empty()) {
@@ -193,11 +193,14 @@ std::string difference_of(const struct stat& now, const image::RegularFile& then
 std::unique_ptr<BackingContent> host_file(const SavedTree& tree, const image::RegularFile& file) {
   const std::string& path = file.path();
   try {
-    UniqueFd fd = tree.files().open_named(path, O_RDONLY | O_NONBLOCK);
-    const struct stat now = sys::stat_fd(fd.get());
-    if (const std::string difference = difference_of(now, file, fd.get()); !difference.empty())
+    // What stands there now may be a device: to open one may do something, to find its place does not.
+    const UniqueFd place = tree.files().open_named(path, O_PATH);
+    auto fd = sys::reopen_regular(place.get());
+    if (!fd) return missing_content(fmt::format("{} cannot be read, or is no plain file any more", path));
+    const struct stat now = sys::stat_fd(fd->get());
+    if (const std::string difference = difference_of(now, file, fd->get()); !difference.empty())
       return missing_content(fmt::format("{} {}", path, difference));
-    return std::make_unique<HostFile>(std::move(fd), path, file.size());
+    return std::make_unique<HostFile>(*std::move(fd), path, file.size());
   } catch (const Error& error) {
     return missing_content(fmt::format("{} cannot be read: {}", path, error.reason()));
   }

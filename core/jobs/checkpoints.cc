@@ -11,6 +11,7 @@
 #include "core/jobs/job_file.h"
 #include "core/sys/file.h"
 #include "core/sys/file_copy.h"
+#include "core/sys/place.h"
 #include "images/store.h"
 
 namespace mcr::jobs {
@@ -113,7 +114,7 @@ std::string begin_checkpoint(const JobFolder& job, uint32_t number, const std::s
     return folder;
   }
   sys::try_make_directory(elsewhere, 0700);
-  std::filesystem::create_symlink(elsewhere, folder);
+  sys::make_node_at(AT_FDCWD, folder, S_IFLNK, 0, elsewhere);
   return elsewhere;
 }
 

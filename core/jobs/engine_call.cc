@@ -137,6 +137,7 @@ job::Outcome restore_here(const JobFolder& job, const job::Config& config, uint3
   options.detached = true;
   options.validation = validation;
   options.tcp_close = config.tcp_close();
+  if (config.has_cpu()) options.cpu = {config.cpu().registers(), config.cpu().instructions(), config.cpu().exact()};
   options.takes_masters = config.terminal();
   Damage damage;
   const engine::Restored restored = engine::restore(options, damage);

@@ -17,6 +17,7 @@
 #include "core/jobs/text.h"
 #include "core/sys/child.h"
 #include "core/sys/file.h"
+#include "core/sys/file_system.h"
 #include "core/sys/hold.h"
 #include "core/sys/place.h"
 #include "core/sys/process.h"
@@ -220,9 +221,9 @@ void JobsFolder::remove(const JobFolder& job, UniqueFd) const {
   const Step step("job {}", job.id());
   const UniqueFd locked = lock();
   const std::string remains = path_ + "/" + kRemains + job.id();
-  std::filesystem::remove_all(remains);
+  sys::remove_tree(remains);
   sys::rename_at(AT_FDCWD, job.path(), AT_FDCWD, remains);  // in one step it is no job any more
-  std::filesystem::remove_all(remains);
+  sys::remove_tree(remains);
 }
 
 }  // namespace mcr::jobs

@@ -33,6 +33,17 @@ std::optional<uint32_t> default_checkpoint(const job::State& state, const std::v
   return stored.empty() ? std::nullopt : std::optional(stored.back().number);
 }
 
+void take_up_unheard(job::State& state, const std::vector<StoredCheckpoint>& stored) {
+  const uint32_t number = state.under_way();
+  state.clear_under_way();
+  if (number != 0 && !stored.empty() && stored.back().number == number && !has(state.line(), number))
+    append(*state.mutable_line(), number);
+}
+
+bool was_stopped_by_checkpoint(const job::State& state, const std::vector<StoredCheckpoint>& stored) {
+  return state.stopping() != 0 && !stored.empty() && stored.back().number == state.stopping();
+}
+
 job::Line line_from(const job::State& state, const std::optional<job::Checkpoint>& details, uint32_t number) {
   job::Line line;
   const job::Line& past = has(state.line(), number) || !details ? state.line() : details->line();

@@ -18,6 +18,10 @@ std::optional<uint32_t> last_of_line(const job::State& state, const std::vector<
                                      uint32_t before = UINT32_MAX);
 // What `resume` goes on from when no number is given: of the line, or else the newest of all.
 std::optional<uint32_t> default_checkpoint(const job::State& state, const std::vector<StoredCheckpoint>& stored);
+// A checkpoint that was committed, and that its supervisor did not live to hear of: it is of the line.
+void take_up_unheard(job::State& state, const std::vector<StoredCheckpoint>& stored);
+// Whether a checkpoint was to end the program and is whole.
+bool was_stopped_by_checkpoint(const job::State& state, const std::vector<StoredCheckpoint>& stored);
 // The line of a program that goes on from this checkpoint.
 job::Line line_from(const job::State& state, const std::optional<job::Checkpoint>& details, uint32_t number);
 

@@ -71,6 +71,11 @@ std::optional<int> zombie_status(const job::State& state) {
   return stat->exit_code;
 }
 
+bool has_variable(HostPid pid, const std::string& beginning) {
+  const auto environment = sys::try_read_text(fmt::format("/proc/{}/environ", pid));
+  return environment && ('\0' + *environment).find('\0' + beginning) != std::string::npos;
+}
+
 std::string mark_of(const std::string& token) {
   return "MINI_CRIU_TOKEN=" + token;
 }

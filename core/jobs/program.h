@@ -25,6 +25,8 @@ std::optional<UniqueFd> open_program(const job::State& state);
 // seen.
 std::optional<int> zombie_status(const job::State& state);
 
+// Whether the environment that the program of a process was begun with has a variable "NAME=...", given with its "=".
+bool has_variable(HostPid pid, const std::string& beginning);
 // By the mark that the environment of the program was given at its start, and has in its images: processes of it that
 // live and have no marked parent.
 std::vector<HostPid> marked_processes(const std::string& token);

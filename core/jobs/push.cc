@@ -14,16 +14,23 @@ namespace mcr::jobs {
 namespace {
 
 constexpr char kPlace[] = "{}";
+constexpr char kImageVariable[] = "MINI_CRIU_IMAGE=";
+
+// Of an image that lies elsewhere (--into) we have a link, of which a command that copies folders would make a link.
+std::string place_of_image(const JobFolder& job, uint32_t number) {
+  const std::string folder = checkpoint_folder(job, number);
+  return sys::try_read_link(folder).value_or(folder);
+}
 
 sys::ProgramPlace place_of(const JobFolder& job, const job::Config& config, uint32_t number, int log) {
-  const std::string folder = checkpoint_folder(job, number);
+  const std::string folder = place_of_image(job, number);
   sys::ProgramPlace place;
   place.command = push_command(config, folder);
   for (const std::string& variable : config.environment())
     if (!variable.starts_with("MINI_CRIU_")) place.environment.push_back(variable);
   place.environment.push_back("MINI_CRIU_JOB=" + config.id());
   place.environment.push_back("MINI_CRIU_JOB_FOLDER=" + job.path());
-  place.environment.push_back("MINI_CRIU_IMAGE=" + folder);
+  place.environment.push_back(std::string(kImageVariable) + folder);
   place.environment.push_back(fmt::format("MINI_CRIU_CHECKPOINT={}", number));
   place.folder = config.folder();
   place.output = log;
@@ -31,6 +38,10 @@ sys::ProgramPlace place_of(const JobFolder& job, const job::Config& config, uint
 }
 
 }  // namespace
+
+bool was_started_by_push(HostPid pid) {
+  return has_variable(pid, kImageVariable);
+}
 
 std::vector<std::string> push_command(const job::Config& config, const std::string& folder) {
   std::vector<std::string> words;

@@ -16,6 +16,9 @@ namespace mcr::jobs {
 // "{}" stands for the folder, which comes last where there is none. Pure.
 std::vector<std::string> push_command(const job::Config& config, const std::string& folder);
 
+// Whether a process has its environment from such a command, as a daemon has that one has left behind.
+bool was_started_by_push(HostPid pid);
+
 class Push {
  public:
   // Throws Error when no process can be made. What it prints goes to push.log, anew each time.

@@ -9,6 +9,7 @@
 
 #include "core/base/error.h"
 #include "core/jobs/checkpoints.h"
+#include "core/jobs/line.h"
 #include "core/jobs/outcome.h"
 #include "core/jobs/program.h"
 #include "core/sys/child.h"
@@ -292,7 +293,10 @@ namespace {
 // Nobody was there to write it down.
 void note_lost(const JobFolder& job, job::State state) {
   job.note(fmt::format("host {} is taken to be down: the job goes on on {}", state.host(), sys::host_name()));
-  state.set_status(job::State::LOST);
+  const auto stored = checkpoints_of(job);
+  state.set_status(was_stopped_by_checkpoint(state, stored) ? job::State::STOPPED : job::State::LOST);
+  take_up_unheard(state, stored);
+  state.clear_stopping();
   forget_program(state);
   job.save(state);
 }

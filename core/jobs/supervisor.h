@@ -63,8 +63,6 @@ class Supervisor {
   void collect_strays();
   bool adopt();
   void adopt_interrupted_resume();
-  void take_up_unheard();
-  bool was_stopped_by_checkpoint() const;
   void watch(HostPid pid, UniqueFd pidfd, bool is_child);
   void look_at_program();
   void program_ended(const std::optional<sys::ChildChange>& change);

@@ -74,7 +74,7 @@ void Supervisor::begin_checkpoint_call() {
     const uint32_t number = std::max(state_.next_number(), 1U);
     state_.set_next_number(number + 1);
     state_.set_stopping(stop ? number : 0);
-    take_up_unheard();
+    take_up_unheard(state_, checkpoints_of(job_));
     state_.set_under_way(number);
     // Written first: should we be killed, our successor knows that the end of the program was meant.
     save_or_throw();

@@ -43,8 +43,10 @@ int wait_and_become(int gate, int failure, const sys::ProgramPlace& place) {
 sys::ProgramPlace place_of(const job::Config& config, int output, int terminal) {
   sys::ProgramPlace place;
   place.command = {config.command().begin(), config.command().end()};
-  for (const std::string& variable : config.environment())  // not the mark of another job, which has started this one
-    if (!variable.starts_with("MINI_CRIU_TOKEN=") && !variable.starts_with("MINI_CRIU_JOB="))
+  // Not the marks of another job, whose program or push has started this one.
+  constexpr const char* kMarks[] = {"MINI_CRIU_TOKEN=", "MINI_CRIU_JOB=", "MINI_CRIU_IMAGE="};
+  for (const std::string& variable : config.environment())
+    if (std::ranges::none_of(kMarks, [&](const char* mark) { return variable.starts_with(mark); }))
       place.environment.push_back(variable);
   place.environment.push_back("MINI_CRIU_JOB=" + config.id());
   place.environment.push_back(mark_of(config.token()));
@@ -169,7 +171,7 @@ bool Supervisor::adopt() {
   const auto stored = checkpoints_of(job_);
   if (!stored.empty()) state_.set_next_number(std::max(state_.next_number(), stored.back().number + 1));
   if (is_at_rest) remove_remains(job_);
-  if (is_at_rest) take_up_unheard();
+  if (is_at_rest) take_up_unheard(state_, stored);
   if (state_.status() == job::State::RESUMING) adopt_interrupted_resume();
   if (auto pidfd = open_program(state_)) {
     state_.set_status(job::State::RUNNING);
@@ -179,7 +181,7 @@ bool Supervisor::adopt() {
     save();
     return true;
   }
-  const bool was_stopped = was_stopped_by_checkpoint();
+  const bool was_stopped = was_stopped_by_checkpoint(state_, stored);
   if (state_.status() == job::State::STARTING)
     state_.set_last_error("it was never started: its supervisor ended before");
   // Between the checkpoint that a resume goes back to and the end of its program nothing was lost.
@@ -192,15 +194,6 @@ bool Supervisor::adopt() {
   job_.note(was_stopped ? "the supervisor had ended; the checkpoint and the stop were completed"
                         : "the supervisor had ended, and the program has ended since");
   return false;
-}
-
-// A checkpoint that was committed, and that the supervisor did not live to hear of.
-void Supervisor::take_up_unheard() {
-  const uint32_t number = state_.under_way();
-  state_.clear_under_way();
-  const auto stored = checkpoints_of(job_);
-  if (number != 0 && !stored.empty() && stored.back().number == number && !has(state_.line(), number))
-    append(*state_.mutable_line(), number);
 }
 
 // A restore that the supervisor did not live to hear of.
@@ -230,15 +223,10 @@ void Supervisor::look_at_program() {
   program_ended(change);
 }
 
-// By a checkpoint of this supervisor, or of one that has ended before it was whole.
-bool Supervisor::was_stopped_by_checkpoint() const {
-  const auto stored = checkpoints_of(job_);
-  return state_.stopping() != 0 && !stored.empty() && stored.back().number == state_.stopping();
-}
-
 void Supervisor::program_ended(const std::optional<sys::ChildChange>& change) {
-  if (was_stopped_by_checkpoint()) {
-    take_up_unheard();
+  // By a checkpoint of this supervisor, or of one that has ended before it was whole.
+  if (const auto stored = checkpoints_of(job_); was_stopped_by_checkpoint(state_, stored)) {
+    take_up_unheard(state_, stored);
     job_.note("the checkpoint of an earlier supervisor has ended the program, as asked for");
     note_stopped();
     state_.clear_stopping();

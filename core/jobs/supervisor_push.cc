@@ -70,11 +70,12 @@ void Supervisor::serve_push() {
 }
 
 // What the command leaves behind becomes our child and is none of the program's. A session keeps its number while
-// somebody is in it.
+// somebody is in it; a daemon has one of its own.
 bool Supervisor::is_of_push(HostPid pid) const {
   if (push_sessions_.empty()) return false;
   const auto session = sys::try_session_of(pid);
-  return session && std::ranges::find(push_sessions_, HostPid(*session)) != push_sessions_.end();
+  return (session && std::ranges::find(push_sessions_, HostPid(*session)) != push_sessions_.end()) ||
+         was_started_by_push(pid);
 }
 
 }  // namespace mcr::jobs

@@ -5,7 +5,6 @@
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
-#include <filesystem>
 #include <map>
 #include <optional>
 #include <utility>
@@ -17,6 +16,7 @@
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
 #include "core/sys/file_copy.h"
+#include "core/sys/file_system.h"
 
 namespace mcr::jobs {
 namespace {
@@ -136,7 +136,7 @@ FilesPutBack::FilesPutBack(const std::vector<job::SavedFile>& files, const std::
     for (size_t i = 0; i < files.size(); ++i) put_back(files[i], copies[i].get());
   } catch (...) {
     give_back(MadeAnew::remove);
-    std::filesystem::remove_all(replaced_folder_);
+    sys::remove_tree(replaced_folder_);
     throw;
   }
 }
@@ -148,7 +148,7 @@ void FilesPutBack::give_back_former() {
     give_back(MadeAnew::leave);
   }
   replaced_.Clear();
-  std::filesystem::remove_all(replaced_folder_);
+  sys::remove_tree(replaced_folder_);
 }
 
 void FilesPutBack::keep_what_stands(const std::vector<job::SavedFile>& files) {
@@ -191,7 +191,7 @@ FilesPutBack::~FilesPutBack() {
   if (replaced_.files().empty()) return;
   try {
     if (!kept_) give_back(MadeAnew::remove);
-    std::filesystem::remove_all(replaced_folder_);
+    sys::remove_tree(replaced_folder_);
   } catch (const std::exception& error) {
     log::error("job", "{}", error.what());
   }

@@ -1,10 +1,12 @@
 #include "core/kinds/address_check.h"
 
+#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "core/kinds/socket_options.h"
 #include "core/kinds/tcp_sockets.h"
@@ -28,6 +30,12 @@ int try_address(const image::SocketCommon& common, const std::string& local, boo
   }
 }
 
+uint16_t port_of(const std::string& address) {  // sin_port and sin6_port lie at the same place
+  sockaddr_in in{};
+  std::memcpy(&in, address.data(), sizeof in);
+  return ntohs(in.sin_port);
+}
+
 constexpr const char* kNoAddress = "give the address to an interface of this host (ip address add)";
 
 }  // namespace
@@ -37,12 +45,14 @@ void check_address(const std::string& local, bool foreign, std::vector<Problem>&
   problems.push_back({describe_address(local), "is no address of this host", kNoAddress});
 }
 
-void check_datagram_port(const image::SocketCommon& common, const std::string& local, bool foreign,
-                         std::vector<Problem>& problems) {
+void check_datagram_port(const image::UdpSocket& socket, HostSockets& host, std::vector<Problem>& problems) {
+  const image::SocketCommon& common = socket.common();
+  const std::string& local = socket.local();
   // Bound to a device it is beside those of other devices, and what tries the port is bound to none.
   const auto is_device = [](const auto& o) { return o.level() == SOL_SOCKET && o.name() == SO_BINDTODEVICE; };
   if (std::ranges::any_of(common.options(), is_device)) return;
-  if (!is_inet_address(local) || try_address(common, local, foreign) != EADDRINUSE) return;
+  if (!is_inet_address(local) || !host.may_have_datagram_port(common.protocol(), port_of(local))) return;
+  if (try_address(common, local, socket.foreign()) != EADDRINUSE) return;
   problems.push_back(
       {describe_address(local), "another socket has it", "end the program that has it (ss -lunp names it)"});
 }

@@ -1,48 +1,49 @@
 #include "core/kinds/build_id.h"
 
 #include <elf.h>
-#include <fcntl.h>
 
 #include <cstring>
 #include <vector>
 
 #include "core/base/error.h"
 #include "core/sys/file.h"
+#include "core/sys/regular_file.h"
 
 namespace mcr::kinds {
 namespace {
-
-std::string hex(const unsigned char* bytes, size_t size) {
-  std::string text;
-  for (size_t i = 0; i < size; ++i) text += fmt::format("{:02x}", bytes[i]);
-  return text;
-}
-
-std::string find_in_notes(const std::vector<unsigned char>& notes) {
-  for (size_t at = 0; at + sizeof(Elf64_Nhdr) <= notes.size();) {
-    Elf64_Nhdr note;
-    std::memcpy(&note, notes.data() + at, sizeof note);
-    const size_t name = at + sizeof note;
-    const size_t value = name + (size_t{note.n_namesz} + 3) / 4 * 4;
-    const size_t next = value + (size_t{note.n_descsz} + 3) / 4 * 4;
-    if (next > notes.size() || next <= at) break;
-    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::memcmp(notes.data() + name, "GNU", 4) == 0)
-      return hex(notes.data() + value, note.n_descsz);
-    at = next;
-  }
-  return {};
-}
 
 // The offset comes from the file; one that no file can have is none of an error's worth.
 bool read_at(int fd, void* data, size_t size, uint64_t offset) {
   return offset <= INT64_MAX - size && sys::pread_some(fd, data, size, offset) == size;
 }
 
+std::string hexadecimal(std::span<const std::byte> bytes) {
+  std::string text;
+  for (const std::byte byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned>(byte));
+  return text;
+}
+
 }  // namespace
 
+std::string find_build_id(std::span<const std::byte> notes) {
+  constexpr size_t kShortest = 2, kLongest = 64;
+  for (size_t at = 0; at + sizeof(Elf64_Nhdr) <= notes.size();) {
+    Elf64_Nhdr note;
+    std::memcpy(&note, notes.data() + at, sizeof note);
+    const size_t name = at + sizeof note;
+    const size_t value = name + (size_t{note.n_namesz} + 3) / 4 * 4;
+    const size_t next = value + (size_t{note.n_descsz} + 3) / 4 * 4;
+    if (next > notes.size()) break;
+    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::memcmp(notes.data() + name, "GNU", 4) == 0 &&
+        note.n_descsz >= kShortest && note.n_descsz <= kLongest)
+      return hexadecimal(notes.subspan(value, note.n_descsz));
+    at = next;
+  }
+  return {};
+}
+
 std::string read_build_id(const std::string& path) {
-  int code = 0;
-  const auto fd = sys::probe_open(path, O_RDONLY | O_NONBLOCK, code);
+  const auto fd = sys::open_regular(path);
   return fd ? read_build_id(fd->get()) : std::string();
 }
 
@@ -54,9 +55,9 @@ std::string read_build_id(int fd) {
     Elf64_Phdr segment;
     if (!read_at(fd, &segment, sizeof segment, header.e_phoff + i * sizeof segment)) return {};
     if (segment.p_type != PT_NOTE || segment.p_filesz > 65536) continue;
-    std::vector<unsigned char> notes(segment.p_filesz);
+    std::vector<std::byte> notes(segment.p_filesz);
     if (!read_at(fd, notes.data(), notes.size(), segment.p_offset)) continue;
-    if (auto id = find_in_notes(notes); !id.empty()) return id;
+    if (auto id = find_build_id(notes); !id.empty()) return id;
   }
   return {};
 }

@@ -5,6 +5,7 @@
 #include <linux/netlink.h>
 #include <netinet/in.h>
 
+#include "core/base/error.h"
 #include "core/sys/netlink.h"
 
 namespace mcr::kinds {
@@ -19,11 +20,26 @@ std::string describe(const std::string& address, uint16_t port) {
   return is_v4 ? fmt::format("{}:{}", shown, port) : fmt::format("[{}]:{}", shown, port);
 }
 
+// nullopt: this kernel does not list them.
+std::optional<std::set<uint16_t>> list_datagram_ports(int protocol) {
+  std::set<uint16_t> ports;
+  try {
+    for (const int domain : {AF_INET, AF_INET6})  // one of IPv6 may have a port of IPv4 as well
+      for (const auto& message :
+           sys::netlink_dump(NETLINK_SOCK_DIAG, kByFamily, procfs::inet_diag_request(domain, protocol)))
+        if (const auto socket = procfs::parse_inet_diag(message, protocol)) ports.insert(socket->local_port);
+  } catch (const Error&) {
+    return std::nullopt;
+  }
+  return ports;
+}
+
 }  // namespace
 
 void HostSockets::forget() {
   tcp_.clear();
   unix_.reset();
+  datagram_ports_.clear();
 }
 
 const HostSockets::TcpByAddress& HostSockets::tcp(int domain) {
@@ -37,6 +53,12 @@ const HostSockets::TcpByAddress& HostSockets::tcp(int domain) {
                           Tcp{socket->inode, socket->state, describe(socket->remote, socket->remote_port)});
   }
   return entry->second;
+}
+
+bool HostSockets::may_have_datagram_port(int protocol, uint16_t port) {
+  const auto [entry, is_new] = datagram_ports_.try_emplace(protocol);
+  if (is_new) entry->second = list_datagram_ports(protocol);
+  return !entry->second || entry->second->contains(port);
 }
 
 const std::vector<procfs::UnixSocket>& HostSockets::unix_sockets() {

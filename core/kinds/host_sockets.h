@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -25,10 +26,14 @@ class HostSockets {
   void forget();
   const TcpByAddress& tcp(int domain);  // of those that belong to somebody
   const std::vector<procfs::UnixSocket>& unix_sockets();
+  // Whether a socket of this protocol (UDP, UDP-Lite) may have this port, in host byte order; of any address. true also
+  // where the kernel does not tell.
+  bool may_have_datagram_port(int protocol, uint16_t port);
 
  private:
   std::map<int, TcpByAddress> tcp_;
   std::optional<std::vector<procfs::UnixSocket>> unix_;
+  std::map<int, std::optional<std::set<uint16_t>>> datagram_ports_;  // by protocol
 };
 
 }  // namespace mcr::kinds

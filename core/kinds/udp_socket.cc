@@ -64,12 +64,12 @@ class UdpSocketKind : public Kind {
     object.mutable_body()->PackFrom(message);
   }
 
-  void check(const image::FileObject& object, const OpenedFiles&, std::vector<Problem>& problems) const override {
+  void check(const image::FileObject& object, const OpenedFiles& table, std::vector<Problem>& problems) const override {
     image::UdpSocket message;
     if (!object.body().UnpackTo(&message)) return problems.push_back({"udp socket", "its record is unreadable", {}});
     check_udp_queue(message, problems);
     check_address(message.local(), message.foreign(), problems);
-    check_datagram_port(message.common(), message.local(), message.foreign(), problems);
+    check_datagram_port(message, table.host_sockets(), problems);
   }
 
   UniqueFd restore(const image::FileObject& object, OpenedFiles&) const override {

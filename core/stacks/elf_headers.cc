@@ -1,42 +1,20 @@
 #include "core/stacks/elf_headers.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <cstring>
+
+#include "core/kinds/build_id.h"
 
 namespace mcr::stacks {
 namespace {
 
 constexpr uint16_t kMostSegments = 128, kMostSections = 4096;
-constexpr uint64_t kMostNoteBytes = 65536, kMostIdBytes = 64;
+constexpr uint64_t kMostNoteBytes = 65536;
 constexpr uint64_t kMostTableEntries = 1u << 26;
 
 template <typename T>
 bool read_value(const ReadBytes& read, uint64_t offset, T& value) {
   return read(offset, std::as_writable_bytes(std::span(&value, 1)));
-}
-
-std::string hexadecimal(std::span<const std::byte> bytes) {
-  std::string text;
-  for (const std::byte byte : bytes) text += fmt::format("{:02x}", static_cast<unsigned>(byte));
-  return text;
-}
-
-std::string find_build_id(std::span<const std::byte> notes) {
-  for (size_t at = 0; at + sizeof(Elf64_Nhdr) <= notes.size();) {
-    Elf64_Nhdr note;
-    std::memcpy(&note, notes.data() + at, sizeof note);
-    const uint64_t name = at + sizeof note;
-    const uint64_t value = name + (uint64_t{note.n_namesz} + 3) / 4 * 4;
-    const uint64_t next = value + (uint64_t{note.n_descsz} + 3) / 4 * 4;
-    if (next > notes.size()) break;
-    if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 && std::memcmp(notes.data() + name, "GNU", 4) == 0 &&
-        note.n_descsz >= 2 && note.n_descsz <= kMostIdBytes)
-      return hexadecimal(notes.subspan(value, note.n_descsz));
-    at = next;
-  }
-  return {};
 }
 
 // The value of this encoding (Linux Standard Base, "DWARF Exception Header Encoding") at `at`, which moves behind it.
@@ -111,7 +89,7 @@ std::string read_build_id(const ElfHeaders& headers, const ReadBytes& read, bool
     if (segment.type != PT_NOTE || segment.file_bytes > kMostNoteBytes) continue;
     std::vector<std::byte> notes(segment.file_bytes);
     if (!read(by_address ? segment.address : segment.offset, notes)) continue;
-    if (auto id = find_build_id(notes); !id.empty()) return id;
+    if (auto id = kinds::find_build_id(notes); !id.empty()) return id;
   }
   return {};
 }

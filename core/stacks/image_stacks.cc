@@ -6,11 +6,12 @@
 
 #include "core/base/error.h"
 #include "core/inspect/process_memory.h"
+#include "core/stacks/debug_folders.h"
 #include "core/stacks/naming.h"
 #include "core/stacks/python_frames.h"
-#include "core/stacks/regular_file.h"
-#include "core/stacks/stacks.h"
+#include "core/stacks/told.h"
 #include "core/sys/file.h"
+#include "core/sys/regular_file.h"
 #include "images/proto/files.pb.h"
 
 namespace mcr::stacks {
@@ -54,7 +55,7 @@ OpenFile opener_for(const inspect::SavedTree& tree, inspect::ProcessMemory& memo
     why = memory.why_missing(*vma);
     if (!why.empty() || file->deleted()) return UniqueFd();
     const UniqueFd place = tree.files().open_named(file->path(), O_PATH);
-    if (auto opened = reopen_regular(place.get())) return std::move(*opened);
+    if (auto opened = sys::reopen_regular(place.get())) return std::move(*opened);
     why = "the file cannot be opened";
     return UniqueFd();
   };
@@ -137,18 +138,22 @@ ProcessStacks stacks_of(const inspect::SavedTree& tree, const tree::ProcessImage
 
 }  // namespace
 
-TreeStacks stacks_of_image(const images::ImagePlace& place, std::optional<int32_t> pid, const Search& search) {
+TreeStacks stacks_of_image(const images::ImagePlace& place, std::optional<int32_t> pid, const Search& search,
+                           const Tell& tell) {
   const inspect::SavedTree tree(place);
   if (tree.inventory().architecture() != kArchitecture)
     throw Error(Fault::image, fmt::format("the image is of a program for {}, stacks can be followed for {} only",
                                           tree.inventory().architecture(), kArchitecture));
   TreeStacks stacks;
+  const auto add = [&](const tree::ProcessImage& process) {
+    stacks.processes.push_back(told_stacks(process.core.pid(), process.core.command(), tell,
+                                           [&] { return stacks_of(tree, process, search); }));
+  };
   if (pid) {
-    stacks.processes.push_back(stacks_of(tree, tree.process(*pid), search));
+    add(tree.process(*pid));
     return stacks;
   }
-  for (const tree::ProcessImage& process : tree.processes())
-    stacks.processes.push_back(stacks_of(tree, process, search));
+  for (const tree::ProcessImage& process : tree.processes()) add(process);
   return stacks;
 }
 

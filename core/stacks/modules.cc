@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/stacks/regular_file.h"
+#include "core/stacks/debug_folders.h"
 #include "core/sys/file.h"
 
 namespace mcr::stacks {

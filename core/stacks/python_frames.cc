@@ -21,7 +21,7 @@ constexpr uint64_t bytes_length = 16, bytes_content = 32;                       
 
 constexpr uint64_t kVersion = 0x030b;
 constexpr int kMostInterpreters = 64, kMostThreads = 4096;
-constexpr size_t kMostPythonFrames = 512;
+constexpr size_t kMostPythonFrames = 512, kMostOfAll = 65536;
 constexpr uint64_t kLongestText = 1024, kLongestLines = 1 << 20;
 
 uint64_t word_at(const ReadMemory& read, uint64_t address) {
@@ -29,11 +29,11 @@ uint64_t word_at(const ReadMemory& read, uint64_t address) {
   return address != 0 && read(address, std::as_writable_bytes(std::span(&value, 1))) ? value : 0;
 }
 
-std::vector<PythonPlace> places_of(uint64_t thread, const ReadMemory& read) {
+std::vector<PythonPlace> places_of(uint64_t thread, const ReadMemory& read, size_t most) {
   std::vector<PythonPlace> places;
   const uint64_t holder = word_at(read, thread + at::thread_frame);
   uint64_t frame = holder == 0 ? 0 : word_at(read, holder + at::holder_frame);
-  while (frame != 0 && places.size() < kMostPythonFrames) {
+  while (frame != 0 && places.size() < most) {
     uint64_t fields[4];  // the code, the object of the frame, the frame before, the instruction
     static_assert(at::frame_previous == at::frame_code + 16 && at::frame_instruction == at::frame_code + 24);
     if (!read(frame + at::frame_code, std::as_writable_bytes(std::span(fields)))) break;
@@ -106,7 +106,7 @@ class LocationCursor {
   size_t at_ = 0;
 };
 
-int line_at(std::span<const uint8_t> table, int line, uint64_t unit) {
+int line_at(std::span<const uint8_t> table, int64_t line, uint64_t unit) {
   constexpr int kNoLocation = 15, kLong = 14, kNoColumns = 13, kOneLine = 10;
   LocationCursor cursor(table);
   for (uint64_t covered = 0; !cursor.is_over();) {
@@ -122,7 +122,7 @@ int line_at(std::span<const uint8_t> table, int line, uint64_t unit) {
       cursor.take();
     }
     covered += (first & 7) + 1u;
-    if (unit < covered) return form == kNoLocation ? 0 : line;
+    if (unit < covered) return form == kNoLocation || line < 0 || line > INT32_MAX ? 0 : static_cast<int>(line);
   }
   return 0;
 }
@@ -155,12 +155,16 @@ std::optional<PythonInterpreter> find_python(Modules& modules, Memory& memory) {
 
 PythonPlaces collect_python(const PythonInterpreter& python, const ReadMemory& read) {
   PythonPlaces places;
+  size_t left = kMostOfAll;
   uint64_t interpreter = word_at(read, python.runtime + at::runtime_interpreters);
   for (int i = 0; interpreter != 0 && i < kMostInterpreters; ++i) {
     uint64_t thread = word_at(read, interpreter + at::interpreter_threads);
-    for (int j = 0; thread != 0 && j < kMostThreads; ++j) {
+    for (int j = 0; thread != 0 && j < kMostThreads && left > 0; ++j, --left) {
       const uint64_t number = word_at(read, thread + at::thread_number);
-      if (number != 0 && !places.contains(number)) places[number] = places_of(thread, read);
+      if (number != 0 && !places.contains(number)) {
+        places[number] = places_of(thread, read, std::min(left, kMostPythonFrames));
+        left -= std::min(left - 1, places[number].size());
+      }
       thread = word_at(read, thread + at::thread_next);
     }
     interpreter = word_at(read, interpreter + at::interpreter_next);

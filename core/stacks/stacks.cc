@@ -1,17 +1,19 @@
 #include "core/stacks/stacks.h"
 
+#include <sys/mman.h>
+
 #include <map>
 #include <tuple>
 
 #include "core/procfs/maps.h"
+#include "core/stacks/debug_folders.h"
 #include "core/stacks/naming.h"
-#include "core/stacks/regular_file.h"
 #include "core/stacks/stopped_tree.h"
+#include "core/stacks/told.h"
 #include "core/stacks/unwind_library.h"
 #include "core/sys/file.h"
+#include "core/sys/regular_file.h"
 #include "core/trace/frozen_tree.h"
-
-#include <sys/mman.h>
 
 namespace mcr::stacks {
 namespace {
@@ -40,9 +42,9 @@ std::vector<Region> regions_of(HostPid view) {
 OpenFile opener_for(HostPid view) {
   return [view](const Region& region, std::string& why) {
     if (region.file == "[vdso]") return UniqueFd();
-    if (auto file = open_regular(fmt::format("/proc/{}/map_files/{:x}-{:x}", view, region.start, region.end)))
+    if (auto file = sys::open_regular(fmt::format("/proc/{}/map_files/{:x}-{:x}", view, region.start, region.end)))
       return std::move(*file);
-    auto named = open_regular(fmt::format("/proc/{}/root{}", view, region.file));
+    auto named = sys::open_regular(fmt::format("/proc/{}/root{}", view, region.file));
     if (named && (!build_id_of(named->get()).empty() || sys::stat_fd(named->get()).st_ino == region.inode))
       return std::move(*named);
     why = "the file cannot be opened, only the names that it exports are known";
@@ -94,7 +96,8 @@ ProcessStacks stacks_of_stopped(StoppedProcess& process, const Search& search) {
   return stacks;
 }
 
-TreeStacks stacks_of_running(HostPid root, std::chrono::milliseconds timeout, const Search& search, Damage& damage) {
+TreeStacks stacks_of_running(HostPid root, std::chrono::milliseconds timeout, const Search& search, const Tell& tell,
+                             Damage& damage) {
   unwind_library();  // nothing is stopped where it is missing
   trace::refuse_unfreezable(root);
   const auto pythons = find_pythons(root);
@@ -103,7 +106,9 @@ TreeStacks stacks_of_running(HostPid root, std::chrono::milliseconds timeout, co
   StoppedTree stopped = copy_stacks(root, pythons, deadline, damage);
   TreeStacks tree;
   tree.pause_us = stopped.pause_us;
-  for (StoppedProcess& process : stopped.processes) tree.processes.push_back(stacks_of_stopped(process, search));
+  for (StoppedProcess& process : stopped.processes)
+    tree.processes.push_back(told_stacks(process.pid.get(), name_of(process.view, HostTid(process.view.get())), tell,
+                                         [&] { return stacks_of_stopped(process, search); }));
   return tree;
 }
 

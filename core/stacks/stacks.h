@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -45,9 +46,12 @@ struct ProcessStacks {
   std::vector<std::string> missing;  // files that cannot be had, and why; any bytes
 };
 
+// Puts the stacks of one process into words, or bytes. It is called in a child of ours (core/stacks/told.h).
+using Tell = std::function<std::string(const ProcessStacks&)>;
+
 struct TreeStacks {
-  std::vector<ProcessStacks> processes;
-  uint64_t pause_us = 0;  // that the whole tree stood still; 0: it is an image
+  std::vector<std::string> processes;  // as they were told
+  uint64_t pause_us = 0;               // that the whole tree stood still; 0: it is an image
 };
 
 struct Search {
@@ -55,9 +59,11 @@ struct Search {
 };
 
 // Of the process and all below it. Nothing of them is changed; a system call that waits goes on waiting.
-TreeStacks stacks_of_running(HostPid root, std::chrono::milliseconds timeout, const Search& search, Damage& damage);
+TreeStacks stacks_of_running(HostPid root, std::chrono::milliseconds timeout, const Search& search, const Tell& tell,
+                             Damage& damage);
 // Of an image, or of one of its processes. Nothing of the program is needed but its files, and where those are missing
 // as much is told as there is. Throws Fault::image with file and offset for a damaged one.
-TreeStacks stacks_of_image(const images::ImagePlace& place, std::optional<int32_t> pid, const Search& search);
+TreeStacks stacks_of_image(const images::ImagePlace& place, std::optional<int32_t> pid, const Search& search,
+                           const Tell& tell);
 
 }  // namespace mcr::stacks

@@ -40,11 +40,10 @@ void close_all_but(std::span<const int> keep) {
   ::syscall(SYS_close_range, from, ~0U, 0);
 }
 
-[[noreturn]] void work_and_end(std::span<const int> keep, const std::function<int()>& work) {
+[[noreturn]] void work_and_end(const std::function<int()>& work) {
   int status = kFailedChild;
   try {
     reset_signals();
-    close_all_but(keep);
     status = work();
   } catch (...) {
   }
@@ -80,11 +79,15 @@ void become_subreaper() {
   check(::prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl(PR_SET_CHILD_SUBREAPER)");
 }
 
-HostPid start_child(std::span<const int> keep, const std::function<int()>& work) {
+HostPid start_twin(const std::function<int()>& work) {
   const SignalsHeld held;
   const pid_t pid = check(::fork(), "fork");
-  if (pid == 0) work_and_end(keep, work);
+  if (pid == 0) work_and_end(work);
   return HostPid(pid);
+}
+
+HostPid start_child(std::span<const int> keep, const std::function<int()>& work) {
+  return start_twin([&] { return close_all_but(keep), work(); });
 }
 
 void start_detached(std::span<const int> keep, const std::function<int()>& work) {
@@ -93,7 +96,7 @@ void start_detached(std::span<const int> keep, const std::function<int()>& work)
   if (between == 0) {
     ::setsid();
     const pid_t pid = ::fork();
-    if (pid == 0) work_and_end(keep, [&] { return leave_place(), work(); });
+    if (pid == 0) work_and_end([&] { return close_all_but(keep), leave_place(), work(); });
     ::_exit(pid < 0 ? 1 : 0);
   }
   int status = 0;

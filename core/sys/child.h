@@ -21,7 +21,8 @@ void become_subreaper();
 // `keep`, and ends with what `work` returns, or with 70 when that throws. Objects that it has copied from us are not
 // destroyed there: what they own stays ours.
 HostPid start_child(std::span<const int> keep, const std::function<int()>& work);
-// The same in a session of its own and as nobody's child: it belongs to process 1, or to the next subreaper. Its
+HostPid start_twin(const std::function<int()>& work);  // the same, with all our descriptors
+// As start_child() in a session of its own and as nobody's child: it belongs to process 1, or to the next subreaper. Its
 // standard streams are /dev/null, its working directory is the root.
 void start_detached(std::span<const int> keep, const std::function<int()>& work);
 

@@ -1,5 +1,5 @@
-# ctest: TIMEOUT 60
-# ctest: CASES spellings push push_fails standby watch resume_script other_host
+# ctest: TIMEOUT 150
+# ctest: CASES spellings push push_leaves push_fails standby watch resume_script other_host
 """Jobs under the names that other tools have for them, and jobs that leave their host: images handed on and taken in."""
 
 import json
@@ -88,6 +88,27 @@ def push(directory):
     expect("could not be pushed" not in all_jobs.must("ps").output, "a push has failed")
     all_jobs.must("rm", "train")
     harness.no_helpers()
+
+
+def push_leaves(directory):
+    """Of an image elsewhere the command gets the folder and no link; a daemon that it leaves is none of the program's."""
+    all_jobs = jobs.Jobs(directory)
+    backup, elsewhere = os.path.join(directory, "backup"), os.path.join(directory, "elsewhere")
+    os.mkdir(backup)
+    copy = os.path.join(directory, "copy")
+    with open(copy, "w") as stream:
+        stream.write(f"#!/bin/sh\ncp -r \"$1\" {backup}/$MINI_CRIU_CHECKPOINT\nsetsid sleep 300 < /dev/null > /dev/null 2>&1 &\n")
+    os.chmod(copy, 0o755)
+    all_jobs.start("train", 1000, 0.02, "--push", copy)
+    all_jobs.wait_for_step("train", 2)
+    all_jobs.must("checkpoint", "train", "--into", elsewhere)
+    harness.wait_until(lambda: all_jobs.job("train")["pushed"] == 1, 20, "one push")
+    expect(os.path.isdir(f"{backup}/1") and not os.path.islink(f"{backup}/1"), os.listdir(backup))
+    harness.must(harness.engine("verify", f"{backup}/1"))
+    all_jobs.must("checkpoint", "train")
+    harness.wait_until(lambda: all_jobs.job("train")["pushed"] == 2, 20, "another one")
+    all_jobs.must("stop", "train")
+    all_jobs.wait_for_status("train", "stopped")
 
 
 def push_fails(directory):
@@ -222,5 +243,5 @@ def other_host(directory):
     harness.no_helpers()
 
 
-harness.cases({"spellings": spellings, "push": push, "push_fails": push_fails, "standby": standby, "watch": watch,
+harness.cases({"spellings": spellings, "push": push, "push_leaves": push_leaves, "push_fails": push_fails, "standby": standby, "watch": watch,
                "resume_script": resume_script, "other_host": other_host})

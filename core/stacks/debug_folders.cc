@@ -1,23 +1,11 @@
-#include "core/stacks/regular_file.h"
+#include "core/stacks/debug_folders.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include "core/sys/file.h"
+#include "core/sys/regular_file.h"
 
 namespace mcr::stacks {
-
-std::optional<UniqueFd> open_regular(const std::string& path) {
-  int code = 0;
-  const auto place = sys::probe_open(path, O_PATH, code);
-  return place ? reopen_regular(place->get()) : std::nullopt;
-}
-
-std::optional<UniqueFd> reopen_regular(int place) {
-  int code = 0;
-  if (!S_ISREG(sys::stat_fd(place).st_mode)) return std::nullopt;
-  return sys::probe_open(fmt::format("/proc/self/fd/{}", place), O_RDONLY | O_NONBLOCK | O_NOCTTY, code);
-}
 
 UniqueFd open_by_build_id(const std::vector<std::string>& folders, const std::string& build_id,
                           const std::string& ending) {
@@ -26,7 +14,7 @@ UniqueFd open_by_build_id(const std::vector<std::string>& folders, const std::st
   if (!is_one || build_id.size() < kShortest || build_id.size() % 2 != 0) return {};
   const std::string name = fmt::format("{}/{}{}", build_id.substr(0, 2), build_id.substr(2), ending);
   for (const std::string& folder : folders) {
-    auto file = open_regular(fmt::format("{}/.build-id/{}", folder, name));
+    auto file = sys::open_regular(fmt::format("{}/.build-id/{}", folder, name));
     if (file && build_id_of(file->get()) == build_id) return std::move(*file);
   }
   return {};

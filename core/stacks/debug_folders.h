@@ -1,4 +1,4 @@
-// Opening files that belong to a program's user. Any thread.
+// Files of ELF objects, and those that lie in the debug folders. They belong to a program's user. Any thread.
 #pragma once
 
 #include <optional>
@@ -9,10 +9,6 @@
 #include "core/stacks/elf_headers.h"
 
 namespace mcr::stacks {
-
-// For reading; of regular files only: to open anything else may wait, or do something. nullopt: it cannot be had.
-std::optional<UniqueFd> open_regular(const std::string& path);
-std::optional<UniqueFd> reopen_regular(int place);  // the same of an O_PATH descriptor
 
 // DIR/.build-id/ab/cdef..., with this ending, of the first folder that has it and whose content has that build-id, in
 // hexadecimal. An invalid descriptor: there is none.
