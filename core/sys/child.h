@@ -22,8 +22,8 @@ void become_subreaper();
 // destroyed there: what they own stays ours.
 HostPid start_child(std::span<const int> keep, const std::function<int()>& work);
 HostPid start_twin(const std::function<int()>& work);  // the same, with all our descriptors
-// As start_child() in a session of its own and as nobody's child: it belongs to process 1, or to the next subreaper. Its
-// standard streams are /dev/null, its working directory is the root.
+// As start_child() in a session of its own and as nobody's child: it belongs to process 1, or to the next subreaper.
+// Its standard streams are /dev/null, its working directory is the root.
 void start_detached(std::span<const int> keep, const std::function<int()>& work);
 
 // By a child of start_child(): a program in a session of its own.
