@@ -264,13 +264,13 @@ Restored restore_image(const RestoreOptions& options, const images::ImageReader&
     log::message("restore",
                  "Without CAP_CHECKPOINT_RESTORE: the program gets its old pid in a user and pid namespace of its own");
   if (!place.own_pids) wait_for_end(read_origin(reader), kWaitForEnd);
+  call_hook(options.hook, "pre-restore", HostPid(0));  // it may bring what the program needs: mounts, addresses
   refuse_with(checked.find_problems(files));
   auto& cgroups = checked.cgroups;
   auto& ipc = checked.ipc;
   auto& gpu = checked.gpu;
   Restored result;
   result.statistics.check_us = since_us(start);
-  call_hook(options.hook, "pre-restore", HostPid(0));
   // The driver reads all of what it gave to the host, before the program runs.
   const auto lazy = make_lazy(options.lazy && !gpu.has_work(), reader, images, open_before);
   const auto create_start = Clock::now();

@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 60
-# ctest: CASES version pidfile post_dump_script last_script leave_stopped restore_stopped json show sibling replaces_image restore_figures
+# ctest: CASES version pidfile post_dump_script first_script last_script leave_stopped restore_stopped json show sibling replaces_image restore_figures
 """Options of dump and restore that are about more than the words on the command line."""
 
 import json
@@ -51,6 +51,25 @@ def post_dump_script(directory):
         stream.write("0")
     harness.must(harness.dump_and_reap(pid, images, "--action-script", script))
     harness.must(harness.restore(images))
+    counting.expect_progress(path, "after the restore")
+    harness.kill_and_reap(pid)
+
+
+def first_script(directory):
+    """Brings what the program needs before this host is looked at; one that fails ends the restore."""
+    pid, path = counting.start(directory)
+    images, script = os.path.join(directory, "images"), os.path.join(directory, "script")
+    harness.dump_and_reap(pid, images)
+    os.rename(path, path + ".away")
+    result = harness.restore(images)
+    harness.expect(result.code == 1 and f"{path}: file missing" in result.text, str(result))
+    for line, code in (("exit 3", 1), (f"mv {path}.away {path}", 0)):
+        with open(script, "w") as stream:
+            stream.write(f"#!/bin/sh\n[ \"$CRTOOLS_SCRIPT_ACTION\" = pre-restore ] || exit 0\n{line}\n")
+        os.chmod(script, 0o755)
+        result = harness.restore(images, "--action-script", script)
+        harness.expect(result.code == code, str(result))
+        harness.expect(harness.exists(pid) == (code == 0), str(result))
     counting.expect_progress(path, "after the restore")
     harness.kill_and_reap(pid)
 
@@ -195,6 +214,6 @@ def restore_figures(directory):
 
 
 harness.cases({"version": version, "pidfile": pidfile, "post_dump_script": post_dump_script,
-               "last_script": last_script, "leave_stopped": leave_stopped,
+               "first_script": first_script, "last_script": last_script, "leave_stopped": leave_stopped,
                "restore_stopped": restore_stopped, "json": json_results, "show": show, "sibling": sibling,
                "replaces_image": replaces_image, "restore_figures": restore_figures})

@@ -208,7 +208,10 @@ TEST(ElfCore, FlippedBitsAreFoundOrDoNotMatter) {
   const Folder folder;
   const std::string image = folder.path("image");
   std::filesystem::copy(MCR_TEST_DIRECTORY "/golden/v1", image);
-  const std::string good_core = core_of(image, kGolden);
+  std::string good_core;
+  const std::string of_host = error_of([&] { good_core = core_of(image, kGolden); });
+  if (of_host.find("another kind of CPU") != std::string::npos) GTEST_SKIP() << of_host;
+  ASSERT_EQ(of_host, "");
   size_t found = 0;
   for (const auto& entry : std::filesystem::directory_iterator(image)) {
     const std::string name = entry.path().filename(), good = content_of(entry.path());
