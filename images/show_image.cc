@@ -29,7 +29,7 @@ int64_t age_of(const image::Inventory& inventory) {  // seconds; below zero: tak
 
 std::string age_text(int64_t seconds) {
   if (seconds < 0) return "in the future";
-  if (seconds < 120) return fmt::format("{} seconds ago", seconds);
+  if (seconds < 120) return fmt::format("{} second{} ago", seconds, seconds == 1 ? "" : "s");
   if (seconds < 120 * 60) return fmt::format("{} minutes ago", seconds / 60);
   if (seconds < 48 * 3600) return fmt::format("{} hours ago", seconds / 3600);
   return fmt::format("{} days ago", seconds / 86400);

@@ -29,11 +29,24 @@ struct PiecesHead {
   uint64_t pieces, mappings;
 };
 
-void tell_events(const std::vector<LayoutEvent>& events) {
+void tell_events(log::Level level, const std::vector<LayoutEvent>& events) {
+  if (!log::enabled(level)) return;
   constexpr const char* kNames[] = {"moved", "unmapped", "discarded"};
   for (const LayoutEvent& e : events)
-    log::info("lazy", "{} by {}: {:#x}-{:#x}{}", kNames[static_cast<int>(e.kind)], e.thread, e.from, e.from + e.bytes,
-              e.kind == LayoutEvent::Kind::remap ? fmt::format(" to {:#x}", e.to) : "");
+    log::write(
+        level, "lazy",
+        fmt::format("{} by {} in stage {}: {:#x}-{:#x}{}", kNames[static_cast<int>(e.kind)], e.thread, e.stage, e.from,
+                    e.from + e.bytes,
+                    e.kind == LayoutEvent::Kind::remap ? fmt::format(" to {:#x} and {} more", e.to, e.more) : ""));
+}
+
+void tell_resolved(size_t memory, const Resolved& resolved) {
+  if (!log::enabled(log::Level::debug)) return;
+  for (const Range& r : resolved.touched) log::debug("lazy", "memory {}: touched {:#x}-{:#x}", memory, r.start, r.end);
+  for (const Kept& k : resolved.kept)
+    log::debug("lazy", "memory {}: {:#x}-{:#x} is {}{}", memory, k.at, k.at + k.bytes,
+               k.origin == kNowhere ? "new" : fmt::format("what was at {:#x}", k.origin),
+               k.is_discarded ? ", discarded" : "");
 }
 
 // Whether an answer of the kernel was had while something was under way.
@@ -488,7 +501,14 @@ bool MissingPages::settle_events(size_t index) {
   ++memories_[index].stage;
   const Resolution resolution = resolve(index);
   if (!sys::is_quiet(memory.file)) return false;
-  if (!resolution.memory.unsure.empty()) tell_events(memory.events);
+  tell_events(resolution.memory.unsure.empty() ? log::Level::debug : log::Level::info, memory.events);
+  tell_resolved(index, resolution.memory);
+  for (size_t i = 0; i < memory.children.size(); ++i) {
+    const Child& child = memory.children[i];
+    log::debug("lazy", "memory {} was forked from {} by {} after {} events, in stage {}", child.memory, index,
+               child.thread, child.events_before, child.stage);
+    tell_resolved(child.memory, resolution.births[i]);
+  }
   std::vector<Record> records;
   const auto settle = [&](size_t i, const Resolved& resolved) {
     // Before it is noted: a list that is gone through again must not take away what was entered there later.

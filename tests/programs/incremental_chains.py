@@ -39,6 +39,14 @@ class Victim:
             harness.expect(text == "OK", f"process {i}: {text}")
         self.checks += 1
 
+    def state(self):
+        """Between two of its looks into the folder, for each of which it has a descriptor."""
+        def without_look():
+            state = harness.state_of(self.pid)
+            return state if state and not any(one.endswith(" " + self.folder) for one in state["fds"]) else None
+
+        return harness.wait_until(without_look, 10, "a state between two looks")
+
     def everybody(self):
         return [self.pid] + [int(p) for p in harness.read(f"/proc/{self.pid}/task/{self.pid}/children").split()]
 

@@ -301,7 +301,7 @@ def killed(directory, times):
     last = 0
     for i in range(1, times + 1):
         victim.change()
-        before = harness.state_of(victim.pid)
+        before = victim.state()
         arguments = ["dump", "-t", victim.pid, "-D", folder(directory, "killed"), "-R", "--no-sync", "--track-mem",
                      "--prev-images-dir", f"../{last}"]
         if rng.randrange(4) == 0:
