@@ -134,14 +134,31 @@ bool may_have_grown(uint64_t start, const AskMapped& is_mapped) {
   return is_mapped({start - kPage, start + kPage}) != Mapped::no;
 }
 
+// Where an event has begun or ended: in between all pages had the same fate.
+using Borders = std::set<uint64_t>;
+
+// False when it is for one of the pieces.
+bool each_piece(Range range, const Borders& borders, const std::function<bool(Range)>& act) {
+  for (uint64_t start = range.start; start < range.end;) {
+    const auto border = borders.upper_bound(start);
+    const uint64_t end = border == borders.end() ? range.end : std::min(range.end, *border);
+    if (!act({start, end})) return false;
+    start = end;
+  }
+  return true;
+}
+
 // Whether that is what is mapped now. is_doubtful: it may be, if a mapping has grown.
-bool agrees(const World& world, const AskMapped& is_mapped, bool& is_doubtful) {
+bool agrees(const World& world, const Borders& borders, const AskMapped& is_mapped, bool& is_doubtful) {
   return std::ranges::all_of(world, [&](const Part& part) {
-    const Mapped first = ask(is_mapped, part.start), last = ask(is_mapped, part.end - kPage);
-    if (part.state == State::real) return first != Mapped::no && last != Mapped::no;
-    if (part.state == State::ghost || (first != Mapped::yes && last != Mapped::yes)) return true;
-    if (first != Mapped::yes || !may_have_grown(part.start, is_mapped)) return false;
-    return is_doubtful = true;
+    if (part.state == State::ghost) return true;
+    return each_piece({part.start, part.end}, borders, [&](Range piece) {
+      const Mapped first = ask(is_mapped, piece.start), last = ask(is_mapped, piece.end - kPage);
+      if (part.state == State::real) return first != Mapped::no && last != Mapped::no;
+      if (first != Mapped::yes && last != Mapped::yes) return true;
+      if (first != Mapped::yes || !may_have_grown(piece.start, is_mapped)) return false;
+      return is_doubtful = true;
+    });
   });
 }
 
@@ -158,8 +175,8 @@ using Ends = std::map<std::vector<Kept>, World>;  // what is kept, and one world
 // The orders of events of which each has to do with another one.
 class Orders {
  public:
-  Orders(std::vector<Numbered> events, const AskMapped& is_mapped, bool strict)
-      : events_(std::move(events)), is_mapped_(is_mapped), strict_(strict) {}
+  Orders(std::vector<Numbered> events, const Borders& borders, const AskMapped& is_mapped, bool strict)
+      : events_(std::move(events)), borders_(borders), is_mapped_(is_mapped), strict_(strict) {}
 
   // False: there is none, or there are too many.
   bool find(const World& first) { return events_.size() <= kMostEvents && leads_on({}, first) && !is_too_much(); }
@@ -168,17 +185,22 @@ class Orders {
   const Ends& ends() const { return ends_; }
 
   // What a child can have, that was told of after so many events. Between its birth and being told of it others may
-  // have discarded pages: it has them, or zeros.
+  // have discarded pages: it has them, or zeros, and gets what was told. Which pages these were must be sure.
   Ends births(const Birth& birth) const {
-    std::map<std::vector<Kept>, std::pair<bool, const World*>> found;  // whether what was discarded is as it was told
+    struct Found {
+      bool as_told = false;
+      Ends ends;
+    };
+    std::map<std::vector<Kept>, Found> all;  // by what is where, discarded or not
     for (const auto& [state, leads] : known_) {
       if (!leads || !could_be_born(state.first, state.second, birth)) continue;
-      const bool exactly = is_discarded_as_told(state.first, birth);
-      auto& [is_exact, world] = found.try_emplace(kept_of(all_there(state.second)), false, nullptr).first->second;
-      if (!world || (exactly && !is_exact)) is_exact = exactly, world = &state.second;
+      const bool as_told = is_discarded_as_told(state.first, birth);
+      Found& found = all[kept_of(all_there(state.second))];
+      if (as_told && !found.as_told) found = {true, {}};
+      if (as_told == found.as_told) found.ends.try_emplace(kept_of(state.second), state.second);
     }
     Ends ends;
-    for (const auto& [kept, chosen] : found) ends.try_emplace(kept_of(*chosen.second), *chosen.second);
+    for (auto& [kept, found] : all) ends.merge(found.ends);
     return ends;
   }
 
@@ -192,7 +214,7 @@ class Orders {
     if (is_too_much()) return false;
     bool leads = false;
     if (count(done) == events_.size()) {
-      leads = agrees(world, is_mapped_, is_doubtful_);
+      leads = agrees(world, borders_, is_mapped_, is_doubtful_);
       if (leads) ends_.try_emplace(kept_of(world), world);
     }
     for (size_t i = 0; i < events_.size(); ++i) {
@@ -259,6 +281,7 @@ class Orders {
   }
 
   std::vector<Numbered> events_;
+  const Borders& borders_;
   const AskMapped& is_mapped_;
   bool strict_;
   std::map<Key, bool> known_;  // whether an order that can be goes on from there
@@ -267,22 +290,30 @@ class Orders {
 };
 
 // Whoever moves tells of that first, and then that it has unmapped what it has moved from: at once, or
-// (MREMAP_DONTUNMAP) when it likes. Nothing else comes there in between.
+// (MREMAP_DONTUNMAP) when it likes. Nothing else comes there in between. So of its own thread it is the first one; of a
+// thread that is not known it is the only one. nullopt: it cannot be said.
+std::optional<size_t> unmapping_of(std::span<const LayoutEvent> events, size_t i) {
+  const LayoutEvent& event = events[i];
+  std::optional<size_t> first;
+  for (size_t k = i + 1; k < events.size(); ++k) {
+    const LayoutEvent& other = events[k];
+    if (other.kind != Kind::unmap || other.from != event.from || other.bytes != event.bytes) continue;
+    if (event.thread != 0 && other.thread != 0 && other.thread != event.thread) continue;
+    if (first) return std::nullopt;
+    if (event.thread != 0 && other.thread == event.thread) return k;
+    first = k;
+  }
+  return first;
+}
+
 std::vector<Numbered> joined(std::span<const LayoutEvent> events) {
   std::vector<Numbered> all;
-  std::vector<bool> is_part(events.size());
-  const auto join = [&](LayoutEvent& event, size_t i, bool same_thread) {
-    for (size_t k = i + 1; k < events.size() && !event.leaves_nothing; ++k) {
-      const LayoutEvent& other = events[k];
-      if (is_part[k] || other.kind != Kind::unmap || (same_thread && other.thread != event.thread)) continue;
-      event.leaves_nothing = other.from == event.from && other.bytes == event.bytes;
-      is_part[k] = event.leaves_nothing;
-    }
-  };
+  std::set<size_t> parts;
   for (size_t i = 0; i < events.size(); ++i) {
-    if (is_part[i]) continue;
+    if (parts.contains(i)) continue;
     LayoutEvent event = events[i];
-    if (event.kind == Kind::remap) join(event, i, true), join(event, i, false);
+    if (const auto part = event.kind == Kind::remap ? unmapping_of(events, i) : std::nullopt)
+      event.leaves_nothing = parts.insert(*part).second;
     all.emplace_back(i, event);
   }
   return all;
@@ -291,6 +322,7 @@ std::vector<Numbered> joined(std::span<const LayoutEvent> events) {
 struct Group {
   std::vector<Numbered> events;
   Ranges touched;
+  Borders borders;
 };
 
 // Events that have no address in common have nothing to do with each other.
@@ -314,30 +346,28 @@ std::vector<Group> groups_of(const std::vector<Numbered>& events) {
     std::ranges::sort(group.events, {}, [](const Numbered& one) { return one.first; });
     groups.push_back(std::move(group));
   }
+  for (Group& group : groups)
+    for (const auto& [number, event] : group.events)
+      for (const Range& range : ranges_of(event)) group.borders.insert({range.start, range.end});
   return groups;
 }
 
 // What may be mapped there, in parts of which each was moved as a whole.
 void add_unsure(Resolved& resolved, const Ranges& occupied, const Group& group, const AskMapped& is_mapped) {
   Ranges unsure;
-  std::set<uint64_t> borders;
   for (const auto& [start, end] : group.touched)
     for (const Range& range : common(occupied, {start, end})) add_range(unsure, range);
   for (const auto& [number, event] : group.events)
-    for (const Range& range : ranges_of(event)) {
+    for (const Range& range : ranges_of(event))
       if (event.kind == Kind::remap) add_range(unsure, range);
-      borders.insert({range.start, range.end});
-    }
   for (const auto& [from, end] : unsure)
-    for (uint64_t start = from; start < end;) {
-      const auto border = borders.upper_bound(start);
-      const uint64_t until = border == borders.end() ? end : std::min(end, *border);
-      if (ask(is_mapped, start) != Mapped::no || ask(is_mapped, until - kPage) != Mapped::no) {
-        resolved.unsure.push_back({start, until});
-        resolved.kept.push_back({kNowhere, start, until - start, false});
+    each_piece({from, end}, group.borders, [&](Range piece) {
+      if (ask(is_mapped, piece.start) != Mapped::no || ask(is_mapped, piece.end - kPage) != Mapped::no) {
+        resolved.unsure.push_back(piece);
+        resolved.kept.push_back({kNowhere, piece.start, piece.end - piece.start, false});
       }
-      start = until;
-    }
+      return true;
+    });
 }
 
 void add_result(Resolved& resolved, const Ends& found, const Ranges& occupied, const Group& group,
@@ -347,8 +377,11 @@ void add_result(Resolved& resolved, const Ends& found, const Ranges& occupied, c
   const auto& [kept, world] = *found.begin();
   resolved.kept.insert(resolved.kept.end(), kept.begin(), kept.end());
   for (const Part& part : world)
-    if (part.state != State::real && ask(is_mapped, part.start) == Mapped::yes)
-      resolved.kept.push_back({kNowhere, part.start, part.end - part.start, false});
+    each_piece({part.start, part.end}, group.borders, [&](Range piece) {
+      if (part.state != State::real && ask(is_mapped, piece.start) == Mapped::yes)
+        resolved.kept.push_back({kNowhere, piece.start, piece.end - piece.start, false});
+      return true;
+    });
 }
 
 // With what is not known of only where nothing else can be, or where a mapping may have grown.
@@ -359,7 +392,7 @@ void resolve(const Ranges& occupied, const Group& group, const AskMapped& is_map
     for (const Range& range : common(occupied, {start, end}))
       first.push_back({range.start, range.end, range.start, State::real, false});
   put_in_order(first);
-  Orders strict(group.events, is_mapped, true), any(group.events, is_mapped, false);
+  Orders strict(group.events, group.borders, is_mapped, true), any(group.events, group.borders, is_mapped, false);
   const bool is_strict = strict.find(first) && !strict.is_doubtful();
   const bool is_found = is_strict || (!strict.is_too_much() && any.find(first));
   const Orders& orders = is_strict ? strict : any;

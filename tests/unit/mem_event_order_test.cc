@@ -48,7 +48,12 @@ struct Thread {
   bool is_telling = false;        // the first is in the queue
   std::optional<Range> discards;  // when it was told
   std::optional<Range> to_unmap;  // what its last move has left
-  std::optional<Range> grown;     // nobody was told of it
+  std::optional<Range> grown;     // nobody was told of it, or it was moved and made longer at once
+  struct Swap {
+    uint64_t *a, *b, rest;
+    int steps_done;
+  };
+  std::optional<Swap> swap;
 };
 
 struct Play {
@@ -76,8 +81,10 @@ struct Play {
   void take_away(uint64_t at) {
     for (uint64_t p = 0; p < kBlock; p += kPage) pages.erase(at + p);
   }
-  void tell(Thread& thread, Kind kind, uint64_t from, uint64_t to) {
-    thread.to_tell.push_back({LayoutEvent{kind, from, to, kBlock}, {}});
+  void tell(Thread& thread, Kind kind, uint64_t from, uint64_t to, uint64_t more = 0) {
+    LayoutEvent event{kind, from, to, kBlock};
+    event.more = more;
+    thread.to_tell.push_back({event, {}});
   }
 
   void move(Thread& thread, uint64_t& block, uint64_t to, bool leaves_it) {
@@ -92,6 +99,33 @@ struct Play {
     if (!leaves_it) tell(thread, Kind::unmap, block, 0);
     if (leaves_it) thread.to_unmap = Range{block, block + kBlock};
     block = to;
+  }
+
+  // As realloc does where there is no room behind.
+  void move_and_grow(Thread& thread, uint64_t& block) {
+    const uint64_t to = free_place(2 * kBlock), old = block;
+    ++mappings;
+    for (uint64_t p = 0; p < kBlock; p += kPage) {
+      pages[to + p] = {pages[old + p].number, mappings};
+      pages[to + kBlock + p] = {0, mappings};
+    }
+    take_away(old);
+    tell(thread, Kind::remap, old, to, kBlock), tell(thread, Kind::unmap, old, 0);
+    thread.grown = Range{to + kBlock, to + 2 * kBlock};
+    block = to;
+  }
+
+  // By three moves, of which each takes the place of what the one before has left.
+  void swap_on(Thread& thread) {
+    Thread::Swap& swap = *thread.swap;
+    uint64_t place = swap.steps_done == 0 ? *swap.a : swap.steps_done == 1 ? *swap.b : swap.rest;
+    move(thread, place,
+         swap.steps_done == 0   ? swap.rest
+         : swap.steps_done == 1 ? *swap.a
+                                : *swap.b,
+         swap.steps_done < 2);
+    thread.to_unmap.reset();
+    if (++swap.steps_done == 3) thread.swap.reset();
   }
 
   void grow(Thread& thread, uint64_t block) {
@@ -116,8 +150,9 @@ struct Play {
       thread.grown.reset();
       return;
     }
+    if (thread.swap) return swap_on(thread);
     uint64_t& block = thread.blocks[any(thread.blocks.size())];
-    switch (any(7)) {
+    switch (any(9)) {
       case 0:
         thread.to_tell.push_back({{}, pages});
         break;
@@ -132,6 +167,16 @@ struct Play {
       case 3:
         move(thread, block, free_place(kBlock), true);
         break;
+      case 4:
+        move_and_grow(thread, block);
+        break;
+      case 5: {
+        uint64_t& other = thread.blocks[any(thread.blocks.size())];
+        if (&other == &block) break;
+        thread.swap = Thread::Swap{&block, &other, free_place(kBlock), 0};
+        swap_on(thread);
+        break;
+      }
       default:
         move(thread, block, free_place(kBlock), false);
     }
@@ -143,7 +188,10 @@ struct Play {
     Told told = std::move(thread.to_tell.front());
     thread.to_tell.pop_front();
     thread.is_telling = false;
-    if (told.event) events.push_back(*told.event), events.back().stage = stage, events.back().thread = known(thread);
+    if (told.event) {
+      events.push_back(*told.event), events.back().stage = stage, events.back().thread = known(thread);
+      if (events.back().thread == 0) events.back().more = 0;
+    }
     if (told.child) {
       births.push_back({events.size(), stage, known(thread), {}});
       born.push_back(std::make_unique<Pages>(*told.child));
@@ -173,12 +221,12 @@ struct Play {
   std::string told() const {
     std::string text;
     for (const LayoutEvent& event : events) {
-      char line[100];
-      std::snprintf(line, sizeof line, "\n%s %lx -> %lx",
+      char line[200];
+      std::snprintf(line, sizeof line, "\nthread %d, stage %u: %s %lx -> %lx + %lx", event.thread, event.stage,
                     event.kind == Kind::remap   ? "remap"
                     : event.kind == Kind::unmap ? "unmap"
                                                 : "remove",
-                    event.from, event.to);
+                    event.from, event.to, event.more);
       text += line;
     }
     for (const Birth& birth : births) text += "\nfork after " + std::to_string(birth.events_before);
@@ -214,7 +262,8 @@ struct Play {
   void step(uint64_t lateness) {
     Thread& thread = threads[any(threads.size())];
     if (thread.to_tell.empty()) {
-      if (any(3) == 0) act(thread);
+      if (any(std::max<uint64_t>(threads.size() * threads.size(), 4) - 1) == 0)
+        act(thread);  // now and then all must be quiet
     } else if (!thread.is_telling && any(lateness) == 0) {
       thread.is_telling = true;
       queue.push_back(&thread);
@@ -274,6 +323,19 @@ TEST(EventOrder, TwoThreads) {
 TEST(EventOrder, ThreeThreads) {
   play(3, 4, 10, 20);
   play(3, 4, 9, 10);
+}
+
+TEST(EventOrder, LateWord) {
+  play(3, 9, 6, 40);
+}
+
+TEST(EventOrder, OftenNotKnownWhose) {
+  play(4, 7, 8, 10);
+}
+
+TEST(EventOrder, SixThreads) {
+  play(6, 4, 10, 10);
+  play(6, 4, 9, 5);
 }
 
 }  // namespace
