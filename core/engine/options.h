@@ -90,6 +90,7 @@ struct RestoreOptions {
   unsigned threads = 0;        // --stream: that read pages at once; 0: as many as there is work for
   std::chrono::milliseconds timeout{0};
   Hook hook;
+  std::function<void()> when_checked;  // nothing stands in the way, and nothing was created yet; throws to leave it so
 };
 
 }  // namespace mcr::engine

@@ -266,6 +266,7 @@ Restored restore_image(const RestoreOptions& options, const images::ImageReader&
   if (!place.own_pids) wait_for_end(read_origin(reader), kWaitForEnd);
   call_hook(options.hook, "pre-restore", HostPid(0));  // it may bring what the program needs: mounts, addresses
   refuse_with(checked.find_problems(files));
+  if (options.when_checked) options.when_checked();
   auto& cgroups = checked.cgroups;
   auto& ipc = checked.ipc;
   auto& gpu = checked.gpu;

@@ -34,7 +34,7 @@ bool is_refused(Action action) {
 void restore(const std::string& directory) {
   engine::RestoreOptions options;
   options.images_dir = directory;
-  options.hook = [](std::string_view, HostPid) { throw Error(Fault::usage, "nothing stood in the way"); };
+  options.when_checked = [] { throw Error(Fault::usage, "nothing stood in the way"); };
   Damage damage;
   engine::restore(options, damage);
 }

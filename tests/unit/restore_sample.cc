@@ -162,7 +162,7 @@ std::string restore(const Sample& sample) {
   engine::RestoreOptions options;
   options.images_dir = folder.path("image");
   options.validation = engine::FileValidation::none;
-  options.hook = [](std::string_view, HostPid) { throw Error(Fault::usage, kAllRight); };
+  options.when_checked = [] { throw Error(Fault::usage, kAllRight); };
   Damage damage;
   return error_of([&] { engine::restore(options, damage); });
 }
