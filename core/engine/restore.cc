@@ -253,6 +253,14 @@ std::unique_ptr<LazyMemory> make_lazy(bool wanted, const images::ImageReader& re
   return wanted ? std::make_unique<LazyMemory>(reader, images, open_before) : nullptr;
 }
 
+void check_host(CheckedImage& checked, const kinds::OpenedFiles& files) {
+  const RestoreOptions& options = checked.options;
+  if (!checked.place.own_pids) wait_for_end(read_origin(checked.reader), kWaitForEnd);
+  call_hook(options.hook, "pre-restore", HostPid(0));  // it may bring what the program needs: mounts, addresses
+  refuse_with(checked.find_problems(files));
+  if (options.when_checked) options.when_checked();
+}
+
 Restored restore_image(const RestoreOptions& options, const images::ImageReader& reader, kinds::OpenedFiles& files,
                        const std::set<int>& open_before, Clock::time_point start, Damage& damage) {
   const RaisedLimits limits;
@@ -263,10 +271,7 @@ Restored restore_image(const RestoreOptions& options, const images::ImageReader&
   if (!checked.caller.has_checkpoint_right)
     log::message("restore",
                  "Without CAP_CHECKPOINT_RESTORE: the program gets its old pid in a user and pid namespace of its own");
-  if (!place.own_pids) wait_for_end(read_origin(reader), kWaitForEnd);
-  call_hook(options.hook, "pre-restore", HostPid(0));  // it may bring what the program needs: mounts, addresses
-  refuse_with(checked.find_problems(files));
-  if (options.when_checked) options.when_checked();
+  check_host(checked, files);
   auto& cgroups = checked.cgroups;
   auto& ipc = checked.ipc;
   auto& gpu = checked.gpu;
