@@ -1,4 +1,4 @@
-# ctest: TIMEOUT 60
+# ctest: TIMEOUT 150
 # ctest: CASES round refusals names signals batch_script unprivileged
 """A job from its start to its removal, and what the commands say to bad input."""
 

@@ -1,4 +1,4 @@
-# ctest: TIMEOUT 120
+# ctest: TIMEOUT 150
 # ctest: CASES program_killed supervisor_killed both_killed engine_killed stale_pid gives_up
 """Jobs whose program, supervisor or engine is ended with SIGKILL at random moments: the result is that of an undisturbed
 run, no line of the log is repeated or missing, and nothing is left over."""

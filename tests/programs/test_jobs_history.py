@@ -1,4 +1,4 @@
-# ctest: TIMEOUT 60
+# ctest: TIMEOUT 150
 # ctest: CASES line log_of_line early_signal stop_in_pause after_again odd_text clock_set_back
 """What a job has behind it: the line of its checkpoints and the log of each, and moments that are easily missed."""
 

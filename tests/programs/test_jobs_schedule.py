@@ -1,4 +1,4 @@
-# ctest: TIMEOUT 100
+# ctest: TIMEOUT 150
 # ctest: CASES after disk_full read_only files changed_files replaced strays survivors restart_ends_survivors foreign many
 """Checkpoints by the clock, and what may stand in their way; files that go back together with the program."""
 

@@ -1,4 +1,4 @@
-# ctest: TIMEOUT 60
+# ctest: TIMEOUT 150
 # ctest: CASES shell window resumed supervisor_killed crash refusals
 """run --tty: a job at a terminal of its own, attach and detach, and both over a checkpoint."""
 
