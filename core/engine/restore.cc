@@ -253,11 +253,19 @@ std::unique_ptr<LazyMemory> make_lazy(bool wanted, const images::ImageReader& re
   return wanted ? std::make_unique<LazyMemory>(reader, images, open_before) : nullptr;
 }
 
-void check_host(CheckedImage& checked, const kinds::OpenedFiles& files) {
+// The script may bring what the program needs, mounts or addresses, so that what stood in the way is looked at once
+// more. It is not run beside the program itself, nor for a damaged image.
+void prepare_host(CheckedImage& checked, const kinds::OpenedFiles& files) {
   const RestoreOptions& options = checked.options;
-  if (!checked.place.own_pids) wait_for_end(read_origin(checked.reader), kWaitForEnd);
-  call_hook(options.hook, "pre-restore", HostPid(0));  // it may bring what the program needs: mounts, addresses
-  refuse_with(checked.find_problems(files));
+  const bool own_pids = checked.place.own_pids;
+  if (!own_pids) wait_for_end(read_origin(checked.reader), kWaitForEnd);
+  std::vector<Problem> problems = checked.find_problems(files);
+  const bool is_hopeless = !own_pids && !problems.empty() && are_numbers_taken(checked.processes, options);
+  if (options.hook && !is_hopeless) {
+    options.hook("pre-restore", HostPid(0));
+    if (!problems.empty()) problems = checked.find_problems(files);
+  }
+  refuse_with(problems);
   if (options.when_checked) options.when_checked();
 }
 
@@ -271,7 +279,7 @@ Restored restore_image(const RestoreOptions& options, const images::ImageReader&
   if (!checked.caller.has_checkpoint_right)
     log::message("restore",
                  "Without CAP_CHECKPOINT_RESTORE: the program gets its old pid in a user and pid namespace of its own");
-  check_host(checked, files);
+  prepare_host(checked, files);
   auto& cgroups = checked.cgroups;
   auto& ipc = checked.ipc;
   auto& gpu = checked.gpu;

@@ -303,4 +303,10 @@ void check_host(const image::Inventory& inventory, const std::vector<tree::Proce
   ipc.check(pids, problems);
 }
 
+bool are_numbers_taken(const std::vector<tree::ProcessImage>& processes, const RestoreOptions& options) {
+  std::vector<Problem> problems;
+  check_numbers(processes, options, problems);
+  return !problems.empty();
+}
+
 }  // namespace mcr::engine

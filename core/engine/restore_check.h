@@ -20,4 +20,7 @@ void check_host(const mcr::image::Inventory& inventory, const std::vector<tree::
                 const kinds::OpenedFiles& files, const kinds::IpcObjects& ipc, const RestoreOptions& options,
                 const Caller& caller, PidPlace place, std::vector<Problem>& problems);
 
+// Whether somebody here has one of the numbers that they are to get: most likely the program itself, which runs.
+bool are_numbers_taken(const std::vector<tree::ProcessImage>& processes, const RestoreOptions& options);
+
 }  // namespace mcr::engine

@@ -5,6 +5,7 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "core/base/error.h"
 #include "core/base/log.h"
@@ -17,6 +18,7 @@ namespace {
 
 constexpr size_t kLongest = 256 << 20;
 constexpr char kText = 'T', kError = 'E';
+constexpr std::string_view kEnd("\0told\0", 6);  // of all words: without it somebody has ended before he had said them
 
 // Ended and collected, however the reading of its words ends.
 class Teller {
@@ -26,31 +28,15 @@ class Teller {
   Teller& operator=(const Teller&) = delete;
   ~Teller() {
     try {
-      if (!is_collected_) end();
+      sys::try_kill(pid_, SIGKILL);
+      while (!sys::collect_ended(pid_)) sys::wait_any_readable({}, 1);
     } catch (const Error& error) {
       log::debug("stacks", "{}", error.what());
     }
   }
 
-  // By itself when its words have ended: how. nullopt: it was ended here.
-  std::optional<sys::ChildChange> end() {
-    constexpr int kMost = 100;  // milliseconds from its last word to its end
-    std::optional<sys::ChildChange> change;
-    for (int i = 0; i < kMost && !change; ++i)
-      if (change = sys::collect_ended(pid_); !change) sys::wait_any_readable({}, 1);
-    if (!change) kill();
-    is_collected_ = true;
-    return change;
-  }
-  void kill() {
-    sys::try_kill(pid_, SIGKILL);
-    while (!sys::collect_ended(pid_)) sys::wait_any_readable({}, 1);
-    is_collected_ = true;
-  }
-
  private:
   HostPid pid_;
-  bool is_collected_ = false;
 };
 
 std::string words_of(const Error& error) {
@@ -84,25 +70,23 @@ bool read_all(int pipe, std::chrono::milliseconds limit, std::string& words) {
 
 Told told_by_child(std::chrono::milliseconds limit, const std::function<std::string()>& work) {
   sys::Pipe pipe = sys::make_pipe(O_CLOEXEC);
-  Teller teller(sys::start_twin([&] {
+  const Teller teller(sys::start_twin([&, us = sys::own_pid()] {
     std::string words;
     try {
+      sys::end_with(us);
       words = kText + work();
     } catch (const Error& error) {
       words = words_of(error);
     }
-    sys::write_text(pipe.write_end.get(), words);
+    sys::write_text(pipe.write_end.get(), words.append(kEnd));
     return 0;
   }));
   pipe.write_end.reset();
   std::string words;
-  if (!read_all(pipe.read_end.get(), limit, words)) {
-    teller.kill();
+  if (!read_all(pipe.read_end.get(), limit, words))
     return {{}, fmt::format("what the program says of itself could not be followed within {} s", limit.count() / 1000)};
-  }
-  const auto change = teller.end();
-  if (!change || change->what != sys::ChildChange::What::exited || change->number != 0 || words.size() < 2)
-    return {{}, "what the program says of itself misleads: whoever followed it has stumbled"};
+  if (!words.ends_with(kEnd)) return {{}, "what the program says of itself misleads: whoever followed it has stumbled"};
+  words.resize(words.size() - kEnd.size());
   if (words[0] == kError) throw_words(words);
   return {words.substr(1), {}};
 }

@@ -86,6 +86,11 @@ HostPid start_twin(const std::function<int()>& work) {
   return HostPid(pid);
 }
 
+void end_with(HostPid parent) {
+  check(::prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0), "prctl(PR_SET_PDEATHSIG)");
+  if (::getppid() != parent.get()) throw_code(ESRCH, "the parent");
+}
+
 HostPid start_child(std::span<const int> keep, const std::function<int()>& work) {
   return start_twin([&] { return close_all_but(keep), work(); });
 }

@@ -22,6 +22,9 @@ void become_subreaper();
 // destroyed there: what they own stays ours.
 HostPid start_child(std::span<const int> keep, const std::function<int()>& work);
 HostPid start_twin(const std::function<int()>& work);  // the same, with all our descriptors
+// By such a child, for one that nobody else would end: it is killed when its parent ends, which is gone already when it
+// is another one (prctl(2), PR_SET_PDEATHSIG).
+void end_with(HostPid parent);
 // As start_child() in a session of its own and as nobody's child: it belongs to process 1, or to the next subreaper.
 // Its standard streams are /dev/null, its working directory is the root.
 void start_detached(std::span<const int> keep, const std::function<int()>& work);

@@ -56,10 +56,25 @@ def post_dump_script(directory):
 
 
 def first_script(directory):
-    """Brings what the program needs before this host is looked at; one that fails ends the restore."""
+    """Brings what the program needs; one that fails ends the restore. It is not run beside the program itself, nor for
+    a damaged image."""
     pid, path = counting.start(directory)
-    images, script = os.path.join(directory, "images"), os.path.join(directory, "script")
+    images, script, ran = (os.path.join(directory, name) for name in ("images", "script", "ran"))
+    with open(script, "w") as stream:
+        stream.write(f"#!/bin/sh\ntouch {ran}\n")
+    os.chmod(script, 0o755)
+    harness.must(harness.dump(pid, images, "-R"))
+    result = harness.restore(images, "--action-script", script)
+    harness.expect(result.code == 1 and f"is held by {pid}" in result.text and not os.path.exists(ran), str(result))
     harness.dump_and_reap(pid, images)
+    core = os.path.join(images, f"core-{pid}.img")
+    whole = harness.read(core, "rb")
+    with open(core, "wb") as stream:
+        stream.write(whole[:-1])
+    result = harness.restore(images, "--action-script", script)
+    harness.expect(result.code == 1 and f"core-{pid}.img" in result.text and not os.path.exists(ran), str(result))
+    with open(core, "wb") as stream:
+        stream.write(whole)
     os.rename(path, path + ".away")
     result = harness.restore(images)
     harness.expect(result.code == 1 and f"{path}: file missing" in result.text, str(result))
