@@ -7,6 +7,7 @@
 
 #include "core/base/error.h"
 #include "core/base/log.h"
+#include "core/procfs/maps.h"
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
 
@@ -31,6 +32,13 @@ std::string describe_wait(HostTid tid) {
   if (makes_process && procfs::parse_stat(*stat).state == 'D')
     text += "; it has made a child with vfork, and waits until that executes a program or ends";
   return text;
+}
+
+// In the kernel with a page that a userfaultfd's handler has to bring, a thread is in state R, and stops for nobody.
+bool waits_for_handler(HostTid tid) {
+  const auto text = sys::try_read_text(fmt::format("/proc/{}/smaps", tid));
+  const auto is_watched = [](const procfs::Mapping& m) { return m.has_flag("um") || m.has_flag("ui"); };
+  return text && std::ranges::any_of(procfs::parse_smaps(*text), is_watched);
 }
 
 constexpr char kNoState = 0;
@@ -104,6 +112,12 @@ int Tracee::stop_to_deliver(const StopEvent& event) {
 }
 
 void Tracee::throw_late() const {
+  if (waits_for_handler(tid_))
+    throw Error(
+        Fault::timeout,
+        fmt::format("thread {} did not stop in time{}; a userfaultfd's handler has not brought all of its memory", tid_,
+                    describe_wait(tid_)),
+        "after restore --lazy-pages wait until mini-criu-lazy has brought all of it, and see that it is not stopped");
   throw Error(Fault::timeout, fmt::format("thread {} did not stop in time{}", tid_, describe_wait(tid_)),
               "in state D it stops when what it waits for has happened: try again later, or raise --timeout");
 }
