@@ -44,7 +44,7 @@ class PageFiles {
 
  private:
   const ImageReader& reader_;
-  std::map<std::string, UniqueFd> files_;
+  std::map<std::string, PageFile> files_;
 };
 
 // The bytes at `at`, zeros where nothing is stored.

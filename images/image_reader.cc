@@ -6,6 +6,7 @@
 
 #include "core/base/error.h"
 #include "core/sys/file.h"
+#include "images/far_image.h"
 #include "images/folder_owner.h"
 #include "images/format.h"
 #include "images/received_image.h"
@@ -53,6 +54,7 @@ void find_damage(const std::string& bytes, const image::FileSummary& file, uint6
 struct ImageReader::Impl {
   std::string directory;
   std::shared_ptr<const ReceivedImage> received;  // or:
+  std::shared_ptr<FarImage> far;                  // or:
   UniqueFd dir;
   std::optional<UniqueFd> commit;  // DIR/.commit: an image whose files have not all moved into DIR
   image::Inventory inventory;
@@ -66,11 +68,13 @@ struct ImageReader::Impl {
   void read_inventory();
   const image::FileSummary& summary(const std::string& name) const;
   UniqueFd open_listed(const image::FileSummary& file) const;
+  PageFile open_pages(const image::FileSummary& file) const;
   void check_id(const std::string& name, const std::string& id) const;
 };
 
-ImageReader::Impl::Impl(const ImagePlace& place) : directory(place.directory), received(place.received) {
-  if (!received) {
+ImageReader::Impl::Impl(const ImagePlace& place)
+    : directory(place.directory), received(place.received), far(place.far) {
+  if (!received && !far) {
     dir = open_folder(directory);
     warn_of_others(dir.get(), directory);
   }
@@ -91,6 +95,7 @@ ImageReader::Impl::Impl(const ImagePlace& place) : directory(place.directory), r
 // .commit first: while it holds a file, that file is the new image's, and one of the same name in DIR is the old one's.
 std::optional<UniqueFd> ImageReader::Impl::open_file(const std::string& name) const {
   if (received) return received->open(name);
+  if (far) return far->open(name);
   if (commit) {
     if (auto fd = open_image_file(commit->get(), name)) return fd;
   }
@@ -99,6 +104,7 @@ std::optional<UniqueFd> ImageReader::Impl::open_file(const std::string& name) co
 
 // Twice: a writer may publish a new image and remove the old inventory between the two places that are looked at.
 UniqueFd ImageReader::Impl::open_inventory() {
+  if (far) return std::move(*open_file(kInventoryName));
   if (received) {
     if (auto fd = open_file(kInventoryName)) return std::move(*fd);
     throw Error(Fault::image, "the stream holds no inventory", "give the output of mini-criu dump -D -");
@@ -137,12 +143,19 @@ UniqueFd ImageReader::Impl::open_listed(const image::FileSummary& file) const {
   return std::move(*fd);
 }
 
+PageFile ImageReader::Impl::open_pages(const image::FileSummary& file) const {
+  if (far) return far->open_pages(file.name(), file.size());
+  return PageFile(open_listed(file));
+}
+
 void ImageReader::Impl::check_id(const std::string& name, const std::string& id) const {
   if (id == image_id) return;
   throw Error(Fault::image, fmt::format("{} belongs to another image than {}", name, kInventoryName),
               "files of several images lie mixed in the folder, or a dump replaced the image meanwhile: try again, or "
               "use another copy");
 }
+
+ImagePlace::ImagePlace(std::shared_ptr<FarImage> image) : directory(image->name()), far(std::move(image)) {}
 
 ImageReader::ImageReader(const ImagePlace& place) : impl_(std::make_unique<Impl>(place)) {}
 ImageReader::~ImageReader() = default;
@@ -153,7 +166,10 @@ bool ImageReader::has(const std::string& name) const {
   return impl_->files.contains(name);
 }
 bool ImageReader::may_release() const {
-  return impl_->received != nullptr;
+  return impl_->received != nullptr || impl_->far != nullptr;
+}
+FarImage* ImageReader::far() const {
+  return impl_->far.get();
 }
 const std::string& ImageReader::directory() const {
   return impl_->directory;
@@ -170,12 +186,17 @@ RecordReader ImageReader::records(const std::string& name) const {
   return RecordReader(std::move(bytes), name);
 }
 
-UniqueFd ImageReader::pages(const std::string& name) const {
+PageFile ImageReader::pages(const std::string& name) const {
   const image::FileSummary& file = impl_->summary(name);
-  UniqueFd fd = impl_->open_listed(file);
-  impl_->check_id(name, read_page_header(fd.get(), name).image_id);
+  PageFile pages = impl_->open_pages(file);
+  impl_->check_id(name, read_page_header(pages.get(), name).image_id);
   impl_->read.insert(name);
-  return fd;
+  return pages;
+}
+
+UniqueFd ImageReader::as_it_is(const std::string& name) const {
+  if (name == kInventoryName) return impl_->open_inventory();
+  return impl_->open_listed(impl_->summary(name));
 }
 
 void ImageReader::check_unread() const {

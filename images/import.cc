@@ -13,6 +13,7 @@
 #include "images/digest.h"
 #include "images/file_list.h"
 #include "images/format.h"
+#include "images/holed_file.h"
 #include "images/staging.h"
 #include "images/store.h"
 #include "images/tar.h"
@@ -131,30 +132,6 @@ uint32_t count_images(const FileList& list) {
     throw_foreign("the manifest lacks an image between others, or all of them");
   return static_cast<uint32_t>(numbers.size());
 }
-
-// Files of pages have holes, which a tar file of ours has as zeros: they become holes again.
-class HoledFile {
- public:
-  explicit HoledFile(UniqueFd fd) : fd_(std::move(fd)) {}
-  void append(std::span<const char> piece) {
-    constexpr uint64_t kBlock = 4096;
-    while (!piece.empty()) {
-      const auto part = piece.first(std::min<size_t>(piece.size(), kBlock - size_ % kBlock));
-      if (std::ranges::any_of(part, [](char c) { return c != 0; }))
-        sys::pwrite_fully(fd_.get(), part.data(), part.size(), size_);
-      size_ += part.size();
-      piece = piece.subspan(part.size());
-    }
-  }
-  void finish(bool sync) {
-    sys::truncate_fd(fd_.get(), size_);
-    if (sync) sys::sync_fd(fd_.get());
-  }
-
- private:
-  UniqueFd fd_;
-  uint64_t size_ = 0;
-};
 
 class Unpacking {
  public:

@@ -150,7 +150,8 @@ void Merge::copy_records(const std::string& name) {
 // Of deleted files and the like: their extents say where things lie, and carry the checksums.
 void Merge::copy_pages(const image::FileSummary& file) {
   const Step step("{}", file.name());
-  const UniqueFd from = reader_.pages(file.name()), to = writer_.pages(file.name());
+  const PageFile from = reader_.pages(file.name());
+  const UniqueFd to = writer_.pages(file.name());
   std::vector<char> piece(kChunkBytes);
   for (uint64_t at = kPageFileHeader; at < file.size();) {
     const size_t n = sys::pread_some(from.get(), piece.data(), std::min<uint64_t>(piece.size(), file.size() - at), at);

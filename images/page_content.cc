@@ -22,9 +22,10 @@ std::string text_of(const PageRun& run) {
                      run.shared() ? fmt::format(" of shared memory {}", run.shared()) : "");
 }
 
-void read_fully(int fd, const std::string& name, uint64_t offset, std::span<std::byte> out) {
+void read_fully(const PageFile& file, const std::string& name, uint64_t offset, std::span<std::byte> out) {
+  file.bring(offset, out.size());
   for (size_t done = 0; done < out.size();) {
-    const size_t n = sys::pread_some(fd, out.data() + done, out.size() - done, offset + done);
+    const size_t n = sys::pread_some(file.get(), out.data() + done, out.size() - done, offset + done);
     if (n == 0) throw_damaged(name, offset + done, "the file became shorter while it was read");
     done += n;
   }
@@ -39,14 +40,15 @@ struct FreeHash {
 };
 
 // Checks `bytes` bytes of the file at `offset` and copies those from `skipped` on.
-void read_part(int fd, const std::string& name, uint64_t offset, uint64_t bytes, uint64_t checksum, uint64_t skipped,
-               std::span<std::byte> out) {
+void read_part(const PageFile& file, const std::string& name, uint64_t offset, uint64_t bytes, uint64_t checksum,
+               uint64_t skipped, std::span<std::byte> out) {
   const std::unique_ptr<XXH3_state_t, FreeHash> hash(XXH3_createState());
   XXH3_64bits_reset(hash.get());
   std::vector<std::byte> buffer(std::min<uint64_t>(kPieceBytes, bytes));
+  file.bring(offset, bytes);
   for (uint64_t at = 0; at < bytes;) {
     const auto piece = std::span(buffer).first(std::min<uint64_t>(buffer.size(), bytes - at));
-    read_fully(fd, name, offset + at, piece);
+    read_fully(file, name, offset + at, piece);
     XXH3_64bits_update(hash.get(), piece.data(), piece.size());
     const uint64_t first = std::max(at, skipped), last = std::min(at + piece.size(), skipped + out.size());
     if (first < last) std::memcpy(out.data() + (first - skipped), piece.data() + (first - at), last - first);
@@ -71,7 +73,7 @@ PageContent::File PageContent::open(const std::string& pages_file) const {
   for (const auto& [name, file] : files_)
     if (name == pages_file) return file;
   if (files_.size() == kMostOpen) files_.pop_front();
-  return files_.emplace_back(pages_file, std::make_shared<const UniqueFd>(reader_.pages(pages_file))).second;
+  return files_.emplace_back(pages_file, std::make_shared<const PageFile>(reader_.pages(pages_file))).second;
 }
 
 void PageContent::check_shape(const MemoryOwner& owner, const PageRun& run) const {
@@ -79,7 +81,7 @@ void PageContent::check_shape(const MemoryOwner& owner, const PageRun& run) cons
   sizes.page = reader_.inventory().page_size() ? reader_.inventory().page_size() : 4096;
   sizes.streams = stream_sizes_;
   if (run.source() == PageRun::FILE || run.source() == PageRun::REPEATED)
-    sizes.pages_file = static_cast<uint64_t>(sys::stat_fd(open(owner.pages_file)->get()).st_size);
+    sizes.pages_file = open(owner.pages_file)->size();
   if (const std::string fault = run_fault(run, sizes); !fault.empty())
     throw Error(Fault::image, fmt::format("mm-{}.img: {} {}", owner.pid, text_of(run), fault),
                 "the image is damaged or was made by a faulty program");
@@ -114,16 +116,15 @@ void PageContent::read(const MemoryOwner& owner, const PageRun& run, uint64_t st
 void PageContent::read_file(const MemoryOwner& owner, const PageRun& run, uint64_t at, std::span<std::byte> out) const {
   if (chunks_of(run) == 0 || static_cast<uint64_t>(run.checksums_size()) != chunks_of(run)) check_shape(owner, run);
   const File file = open(owner.pages_file);
-  const int fd = file->get();
   for (size_t done = 0; done < out.size();) {
     const uint64_t index = (at + done) / run.chunk_bytes(), begin = index * run.chunk_bytes();
     const uint64_t bytes = std::min<uint64_t>(run.chunk_bytes(), run.bytes() - begin), skipped = at + done - begin;
     const auto part = out.subspan(done, std::min<uint64_t>(out.size() - done, bytes - skipped));
     const uint64_t checksum = run.checksums(static_cast<int>(index)), offset = run.offset() + begin;
     if (part.size() < bytes) {
-      read_part(fd, owner.pages_file, offset, bytes, checksum, skipped, part);
+      read_part(*file, owner.pages_file, offset, bytes, checksum, skipped, part);
     } else {
-      read_fully(fd, owner.pages_file, offset, part);
+      read_fully(*file, owner.pages_file, offset, part);
       if (checksum_of(part.data(), part.size()) != checksum) throw_differs(owner.pages_file, offset, bytes);
     }
     done += part.size();
@@ -133,13 +134,13 @@ void PageContent::read_file(const MemoryOwner& owner, const PageRun& run, uint64
 namespace {
 
 // Stored as it is, or as one LZ4 block.
-void unpack(const std::string& name, int fd, uint64_t offset, uint32_t stored, uint64_t checksum,
+void unpack(const std::string& name, const PageFile& file, uint64_t offset, uint32_t stored, uint64_t checksum,
             std::span<std::byte> out) {
   if (stored == out.size()) {
-    read_fully(fd, name, offset, out);
+    read_fully(file, name, offset, out);
   } else {
     std::vector<std::byte> packed(stored);
-    read_fully(fd, name, offset, packed);
+    read_fully(file, name, offset, packed);
     const int n = LZ4_decompress_safe(reinterpret_cast<const char*>(packed.data()), reinterpret_cast<char*>(out.data()),
                                       static_cast<int>(stored), static_cast<int>(out.size()));
     if (n < 0 || static_cast<size_t>(n) != out.size())
@@ -157,24 +158,24 @@ PageContent::Chunk PageContent::chunk_of(const PageRun& run, int index, size_t b
       stored > stream_sizes_[stream] - offset || bytes > kChunkBytes)
     throw Error(Fault::image, fmt::format("{} has an impossible chunk {}", text_of(run), index),
                 "the image is damaged or was made by a faulty program");
-  return {stream_names_[stream], streams_[stream].get(), offset, stored, bytes, run.checksums(index)};
+  return {stream_names_[stream], streams_[stream], offset, stored, bytes, run.checksums(index)};
 }
 
 void PageContent::copy_part(const Chunk& chunk, size_t skipped, std::span<std::byte> out) const {
   {
     const std::scoped_lock lock(mutex_);
-    if (last_fd_ == chunk.fd && last_offset_ == chunk.offset && last_checksum_ == chunk.checksum &&
+    if (last_file_ == &chunk.file && last_offset_ == chunk.offset && last_checksum_ == chunk.checksum &&
         last_.size() == chunk.bytes) {
       std::memcpy(out.data(), last_.data() + skipped, out.size());
       return;
     }
   }
   std::vector<std::byte> whole(chunk.bytes);
-  unpack(chunk.name, chunk.fd, chunk.offset, chunk.stored, chunk.checksum, whole);
+  unpack(chunk.name, chunk.file, chunk.offset, chunk.stored, chunk.checksum, whole);
   std::memcpy(out.data(), whole.data() + skipped, out.size());
   const std::scoped_lock lock(mutex_);
   last_.swap(whole);
-  last_fd_ = chunk.fd, last_offset_ = chunk.offset, last_checksum_ = chunk.checksum;
+  last_file_ = &chunk.file, last_offset_ = chunk.offset, last_checksum_ = chunk.checksum;
 }
 
 void PageContent::read_streams(const PageRun& run, uint64_t at, std::span<std::byte> out) const {
@@ -189,7 +190,7 @@ void PageContent::read_streams(const PageRun& run, uint64_t at, std::span<std::b
     const auto part = out.subspan(done, std::min<uint64_t>(out.size() - done, bytes - skipped));
     const Chunk chunk = chunk_of(run, static_cast<int>(index), bytes);
     if (part.size() == bytes)
-      unpack(chunk.name, chunk.fd, chunk.offset, chunk.stored, chunk.checksum, part);
+      unpack(chunk.name, chunk.file, chunk.offset, chunk.stored, chunk.checksum, part);
     else
       copy_part(chunk, skipped, part);
     done += part.size();
@@ -206,9 +207,9 @@ void PageContent::read_repeated(const MemoryOwner& owner, const PageRun& run, ui
   std::vector<std::byte> content(page);
   if (is_in_stream(run)) {
     const Chunk chunk = chunk_of(run, 0, page);
-    unpack(chunk.name, chunk.fd, chunk.offset, chunk.stored, chunk.checksum, content);
+    unpack(chunk.name, chunk.file, chunk.offset, chunk.stored, chunk.checksum, content);
   } else {
-    read_fully(open(owner.pages_file)->get(), owner.pages_file, run.offset(), content);
+    read_fully(*open(owner.pages_file), owner.pages_file, run.offset(), content);
     if (checksum_of(content.data(), page) != run.checksums(0)) throw_differs(owner.pages_file, run.offset(), page);
   }
   for (size_t done = 0; done < out.size();) {

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "core/base/unique_fd.h"
+#include "images/page_file.h"
 #include "images/proto/mm.pb.h"
 #include "images/run_shape.h"
 #include "images/store.h"
@@ -46,12 +46,12 @@ class PageContent {
   const ImageReader& reader() const { return reader_; }
 
  private:
-  using File = std::shared_ptr<const UniqueFd>;
+  using File = std::shared_ptr<const PageFile>;
   File open(const std::string& pages_file) const;  // the last few stay open
 
   struct Chunk {  // as it is stored
     const std::string& name;
-    int fd;
+    const PageFile& file;
     uint64_t offset;
     uint32_t stored;
     size_t bytes;
@@ -67,11 +67,11 @@ class PageContent {
   const ParentPages* parent_;
   std::vector<std::string> stream_names_;
   std::vector<uint64_t> stream_sizes_;
-  std::vector<UniqueFd> streams_;
+  std::vector<PageFile> streams_;
   mutable std::mutex mutex_;  // of what follows
   mutable std::deque<std::pair<std::string, File>> files_;
   mutable std::vector<std::byte> last_;  // the chunk that was read in part most recently, and where it lies
-  mutable int last_fd_ = -1;
+  mutable const PageFile* last_file_ = nullptr;
   mutable uint64_t last_offset_ = 0, last_checksum_ = 0;
 };
 

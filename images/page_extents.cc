@@ -22,7 +22,7 @@ struct FreeHash {
 
 class PageFileCheck {
  public:
-  PageFileCheck(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
+  PageFileCheck(const PageFile& file, std::string name) : file_(file), name_(std::move(name)) {}
   void check_extent(const PageExtent& extent);
   void check_zeros(uint64_t from, uint64_t to);
 
@@ -32,7 +32,7 @@ class PageFileCheck {
   template <typename Use>
   void read_range(uint64_t from, uint64_t to, Use use);
 
-  int fd_;
+  const PageFile& file_;
   std::string name_;
   std::vector<char> buffer_ = std::vector<char>(kReadBytes);
   std::unique_ptr<XXH3_state_t, FreeHash> hash_{XXH3_createState()};
@@ -42,7 +42,8 @@ template <typename Use>
 void PageFileCheck::read_range(uint64_t from, uint64_t to, Use use) {
   while (from < to) {
     const size_t wanted = std::min<uint64_t>(to - from, buffer_.size());
-    const size_t n = sys::pread_some(fd_, buffer_.data(), wanted, from);
+    file_.bring(from, wanted);
+    const size_t n = sys::pread_some(file_.get(), buffer_.data(), wanted, from);
     if (n == 0) throw_damaged(name_, from, "the file became shorter while it was read");
     use(buffer_.data(), n, from);
     from += n;
@@ -65,12 +66,13 @@ void PageFileCheck::check_extent(const PageExtent& extent) {
   }
 }
 
-// A file may be far larger than what it takes: holes need not be read.
+// A file may be far larger than what it takes: holes need not be read. Of one on another host all is a hole that was
+// not brought.
 void PageFileCheck::check_zeros(uint64_t from, uint64_t to) {
   while (to > from && to - from >= kWorthASeek) {
-    const auto data = sys::try_seek(fd_, static_cast<int64_t>(from), SEEK_DATA);
+    const auto data = sys::try_seek(file_.get(), static_cast<int64_t>(from), SEEK_DATA);
     if (!data || *data >= to) return;
-    const uint64_t end = sys::try_seek(fd_, static_cast<int64_t>(*data), SEEK_HOLE).value_or(to);
+    const uint64_t end = sys::try_seek(file_.get(), static_cast<int64_t>(*data), SEEK_HOLE).value_or(to);
     check_data(*data, std::min(end, to));
     from = end;
   }
@@ -100,10 +102,10 @@ void check_shape(const std::string& name, uint64_t size, const PageExtent& exten
 
 }  // namespace
 
-void check_page_file(int fd, const std::string& name, uint64_t size, std::vector<PageExtent> extents) {
+void check_page_file(const PageFile& file, const std::string& name, uint64_t size, std::vector<PageExtent> extents) {
   std::sort(extents.begin(), extents.end(),
             [](const PageExtent& a, const PageExtent& b) { return a.offset < b.offset; });
-  PageFileCheck check(fd, name);
+  PageFileCheck check(file, name);
   uint64_t at = kPageFileHeader, owned = kPageFileHeader;
   for (const PageExtent& extent : extents) {
     check_shape(name, size, extent);
@@ -119,9 +121,10 @@ void check_page_file(int fd, const std::string& name, uint64_t size, std::vector
   check.check_zeros(at, size);
 }
 
-void check_gaps(int fd, const std::string& name, uint64_t size, std::vector<std::pair<uint64_t, uint64_t>> stretches) {
+void check_gaps(const PageFile& file, const std::string& name, uint64_t size,
+                std::vector<std::pair<uint64_t, uint64_t>> stretches) {
   std::sort(stretches.begin(), stretches.end());
-  PageFileCheck check(fd, name);
+  PageFileCheck check(file, name);
   uint64_t at = kPageFileHeader;
   for (const auto& [offset, bytes] : stretches) {
     if (offset > at) check.check_zeros(at, offset);

@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "images/page_file.h"
+
 namespace mcr::images {
 
 // A stretch of a pages file with the checksums of its chunks.
@@ -19,11 +21,12 @@ struct PageExtent {
 
 // Reads the file from kPageFileHeader to `size`: every chunk against its checksum; bytes that belong to no extent must
 // be zero; extents must lie inside the file and not overlap, but for those that may. Throws at the first bad chunk.
-void check_page_file(int fd, const std::string& name, uint64_t size, std::vector<PageExtent> extents);
+void check_page_file(const PageFile& file, const std::string& name, uint64_t size, std::vector<PageExtent> extents);
 
 // Only the last of that: bytes that belong to none of the stretches (offset, bytes) are zero. For readers that check
 // the chunks when they use them. The stretches lie inside the file.
-void check_gaps(int fd, const std::string& name, uint64_t size, std::vector<std::pair<uint64_t, uint64_t>> stretches);
+void check_gaps(const PageFile& file, const std::string& name, uint64_t size,
+                std::vector<std::pair<uint64_t, uint64_t>> stretches);
 
 // A chunk in a stream: (offset, bytes).
 using StreamPlace = std::pair<uint64_t, uint64_t>;

@@ -20,6 +20,7 @@
 #include "core/base/progress.h"
 #include "core/base/unique_fd.h"
 #include "images/archive.h"
+#include "images/page_file.h"
 #include "images/proto/inventory.pb.h"
 
 namespace mcr::images {
@@ -117,15 +118,18 @@ class ImageWriter {
   std::unique_ptr<Impl> impl_;
 };
 
-// Where an image lies: in a folder, or in memory.
+// Where an image lies: in a folder, in memory, or on another host.
 class ReceivedImage;
+class FarImage;
 struct ImagePlace {
   ImagePlace(std::string folder) : directory(std::move(folder)) {}  // NOLINT: a folder is a place
   ImagePlace(const char* folder) : directory(folder) {}             // NOLINT
   ImagePlace(std::shared_ptr<const ReceivedImage> image)            // NOLINT
       : directory("-"), received(std::move(image)) {}
+  ImagePlace(std::shared_ptr<FarImage> image);  // NOLINT
   std::string directory;
-  std::shared_ptr<const ReceivedImage> received;  // null: in the folder
+  std::shared_ptr<const ReceivedImage> received;  // null: not in memory
+  std::shared_ptr<FarImage> far;                  // null: here
 };
 
 class ImageReader {
@@ -134,7 +138,8 @@ class ImageReader {
   ~ImageReader();
   const mcr::image::Inventory& inventory() const;
   RecordReader records(const std::string& name) const;  // checks size and checksum against the inventory first
-  UniqueFd pages(const std::string& name) const;        // checks header and size; chunks are the caller's to check
+  PageFile pages(const std::string& name) const;        // checks header and size; chunks are the caller's to check
+  UniqueFd as_it_is(const std::string& name) const;     // any file, the inventory too; only its size is checked
   // What was read of files of pages may be given back to the system (sys::punch_hole): they are in memory, and nobody
   // else's.
   bool may_release() const;
@@ -143,6 +148,7 @@ class ImageReader {
   // damaged even where it would never look.
   void check_unread() const;
   const std::string& directory() const;
+  FarImage* far() const;  // null: the image is here
 
  private:
   struct Impl;

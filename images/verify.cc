@@ -162,10 +162,9 @@ void Verification::check_references() const {
 }
 
 void Verification::check_pages(const image::FileSummary& file) {
-  const UniqueFd fd = reader_.pages(file.name());
+  const PageFile pages = reader_.pages(file.name());
   auto extents = use_.extents.extract(file.name());
-  check_page_file(fd.get(), file.name(), file.size(),
-                  extents ? std::move(extents.mapped()) : std::vector<PageExtent>());
+  check_page_file(pages, file.name(), file.size(), extents ? std::move(extents.mapped()) : std::vector<PageExtent>());
 }
 
 }  // namespace

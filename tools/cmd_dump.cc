@@ -3,6 +3,7 @@
 #include "core/base/log.h"
 #include "core/engine/engine.h"
 #include "core/sys/file.h"
+#include "images/far_sink.h"
 #include "tools/action_scripts.h"
 #include "tools/commands.h"
 #include "tools/progress_line.h"
@@ -16,8 +17,10 @@ int run_dump(const CommandLine& line, Situation& situation) {
   const Surroundings& around = request.around;
   std::optional<OutputStream> stream;
   if (is_stream(around)) request.options.stream = &stream.emplace(request.options.sync);
-  open_log(around, !stream, situation);
+  open_log(around, !stream && !around.server, situation);
   check_status_descriptor(around.status_fd);
+  std::optional<images::FarSink> server;
+  if (around.server) request.options.stream = &server.emplace(*around.server);
   request.options.hook = script_hook(around.action_scripts, around.images_dir);
 
   Progress progress;

@@ -9,6 +9,7 @@
 #include "core/sys/namespaces.h"
 #include "core/sys/process.h"
 #include "core/sys/supervise.h"
+#include "images/far_image.h"
 #include "images/format.h"
 #include "images/store.h"
 #include "tools/action_scripts.h"
@@ -22,6 +23,8 @@
 
 namespace mcr::cli {
 namespace {
+
+constexpr std::chrono::seconds kServerPatience{10};  // for a server that has been there
 
 // The program runs: a folder that cannot be written to is no failure. In one piece, whoever reads it meanwhile.
 void write_statistics(const std::string& folder, const engine::RestoreStatistics& figures, uint64_t receive_us) {
@@ -89,7 +92,7 @@ int follow(Foreground& foreground, const engine::Restored& restored) {
 int run_restore(const CommandLine& line, Situation& situation) {
   RestoreRequest request = restore_request(line);
   open_log(request.around, false, situation);
-  check_seal_of(line, request.around.images_dir);
+  if (!request.around.server) check_seal_of(line, request.around.images_dir);
   Progress progress;
   request.options.progress = &progress;
   std::optional<ProgressLine> line_of_progress;
@@ -102,6 +105,8 @@ int run_restore(const CommandLine& line, Situation& situation) {
     const auto took = std::chrono::steady_clock::now() - start;
     receive_us = static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(took).count());
   }
+  if (request.around.server)
+    request.options.far = std::make_shared<images::FarImage>(*request.around.server, kServerPatience);
   std::optional<Debugger> debugger;
   if (request.gdb) debugger.emplace(*request.gdb);
   std::optional<Foreground> foreground;  // also for gdb, which Ctrl-C is meant for then
@@ -115,6 +120,7 @@ int run_restore(const CommandLine& line, Situation& situation) {
   situation.concluded = true;
   line_of_progress.reset();
   request.options.received.reset();  // its memory; the program may run for days
+  request.options.far.reset();
 
   if (pid_file) pid_file->publish(restored.root);
   if (request.stopped && !debugger) tell_standing(restored);

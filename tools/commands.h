@@ -22,6 +22,8 @@ int run_unseal(const CommandLine& line);
 int run_keygen(const CommandLine& line);
 int run_verify(const CommandLine& line);
 int run_diff(const CommandLine& line);
+int run_lazy_pages(const CommandLine& line);
+int run_page_server(const CommandLine& line);
 int run_stacks(const CommandLine& line, Situation& situation);
 int run_core(const CommandLine& line);
 int run_gpu(const CommandLine& line, Situation& situation);

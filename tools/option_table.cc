@@ -73,6 +73,17 @@ constexpr Command kCommands[] = {
      "Writes a new random key to FILE, which must not exist, readable by its owner alone. Who has it can seal and "
      "check; "
      "without it nobody can."},
+    {"lazy-pages", kLazyPages, "DIR [--address ADDRESS] [--port PORT] [--key FILE]",
+     "Give an image to a restore on another host",
+     "Waits for restore --page-server on another host and gives it what it asks for, at first what describes the "
+     "program, then its memory, with --lazy-pages while the program runs there already. Ends when all of that is "
+     "there. "
+     "Whoever can connect can read the image: stay on 127.0.0.1, the default, and connect through ssh -L, where others "
+     "share the network."},
+    {"page-server", kPageServer, "-D DIR [--address ADDRESS] [--port PORT]", "Take the image of a dump on another host",
+     "Waits for one dump --page-server on another host, takes the image and makes it the one of the folder. The "
+     "program "
+     "there is ended only when the image is checked, and on the disk, here. Whoever can connect can send one."},
     {"stacks", kStacks, "-t PID|DIR [PID] [--json]", "Print the stack of every thread of a program or of an image",
      "Prints for each thread what it does and the functions that it is in, innermost first. With -t of a running "
      "process "
@@ -129,8 +140,6 @@ constexpr Command kCommands[] = {
      "Removes the folders of jobs: logs, images and all."},
     {"inspect", kInspect, "ID [--json]", "Print all that is known of a job",
      "Prints what was asked for, how the job stands, its checkpoints and where its files are."},
-    {"page-server", 0, "", "pages received over a network", ""},
-    {"lazy-pages", 0, "", "pages brought in after the restore", ""},
     {"swrk", 0, "", "requests over an inherited socket", ""},
     {"service", 0, "", "requests over a socket", ""},
     {"cpuinfo", 0, "", "processor features compared between hosts", ""},
@@ -150,7 +159,7 @@ constexpr unsigned kBoth = kDump | kRestore;
 // clang-format off
 constexpr Option kOptions[] = {
     // ---- common ----
-    {"images-dir", 'D', kValue, "DIR", kBoth | kCheck | kShow | kVerify | kStat | kExport | kImport | kMerge | kSeal | kUnseal | kStacks | kCore, kBuilt, Group::common,
+    {"images-dir", 'D', kValue, "DIR", kBoth | kCheck | kLazyPages | kPageServer | kShow | kVerify | kStat | kExport | kImport | kMerge | kSeal | kUnseal | kStacks | kCore, kBuilt, Group::common,
      "The image folder (default: the current one); dump creates it when it is missing. With -D - the whole image is one "
      "stream on standard output, or comes as one on standard input"},
     {"work-dir", 'W', kValue, "DIR", kBoth, kBuilt, Group::common,
@@ -204,7 +213,7 @@ constexpr Option kOptions[] = {
      "Leave this open file out of the image: file[MOUNT:INODE], tty[RDEV:DEV], pipe[INODE] or socket[INODE]", true},
     {"link-remap", 0, kFlag, "", kBoth | kRun | kCheck, kBuilt, Group::dump,
      "Make a temporary link for an open file whose name is gone while it has others; restore removes it"},
-    {"sync", 0, kFlag, "", kDump | kImport | kMerge, kBuilt, Group::dump,
+    {"sync", 0, kFlag, "", kDump | kImport | kMerge | kPageServer, kBuilt, Group::dump,
      "Do not wait for the disk: quicker, but a power cut soon after may cost the image", false, true},
     {"ext-unix-sk", 'x', kMaybe, "INODE", kBoth | kCheck, kBuilt, Group::dump,
      "The other end of a unix socket may be outside of the tree (of this one, or of any); restore connects to it again "
@@ -249,6 +258,13 @@ constexpr Option kOptions[] = {
      "The control group that takes the place of the root process's (with --manage-cgroups)", true},
     {"lazy-pages", 0, kFlag, "", kRestore, kBuilt, Group::restore,
      "The program runs before its memory is there: pages come when they are touched, and the others behind its back"},
+    {"page-server", 0, kFlag, "", kBoth, kBuilt, Group::common,
+     "The image goes to mini-criu page-server on another host (dump), or is read from mini-criu lazy-pages there "
+     "(restore), at --address and --port; -D is not used"},
+    {"address", 0, kValue, "ADDRESS", kBoth | kLazyPages | kPageServer, kBuilt, Group::common,
+     "Where the server listens: an address or a name (default: 127.0.0.1)"},
+    {"port", 0, kValue, "PORT", kBoth | kLazyPages | kPageServer, kBuilt, Group::common,
+     "The port that the server listens at (a server's default: any that is free, which it prints)"},
     {"exec-cmd", 0, kFlag, "", kRestore, kBuilt, Group::restore,
      "Afterwards run the command behind \"--\" in place of mini-criu, as the parent of the program"},
     {"stopped", 0, kFlag, "", kRestore, kBuilt, Group::restore,
@@ -273,7 +289,7 @@ constexpr Option kOptions[] = {
     {"maps", 0, kValue, "PID", kShow, kBuilt, Group::inspect, "The mappings of one process"},
     {"output", 'o', kValue, "FILE", kExport | kMerge | kCore, kBuilt, Group::inspect,
      "Where the result goes: the tar file of export (-: standard output), the folder of merge, the file of core"},
-    {"key", 0, kValue, "FILE", kSeal | kUnseal | kVerify | kRestore | kExport | kMerge, kBuilt, Group::inspect,
+    {"key", 0, kValue, "FILE", kSeal | kUnseal | kVerify | kRestore | kExport | kMerge | kLazyPages, kBuilt, Group::inspect,
      "The key of the seal, made by keygen. verify, restore, export and merge: the image must be sealed with it, and the seal must hold"},
     {"debug-dir", 0, kValue, "DIR", kStacks, kBuilt, Group::inspect,
      "A folder with files for debuggers below .build-id; may be given several times (/usr/lib/debug is always looked at)",
@@ -367,15 +383,12 @@ constexpr Option kOptions[] = {
     {"lsm-mount-context", 0, kValue, "CONTEXT", kRestore, kRefused, kLater, "profiles of security modules"},
     {"root", 'r', kValue, "PATH", kBoth, kRefused, kLater, "another root folder"},
     {"auto-dedup", 0, kFlag, "", kBoth, kRefused, kLater, "removing pages that a later image holds"},
-    {"page-server", 0, kFlag, "", kDump, kRefused, kLater, "pages sent over a network"},
-    {"address", 0, kValue, "ADDRESS", kBoth, kRefused, kLater, "pages sent over a network"},
-    {"port", 0, kValue, "PORT", kBoth, kRefused, kLater, "pages sent over a network"},
-    {"ps-socket", 0, kValue, "FD", kBoth, kRefused, kLater, "pages sent over a network"},
+    {"ps-socket", 0, kValue, "FD", kBoth, kRefused, kLater, "a connection to a server that is open already"},
     {"skip-file-rwx-check", 0, kFlag, "", kRestore, kRefused, kLater, "files whose permissions have changed"},
     {"allow-uprobes", 0, kFlag, "", kDump, kRefused, kLater, "programs with uprobes"},
     {"weak-sysctls", 0, kFlag, "", kRestore, kRefused, kLater, "settings of network namespaces"},
     {"evasive-devices", 0, kFlag, "", kDump, kRefused, kLater, "device files that cannot be opened by their path"},
-    {"tls", 0, kFlag, "", kBoth, kRefused, kLater, "pages sent over a network"},
+    {"tls", 0, kFlag, "", kBoth, kRefused, kLater, "encrypted connections between hosts (ssh -L does it)"},
     {"background", 0, kFlag, "", kBoth, kRefused, kLater, "servers in the background"},
     {"daemon", 0, kFlag, "", kBoth, kRefused, kLater, "servers in the background"},
     {"all", 0, kFlag, "", kCheck, kRefused, kLater, "a stricter verdict of check (it looks at every feature anyway)"},

@@ -25,6 +25,8 @@ enum CommandBit : unsigned {
   kInspect = 8192,
   kGpu = 16384,
   kAttach = 32768,
+  kLazyPages = 1u << 16,
+  kPageServer = 1u << 17,
   kStat = 1u << 20,
   kExport = 1u << 21,
   kImport = 1u << 22,

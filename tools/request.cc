@@ -17,10 +17,23 @@ std::string in_folder(const std::string& folder, const std::string& file) {
   return (std::filesystem::path(folder) / file).lexically_normal().string();
 }
 
+sys::TcpPlace server_of_image(const Settings& settings) {
+  if (settings.typed("images-dir"))
+    usage("--page-server says that the image is with a server, and -D that it is in a folder", "give one of them");
+  if (settings.value("key"))
+    usage("a seal lies in the folder of the image, which the server has", "give --key to mini-criu lazy-pages there");
+  sys::TcpPlace place = place_of_server(settings);
+  if (place.port == 0) usage("--page-server needs the port of the server", "add --port");
+  return place;
+}
+
 Surroundings surroundings(const Settings& settings) {
   Surroundings around;
   around.images_dir = settings.value("images-dir").value_or(".");
-  around.work_dir = settings.value("work-dir").value_or(is_stream(around) ? "." : around.images_dir);
+  if (settings.flag("page-server")) around.server = server_of_image(settings);
+  if (around.server) around.images_dir = around.server->text();
+  const bool has_folder = !is_stream(around) && !around.server;
+  around.work_dir = settings.value("work-dir").value_or(has_folder ? around.images_dir : ".");
   if (around.images_dir.empty() || around.work_dir.empty()) usage("the name of a folder is empty");
   around.log = log_settings(settings, around.work_dir);
   around.json = settings.flag("json");
@@ -63,6 +76,11 @@ bool locks_network(const Settings& settings) {
 
 }  // namespace
 
+sys::TcpPlace place_of_server(const Settings& settings) {
+  const auto port = settings.value("port");
+  return {settings.value("address").value_or("127.0.0.1"), port ? parse_port("port", *port) : uint16_t{0}};
+}
+
 bool is_stream(const Surroundings& around) {
   return around.images_dir == kStream;
 }
@@ -90,11 +108,14 @@ namespace {
 void refuse_combined(const DumpRequest& request, const Settings& settings) {
   const auto& options = request.options;
   const bool builds_upon_another = options.track_memory || !options.previous_images.empty();
-  if (is_stream(request.around) && options.streams != 0)
-    usage("-D - is one stream: it cannot be written in several files, nor compressed",
+  const bool is_one_stream = is_stream(request.around) || request.around.server;
+  const char* what = request.around.server ? "--page-server" : "-D -";
+  if (is_one_stream && options.streams != 0)
+    usage(fmt::format("{} is one stream: it cannot be written in several files, nor compressed", what),
           "leave out --stream and --compress, or put a compressor behind the pipe");
-  if (is_stream(request.around) && builds_upon_another)
-    usage("-D - holds a whole image, which builds upon no other", "leave out --track-mem and --prev-images-dir");
+  if (is_one_stream && builds_upon_another)
+    usage(fmt::format("{} holds a whole image, which builds upon no other", what),
+          "leave out --track-mem and --prev-images-dir");
   if (options.live && builds_upon_another)
     usage("--live stores all memory, and --track-mem notes what is written while the program stands still",
           "give one of them");

@@ -7,6 +7,7 @@
 
 #include "core/base/log.h"
 #include "core/engine/options.h"
+#include "core/sys/tcp.h"
 #include "tools/command_line.h"
 
 namespace mcr::cli {
@@ -19,10 +20,12 @@ struct Surroundings {
   bool json = false;
   bool display_stats = false;
   int status_fd = -1;
+  std::optional<sys::TcpPlace> server;      // --page-server: where the image goes, or is
   std::vector<std::string> action_scripts;  // absolute paths
 };
 
-bool is_stream(const Surroundings& around);  // -D -
+bool is_stream(const Surroundings& around);               // -D -
+sys::TcpPlace place_of_server(const Settings& settings);  // --address and --port; no port: 0
 // Not where a script reads, and not between the many lines of a log.
 bool shows_progress(const Surroundings& around);
 

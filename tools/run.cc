@@ -46,6 +46,10 @@ int run_command(const CommandLine& line, Situation& situation) {
       return run_verify(line);
     case kDiff:
       return run_diff(line);
+    case kLazyPages:
+      return run_lazy_pages(line);
+    case kPageServer:
+      return run_page_server(line);
     case kStacks:
       return run_stacks(line, situation);
     case kCore:

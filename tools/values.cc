@@ -66,6 +66,13 @@ unsigned parse_streams(std::string_view option, std::string_view text) {
   return static_cast<unsigned>(*number);
 }
 
+uint16_t parse_port(std::string_view option, std::string_view text) {
+  const auto number = whole_number(text);
+  if (!number || *number > UINT16_MAX)
+    usage(fmt::format("--{}: \"{}\" is no port", option, text), "give a number from 0 to 65535");
+  return static_cast<uint16_t>(*number);
+}
+
 mem::Compression parse_compression(std::string_view option, std::string_view text) {
   if (text == "lz4") return mem::Compression::lz4;
   if (text != "none") usage(fmt::format("--{}: \"{}\" is no compression", option, text), "give none or lz4");

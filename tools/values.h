@@ -36,6 +36,7 @@ std::string parse_resource(std::string_view option, std::string_view text);
 std::pair<std::string, int> parse_inherited(std::string_view option, std::string_view text);
 std::pair<gpu::Uuid, gpu::Uuid> parse_gpu_pair(std::string_view option, std::string_view text);  // "GPU-…=GPU-…"
 unsigned parse_streams(std::string_view option, std::string_view text);                          // 1 to 64
+uint16_t parse_port(std::string_view option, std::string_view text);                             // 0 to 65535
 mem::Compression parse_compression(std::string_view option, std::string_view text);
 // Folds all values of -v in order: "4" sets the level, "+" (a bare -v) and "vv" (-vvv) raise it; it ends at debug.
 log::Level parse_verbosity(const std::vector<std::string>& values);

@@ -34,6 +34,7 @@ kinds::Validation validation_of(FileValidation wanted) {
 }  // namespace
 
 images::ImagePlace place_of_image(const RestoreOptions& options) {
+  if (options.far) return options.far;
   return options.received ? images::ImagePlace(options.received) : options.images_dir;
 }
 

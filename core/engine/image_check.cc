@@ -61,9 +61,8 @@ void check_unused_bytes(const images::ImageReader& reader, const std::vector<tre
     }
   }
   for (auto& [name, stretches] : used) {
-    const UniqueFd pages = reader.pages(name);
-    const auto size = static_cast<uint64_t>(sys::stat_fd(pages.get()).st_size);
-    images::check_gaps(pages.get(), name, size, std::move(stretches));
+    const images::PageFile pages = reader.pages(name);
+    images::check_gaps(pages, name, pages.size(), std::move(stretches));
   }
   for (size_t i = 0; i < streams.size(); ++i)
     images::check_stream(reader.inventory().streams(static_cast<int>(i)), streams[i], std::move(places[i]));

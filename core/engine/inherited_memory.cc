@@ -33,8 +33,9 @@ size_t index_of(const std::vector<Vma>& vmas, uint64_t address) {
 }
 
 mem::RestoreMemory memory_of(const ProcessImage& image) {
-  return {image.map, image.vmas, image.runs, image.inherited, image.shared, {}, {}, -1, -1, image.map.pages_file(), {},
-          {},        {},         {}};
+  return {image.map, image.vmas, image.runs, image.inherited,        image.shared, {},
+          {},        nullptr,    -1,         image.map.pages_file(), {},           {},
+          {},        {}};
 }
 
 }  // namespace
@@ -151,7 +152,7 @@ std::vector<int> InheritedMemory::send_files(const ProcessImage& image, inject::
   for (size_t i = 0; i < image.vmas.size(); ++i)
     if (const Vma& vma = image.vmas[i]; !memory.ready[i] && vma.file() != 0 && !std::ranges::count(ids, vma.file()))
       ids.push_back(vma.file());
-  std::vector<int> fds{memory.pages_fd};
+  std::vector<int> fds{memory.pages->get()};
   for (const uint32_t id : ids) fds.push_back(open_file_(id));
   const std::vector<int> remote = process.channel().send_all(fds);
   memory.remote_pages_fd = remote.front();
@@ -173,8 +174,8 @@ void InheritedMemory::fill_lent(const ProcessImage& image, inject::NewProcess& p
   memory.born_with = settled.born_with;
   memory.ready = lent;
   memory.ready.flip();
-  const UniqueFd pages = content_.reader().pages(memory.pages_name);
-  memory.pages_fd = pages.get();
+  const images::PageFile pages = content_.reader().pages(memory.pages_name);
+  memory.pages = &pages;
   memory.pid = image.core.pid();
   memory.content = &content_;
   memory.threads = threads_;

@@ -8,6 +8,7 @@
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
 #include "core/sys/user_fault.h"
+#include "images/far_image.h"
 
 namespace mcr::engine {
 namespace {
@@ -16,8 +17,10 @@ constexpr size_t kSharedBytes = size_t{8} << 30;  // of addresses
 constexpr char kName[] = "mini-criu-lazy", kRemedy[] = "restore without --lazy-pages";
 constexpr std::chrono::seconds kPatience{10};
 
-std::vector<int> kept_there(std::set<int> without, int line, int ours) {
+std::vector<int> kept_there(std::set<int> without, int line, int ours, const images::ImageReader& reader) {
   without.insert(ours);
+  if (const auto* far = reader.far())
+    for (const int fd : far->descriptors()) without.insert(fd);
   std::vector<int> kept{line};
   for (const int fd : open_descriptors())
     if (!without.contains(fd) && fd != line) kept.push_back(fd);
@@ -44,7 +47,7 @@ LazyMemory::LazyMemory(const images::ImageReader& reader, const std::vector<tree
   log::flush();
   const int line = pair.theirs.get();
   // Runs in another process, which has copies of all that is meant here.
-  sys::start_service_trio(mem::MissingPages::trio_of(shared_), kName, kept_there(before, line, pair.ours.get()),
+  sys::start_service_trio(mem::MissingPages::trio_of(shared_), kName, kept_there(before, line, pair.ours.get(), reader),
                           [&](sys::Partner& partner) { PageService(reader, images, shared_, line, partner).run(); });
   line_ = std::move(pair.ours);
 }

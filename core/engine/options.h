@@ -69,6 +69,7 @@ struct DumpOptions {
 struct RestoreOptions {
   std::string images_dir = ".";
   std::shared_ptr<const images::ReceivedImage> received;  // the image, if it came as a stream and lies in no folder
+  std::shared_ptr<images::FarImage> far;                  // the image, if a server on another host has it
   Progress* progress = nullptr;                           // outlives the restore
   bool sibling = false;                                   // child of our parent instead of our own
   bool detached = false;                                  // we end before the program does

@@ -10,6 +10,7 @@
 #include "core/base/log.h"
 #include "core/engine/lazy_memory.h"
 #include "core/sys/process.h"
+#include "images/far_image.h"
 
 namespace mcr::engine {
 namespace {
@@ -20,6 +21,9 @@ constexpr uint64_t kPage = 4096, kPieceBytes = 64 << 10, kTaskSize = 0x7ffffffff
 constexpr int kAgain = 2;    // ms until what cannot be done now is tried again
 constexpr int kPause = 1;    // ms after a page that was waited for
 constexpr int kLook = 1000;  // ms until it is asked whether anybody is left
+// Of an image on another host: of each file in memory, and how long its server may be away.
+constexpr uint64_t kMostKept = 32 << 20;
+constexpr std::chrono::seconds kPatience{300};
 
 // What is read as a whole: a chunk has one checksum.
 uint64_t unit_of(const PageRun& run) {
@@ -59,6 +63,7 @@ PageService::PageService(const images::ImageReader& reader, const std::vector<tr
 // Its own descriptors: those of one that was killed have numbers that may mean something else by now.
 void PageService::open_content() {
   try {
+    if (auto* far = reader_.far()) far->begin_anew(kMostKept, kPatience);
     parents_ = images::ParentChain::of(reader_);
     content_ = std::make_unique<images::PageContent>(reader_, parents_.get());
   } catch (const Error& error) {
@@ -79,7 +84,9 @@ void PageService::run() {
     if (line_ < 0 && (!is_settled || is_over)) break;
     wait(is_busy, was_asked);
   }
-  if (mem::MissingPages::is_settled(shared_)) tell_end();
+  if (!mem::MissingPages::is_settled(shared_)) return;
+  tell_end();
+  if (reader_.far() && content_) images::tell_done(*reader_.far());
 }
 
 // Events of a child are read when it is known what it had at first.

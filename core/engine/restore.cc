@@ -17,6 +17,7 @@
 #include "core/kinds/locks_left.h"
 #include "core/sys/file.h"
 #include "core/sys/guardian.h"
+#include "images/far_image.h"
 
 namespace mcr::engine {
 namespace {
@@ -324,6 +325,7 @@ Restored restore_image(const RestoreOptions& options, const images::ImageReader&
   take_handles(images, processes, options.leave_stopped, result);
   result.init_pidfd = namespaces.take_init_pidfd();
   files.remove_remap_links();
+  if (reader.far() && !lazy) images::tell_done(*reader.far());
   result.statistics.total_us = since_us(start);
   call_last_hook(options.hook, result.root);
   return result;

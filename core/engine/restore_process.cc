@@ -194,7 +194,7 @@ class ProcessRestorer : public RestoringProcess {
                               image_.shared,
                               {},
                               {},
-                              -1,
+                              nullptr,
                               -1,
                               image_.map.pages_file(),
                               {},
@@ -206,8 +206,8 @@ class ProcessRestorer : public RestoringProcess {
     context_.inherited.describe(pid, memory);
     add_segments(memory);
     add_shared(memory);
-    const UniqueFd pages = context_.reader.pages(image_.map.pages_file());
-    memory.pages_fd = pages.get();
+    const images::PageFile pages = context_.reader.pages(image_.map.pages_file());
+    memory.pages = &pages;
     memory.pid = pid;
     memory.content = &context_.content;
     memory.threads = context_.options.threads;
@@ -215,7 +215,7 @@ class ProcessRestorer : public RestoringProcess {
     for (const auto& vma : image_.vmas)
       if (vma.file() != 0 && !is_ring(vma.file()) && std::find(ids.begin(), ids.end(), vma.file()) == ids.end())
         ids.push_back(vma.file());
-    std::vector<int> fds{memory.pages_fd};
+    std::vector<int> fds{pages.get()};
     for (const uint32_t id : ids) fds.push_back(context_.files.open(id));
     if (image_.has_own(tree::Shared::directories))
       for (const uint32_t id : {image_.fs.cwd_file(), image_.fs.root_file()}) fds.push_back(context_.files.open(id));

@@ -132,7 +132,7 @@ class GhostFile : public BackingContent {
   }
 
   const image::Ghost& ghost_;
-  UniqueFd content_;
+  images::PageFile content_;
   mutable std::vector<std::byte> chunk_;  // the last that was read, and where it lies
   mutable uint64_t chunk_offset_ = 0;
 };

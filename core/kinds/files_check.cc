@@ -151,8 +151,8 @@ void check_ghost(const image::Ghost& ghost, const images::ImageReader& reader) {
   if (ghost.size() > INT64_MAX) bad(record, fmt::format("size cannot be {}", ghost.size()));
   if (!reader.has(ghost.content_file()))
     bad(record, fmt::format("the inventory lists no \"{}\"", shown(ghost.content_file())));
-  const UniqueFd content = reader.pages(ghost.content_file());
-  const auto stored = static_cast<uint64_t>(sys::stat_fd(content.get()).st_size);
+  const images::PageFile content = reader.pages(ghost.content_file());
+  const uint64_t stored = content.size();
   uint64_t file_end = 0, content_end = images::kPageFileHeader;
   std::vector<std::pair<uint64_t, uint64_t>> stretches;
   for (const auto& extent : ghost.extents()) {
@@ -172,7 +172,7 @@ void check_ghost(const image::Ghost& ghost, const images::ImageReader& reader) {
     content_end = extent.offset() + extent.bytes();
     stretches.emplace_back(extent.offset(), extent.bytes());
   }
-  images::check_gaps(content.get(), ghost.content_file(), stored, std::move(stretches));
+  images::check_gaps(content, ghost.content_file(), stored, std::move(stretches));
 }
 
 void check_pipe_data(const image::PipeData& data) {

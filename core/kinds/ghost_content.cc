@@ -102,7 +102,7 @@ void store_content(int source, int content, image::Ghost& ghost, const Stored& s
 }
 
 void read_content(const images::ImageReader& reader, const image::Ghost& ghost, const TakePiece& take) {
-  const UniqueFd content = reader.pages(ghost.content_file());
+  const images::PageFile content = reader.pages(ghost.content_file());
   std::vector<std::byte> buffer;
   for (const auto& extent : ghost.extents()) {
     buffer.resize(extent.chunk_bytes());
@@ -112,6 +112,7 @@ void read_content(const images::ImageReader& reader, const image::Ghost& ghost, 
     int chunk = 0;
     for (uint64_t done = 0; done < extent.bytes(); ++chunk) {
       const size_t n = std::min<uint64_t>(buffer.size(), extent.bytes() - done);
+      content.bring(extent.offset() + done, n);
       if (sys::pread_some(content.get(), buffer.data(), n, extent.offset() + done) != n ||
           chunk >= extent.checksums_size() || images::checksum_of(buffer.data(), n) != extent.checksums(chunk))
         throw Error(Fault::image,

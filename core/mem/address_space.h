@@ -63,9 +63,9 @@ struct RestoreMemory {
   const std::vector<mcr::image::SharedMemory>& shared;  // to be made
   // Those that processes before this one have made, and descriptors of them here.
   std::vector<std::pair<mcr::image::SharedMemory, int>> borrowed;
-  std::map<uint32_t, int> files;  // file object id -> descriptor number in the new process
-  int pages_fd = -1;              // here
-  int remote_pages_fd = -1;       // there
+  std::map<uint32_t, int> files;            // file object id -> descriptor number in the new process
+  const images::PageFile* pages = nullptr;  // here
+  int remote_pages_fd = -1;                 // there
   std::string pages_name;
   // System V segments: make it or find it, true for the first process; its bytes; put the content where it is attached.
   std::function<bool(int32_t)> prepare_segment;

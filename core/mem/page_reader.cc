@@ -112,6 +112,7 @@ class Filler {
 
 // Returns the index of the read; the populating calls before it may fail, then the read faults the pages in.
 size_t Filler::add_read(inject::Batch& batch, const Group& group) const {
+  memory_.pages->bring(group.offset, group.bytes);
   std::vector<iovec> parts;
   for (size_t i = 0; i < group.count; ++i) {
     const Piece& piece = queue_.pieces_of_groups()[group.first + i];
@@ -128,7 +129,7 @@ size_t Filler::add_read(inject::Batch& batch, const Group& group) const {
 }
 
 void Filler::check(const Group& group) const {
-  const sys::Window window(memory_.pages_fd, group.offset, group.bytes);
+  const sys::Window window(memory_.pages->get(), group.offset, group.bytes);
   uint64_t at = 0;
   for (size_t i = 0; i < group.count; ++i) {
     const Piece& piece = queue_.pieces_of_groups()[group.first + i];
@@ -154,11 +155,11 @@ void release(const RestoreMemory& memory, uint64_t offset, uint64_t bytes) {
       kept.push_back(run.offset() / 4096 * 4096);
   std::ranges::sort(kept);
   for (const uint64_t page : kept) {
-    if (page > offset) sys::punch_hole(memory.pages_fd, offset, page - offset);
+    if (page > offset) sys::punch_hole(memory.pages->get(), offset, page - offset);
     bytes -= std::min(bytes, page + 4096 - offset);
     offset = page + 4096;
   }
-  if (bytes != 0) sys::punch_hole(memory.pages_fd, offset, bytes);
+  if (bytes != 0) sys::punch_hole(memory.pages->get(), offset, bytes);
 }
 
 void Filler::note_filled(uint64_t bytes) {

@@ -172,10 +172,10 @@ void ProcessCheck::check_kernel_pages() const {
 void ProcessCheck::check_runs() const {
   if (!reader_.has(p_.map.pages_file()))
     bad("mm", fmt::format("pages_file: the inventory lists no \"{}\"", p_.map.pages_file().substr(0, 64)));
-  const UniqueFd pages = reader_.pages(p_.map.pages_file());
+  const images::PageFile pages = reader_.pages(p_.map.pages_file());
   const std::vector<uint64_t> streams = images::stream_sizes(reader_);
   images::StoreSizes sizes;
-  sizes.pages_file = static_cast<uint64_t>(sys::stat_fd(pages.get()).st_size);
+  sizes.pages_file = pages.size();
   sizes.streams = streams;
   std::vector<std::pair<uint64_t, uint64_t>> places;
   for (const auto& run : p_.runs) {

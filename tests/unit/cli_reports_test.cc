@@ -91,13 +91,13 @@ TEST(Report, ExitCodesTellHarm) {
 TEST(Run, AWrongCommandLineEndsWithTwo) {
   testing::internal::CaptureStderr();
   testing::internal::CaptureStdout();
-  EXPECT_EQ(run({"dump", "--page-server", "-t", "5", "--no-default-config"}), 2);
+  EXPECT_EQ(run({"dump", "--tls", "-t", "5", "--no-default-config"}), 2);
   EXPECT_EQ(run({"dump", "--no-default-config"}), 2);
   EXPECT_EQ(run({"swrk", "3"}), 2);
   EXPECT_EQ(run({"check", "-t", "5", "-D", "x", "--no-default-config"}), 2);
   EXPECT_EQ(run({}), 2);
   const std::string said = testing::internal::GetCapturedStderr();
-  EXPECT_NE(said.find("mini-criu: --page-server is not built yet: pages sent over a network"), std::string::npos)
+  EXPECT_NE(said.find("mini-criu: --tls is not built yet: encrypted connections between hosts"), std::string::npos)
       << said;
   EXPECT_EQ(testing::internal::GetCapturedStdout(), "");
 }

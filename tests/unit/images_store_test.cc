@@ -33,7 +33,7 @@ TEST(ImageStore, RoundTrip) {
   EXPECT_EQ(core.next_type(), std::nullopt);
   EXPECT_EQ(core.next_type(), std::nullopt);
 
-  const UniqueFd pages = reader.pages("pages-1.img");
+  const PageFile pages = reader.pages("pages-1.img");
   std::string page(sample::kPage, '\0');
   ASSERT_EQ(sys::pread_some(pages.get(), page.data(), page.size(), kPageFileHeader), page.size());
   EXPECT_EQ(page, std::string(sample::kPage, 'a'));

@@ -1,0 +1,29 @@
+// A file of pages of an image, open. One that lies on another host (images/far_image.h) is a memfd here, of which only
+// those parts are there that were brought. Any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "core/base/unique_fd.h"
+
+namespace mcr::images {
+
+class FarFile;
+
+class PageFile {
+ public:
+  PageFile(UniqueFd fd);  // NOLINT: a file that is here
+  explicit PageFile(std::shared_ptr<FarFile> far);
+  int get() const;
+  uint64_t size() const;
+  // To be called before these bytes are read, or mapped, through the descriptor. Throws what the other host, or the way
+  // to it, has for an error. Nothing for a file that is here.
+  void bring(uint64_t offset, uint64_t bytes) const;
+
+ private:
+  UniqueFd fd_;
+  std::shared_ptr<FarFile> far_;  // null: it is here
+};
+
+}  // namespace mcr::images
