@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
+#include <thread>
 
 #include "core/base/error.h"
 #include "core/jobs/program.h"
@@ -69,12 +71,19 @@ JobView view_of(const jobs::JobFolder& job) {
   view.id = job.id();
   view.folder = job.path();
   view.config = job.config();
-  try {
-    view.state = jobs::latest_state(job);
-  } catch (const Error&) {  // a folder that cannot be written to: no supervisor can start there
-    view.state = job.state();
+  // What a supervisor that was killed a moment ago has just forked may have had its lock still when it was asked for.
+  constexpr int kAttempts = 3;
+  constexpr std::chrono::milliseconds kBetween{20};
+  for (int attempt = 0; attempt < kAttempts && !view.supervised; ++attempt) {
+    if (attempt != 0) std::this_thread::sleep_for(kBetween);
+    try {
+      view.state = jobs::latest_state(job);
+    } catch (const Error&) {  // a folder that cannot be written to: no supervisor can start there
+      view.state = job.state();
+    }
+    view.supervised = job.has_supervisor();
+    if (!jobs::wants_supervisor(view.state) || !job.is_own() || jobs::other_host(view.state)) break;
   }
-  view.supervised = job.has_supervisor();
   view.where = jobs::other_host(view.state);
   if (runs(view.state) && !view.where && !view.supervised && !jobs::open_program(view.state)) {
     view.state.set_status(job::State::LOST);  // which nobody could write down

@@ -222,16 +222,21 @@ def refused_by_name(directory):
 
     engine_for_users(directory)
     python = ["/usr/bin/python3", "-c"]
-    others = harness.start([*python, "import time; time.sleep(100)"], os.path.join(directory, "other"))
-    undumpable = start(directory, [*python, "import ctypes, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n"
-                                            "time.sleep(100)"])
-    name = os.path.join(directory, "mapped")
+    def ready(path):
+        harness.wait_until(lambda: os.path.exists(path + ".ready"), 10, path)
+
+    name, other, hidden = (os.path.join(directory, name) for name in ("mapped", "other", "hidden"))
+    others = harness.start([*python, "import sys, time; open(sys.argv[1] + '.ready', 'w'); time.sleep(100)", other],
+                           other)
+    undumpable = start(directory, [*python, "import ctypes, sys, time; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n"
+                                            "open(sys.argv[1] + '.ready', 'w'); time.sleep(100)", hidden])
     mapping = start(directory, [*python, "import mmap, os, sys, time; open(sys.argv[1], 'w').write('x' * 4096)\n"
                                          "f = os.open(sys.argv[1], os.O_RDWR); import ctypes; c = ctypes.CDLL(None)\n"
                                          "c.mmap.restype = ctypes.c_void_p; c.mmap(None, 4096, 3, 1, f, 0)\n"
                                          "os.close(f); os.unlink(sys.argv[1]); open(sys.argv[1] + '.ready', 'w')\n"
                                          "time.sleep(100)", name])
-    harness.wait_until(lambda: os.path.exists(name + ".ready"), 10, "the mapping")
+    for path in (name, other, hidden):
+        ready(path)
     expect_refused(others, "CAP_SYS_PTRACE", "belongs to user 0")
     expect_refused(undumpable, "CAP_SYS_PTRACE", "not dumpable")
     expect_refused(mapping, RIGHT, name)
