@@ -145,7 +145,8 @@ void copy_records(const images::ImageReader& reader, images::ImageWriter& writer
 }
 
 void copy_pages(const images::ImageReader& reader, images::ImageWriter& writer, const std::string& name) {
-  const UniqueFd from = reader.pages(name), to = writer.pages(name);
+  const images::PageFile from = reader.pages(name);
+  const UniqueFd to = writer.pages(name);
   std::vector<char> buffer(1 << 20);
   uint64_t at = images::kPageFileHeader;
   while (const size_t n = sys::pread_some(from.get(), buffer.data(), buffer.size(), at)) {
