@@ -8,6 +8,7 @@
 #include "core/base/log.h"
 #include "core/sys/file.h"
 #include "core/sys/stream.h"
+#include "images/byte_text.h"
 #include "images/far_protocol.h"
 #include "images/format.h"
 
@@ -19,9 +20,10 @@ using far::Ask;
 using far::Outcome;
 using far::Question;
 
-constexpr uint64_t kBlock = 64 << 10;      // comes whole
-constexpr uint64_t kMostAtOnce = 4 << 20;  // bytes of one question
-constexpr std::chrono::seconds kConnect{5};
+constexpr uint64_t kBlock = 64 << 10;        // comes whole
+constexpr uint64_t kMostAtOnce = 4 << 20;    // bytes of one question
+constexpr uint64_t kMostPassing = 32 << 20;  // bytes of a file that stay here after they were read
+constexpr std::chrono::seconds kConnect{5}, kMark{10}, kSilence{60};
 constexpr std::chrono::milliseconds kAgain{200};
 constexpr char kRemedy[] = "see whether mini-criu lazy-pages still runs there, and --address and --port";
 
@@ -31,12 +33,8 @@ class Broken : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-void receive(int fd, void* data, size_t size) {
-  for (size_t done = 0; done < size;) {
-    const size_t n = sys::read_stream(fd, static_cast<char*>(data) + done, size - done);
-    if (n == 0) throw Broken("the server has closed the connection");
-    done += n;
-  }
+void receive(int fd, void* data, size_t size, std::chrono::milliseconds silence = kSilence) {
+  if (!sys::receive_all(fd, data, size, silence)) throw Broken("the server has closed the connection");
 }
 
 }  // namespace
@@ -58,58 +56,43 @@ void FarImage::connect() {
   sys::write_stream(fd.get(), far::kClientMark, sizeof far::kClientMark);
   char mark[sizeof far::kServerMark];
   std::string id(kImageIdBytes, '\0');
-  receive(fd.get(), mark, sizeof mark);
-  if (std::memcmp(mark, far::kServerMark, sizeof mark) != 0)
-    throw Error(Fault::image, fmt::format("{} is no server of images", name()),
-                "start one there: mini-criu lazy-pages -D DIR --port PORT");
-  receive(fd.get(), id.data(), id.size());
-  if (!image_id_.empty() && id != image_id_)
-    throw Error(Fault::image, fmt::format("{} has another image by now", name()), "serve the one that was begun with");
+  receive(fd.get(), mark, sizeof mark, kMark);
+  if (std::memcmp(mark, far::kServerMark, sizeof mark) != 0) throw Broken("this is no server of images");
+  receive(fd.get(), id.data(), id.size(), kMark);
+  if (!image_id_.empty() && id != image_id_) throw Broken("it has another image by now");
   image_id_ = id;
   connection_ = std::move(fd);
 }
 
-void FarImage::connect_patiently() {
-  const auto deadline = std::chrono::steady_clock::now() + patience_;
-  for (bool is_first = true;; is_first = false) {
-    std::string why;
-    try {
-      return connect();
-    } catch (const Broken& broken) {
-      why = broken.what();
-    } catch (const Error& error) {
-      if (error.fault() == Fault::image) throw;
-      why = error.reason();
-    }
-    if (std::chrono::steady_clock::now() > deadline)
-      throw Error(Fault::system, fmt::format("{} cannot be reached any more: {}", name(), why), kRemedy);
-    if (is_first) {
-      log::warning("images", "{}: {}; trying for {} s", name(), why, patience_.count());
-      log::flush();
-    }
-    std::this_thread::sleep_for(kAgain);
-  }
+void FarImage::require_id(const std::string& image_id) const {
+  if (image_id != image_id_)
+    throw Error(Fault::image, fmt::format("{} has announced another image than it has", place_.text()),
+                "another dump has replaced it meanwhile: start the server anew");
 }
 
-// Again on a new connection when one breaks: but not for ever with a server that only ever answers the first words.
+// Again on a new connection when one breaks, and when there is none: whoever is there may be started just now.
 template <typename Work>
 void FarImage::insist(const Work& work) {
-  constexpr int kMost = 10;
   const std::scoped_lock lock(mutex_);
+  const auto deadline = std::chrono::steady_clock::now() + patience_;
   for (int attempt = 1;; ++attempt) {
     std::string why;
     try {
-      if (!connection_.valid()) connect_patiently();
+      if (!connection_.valid()) connect();
       return work();
     } catch (const Broken& broken) {
       why = broken.what();
     } catch (const Error& error) {
-      if (error.fault() != Fault::system || !connection_.valid()) throw;
+      if (error.fault() != Fault::system) throw;
       why = error.reason();
     }
-    log::debug("images", "{}: {}", name(), why);
     connection_.reset();
-    if (attempt == kMost) throw Error(Fault::system, fmt::format("{} does not answer: {}", name(), why), kRemedy);
+    if (std::chrono::steady_clock::now() > deadline)
+      throw Error(Fault::system, fmt::format("{} cannot be reached any more: {}", name(), why), kRemedy);
+    if (attempt == 2) {  // a first one breaks where a server was started anew
+      log::warning("images", "{}: {}; trying for {} s", name(), why, patience_.count());
+      log::flush();
+    }
     if (attempt > 1) std::this_thread::sleep_for(kAgain);
   }
 }
@@ -127,7 +110,7 @@ uint64_t FarImage::ask(const std::string& name, uint32_t what, uint64_t offset, 
     throw Broken("the answer of the server makes no sense");
   std::string why(answer.bytes, '\0');
   receive(connection_.get(), why.data(), why.size());
-  throw Error(Fault::image, fmt::format("{}: {}", place_.text(), why));
+  throw Error(Fault::refused, fmt::format("{}: {}", place_.text(), escaped(why)));
 }
 
 void FarImage::read(const std::string& name, uint64_t offset, std::byte* out, uint64_t bytes) {
@@ -154,13 +137,19 @@ std::optional<UniqueFd> FarImage::open(const std::string& name) {
   return fd;
 }
 
+// What the inventory says of its size is all that is known, and a bit for each block must have room here.
 PageFile FarImage::open_pages(const std::string& name, uint64_t bytes) {
+  constexpr uint64_t kMostBytes = uint64_t{16} << 40;
+  if (bytes > kMostBytes)
+    throw Error(Fault::image, fmt::format("{}: {} cannot have {} bytes", place_.text(), name, bytes),
+                "the image is damaged: use another copy");
   std::shared_ptr<FarFile> file;
   {
     const std::scoped_lock lock(mutex_);
-    auto& known = files_[name];
-    if (!known) known = std::make_shared<FarFile>(*this, name, bytes, most_kept_);
-    file = known;
+    if (const auto known = files_.find(name); known != files_.end())
+      file = known->second;
+    else
+      file = files_.emplace(name, std::make_shared<FarFile>(*this, name, bytes)).first->second;
   }
   file->bring(0, std::min(bytes, kPageFileHeader));
   return PageFile(file);
@@ -179,11 +168,10 @@ void tell_done(FarImage& image) {
   }
 }
 
-void FarImage::begin_anew(uint64_t most, std::chrono::seconds patience) {
+void FarImage::begin_anew(std::chrono::seconds patience) {
   connection_.release();
   for (const auto& [name, file] : files_) file->forget();
   files_.clear();
-  most_kept_ = most;
   patience_ = patience;
 }
 
@@ -194,13 +182,13 @@ std::vector<int> FarImage::descriptors() const {
   return all;
 }
 
-FarFile::FarFile(FarImage& image, std::string name, uint64_t bytes, uint64_t most_kept)
+FarFile::FarFile(FarImage& image, std::string name, uint64_t bytes)
     : image_(image),
       name_(std::move(name)),
       bytes_(bytes),
-      most_kept_(most_kept),
       fd_(sys::make_memfd("mini-criu image")),
-      is_here_((bytes + kBlock - 1) / kBlock) {
+      is_here_((bytes + kBlock - 1) / kBlock),
+      stays_(is_here_.size()) {
   sys::truncate_fd(fd_.get(), bytes);
 }
 
@@ -208,10 +196,9 @@ void FarFile::forget() {
   fd_.release();
 }
 
-void FarFile::bring(uint64_t offset, uint64_t bytes) {
-  if (bytes == 0 || offset >= bytes_) return;  // who reads behind its end finds it
-  const std::scoped_lock lock(mutex_);
-  const uint64_t end = (std::min(bytes_ - offset, bytes) + offset + kBlock - 1) / kBlock;
+// What is behind its end is found missing by whoever reads it.
+void FarFile::make_present(uint64_t offset, uint64_t bytes) {
+  const uint64_t end = (offset + bytes + kBlock - 1) / kBlock;
   for (uint64_t block = offset / kBlock; block < end;) {
     uint64_t behind = block;
     while (behind < end && behind - block < kMostAtOnce / kBlock && !is_here_[behind]) ++behind;
@@ -220,8 +207,24 @@ void FarFile::bring(uint64_t offset, uint64_t bytes) {
     else
       fetch(block, behind), block = behind;
   }
-  for (size_t looked = oldest_.size(); looked > 0 && most_kept_ < oldest_.size() * kBlock; --looked)
-    drop_oldest(offset / kBlock, end);
+}
+
+void FarFile::bring(uint64_t offset, uint64_t bytes) {
+  if (offset >= bytes_) return;
+  bytes = std::min(bytes_ - offset, bytes);
+  const std::scoped_lock lock(mutex_);
+  make_present(offset, bytes);
+  for (uint64_t block = offset / kBlock; block * kBlock < offset + bytes; ++block) stays_[block] = true;
+}
+
+size_t FarFile::read(uint64_t offset, void* data, size_t bytes) {
+  if (offset >= bytes_) return 0;
+  bytes = std::min<uint64_t>({bytes_ - offset, bytes, kMostAtOnce});
+  const std::scoped_lock lock(mutex_);
+  make_present(offset, bytes);
+  const size_t n = sys::pread_some(fd_.get(), data, bytes, offset);
+  while (passing_.size() * kBlock > kMostPassing) drop_oldest();
+  return n;
 }
 
 void FarFile::fetch(uint64_t first, uint64_t end) {
@@ -231,15 +234,14 @@ void FarFile::fetch(uint64_t first, uint64_t end) {
   sys::pwrite_fully(fd_.get(), buffer_.data(), bytes, from);
   for (uint64_t block = first; block < end; ++block) {
     is_here_[block] = true;
-    if (most_kept_ != UINT64_MAX) oldest_.push_back(block);
+    passing_.push_back(block);
   }
 }
 
-// Never what was just asked for.
-void FarFile::drop_oldest(uint64_t wanted, uint64_t end) {
-  const uint64_t block = oldest_.front();
-  oldest_.pop_front();
-  if (block >= wanted && block < end) return oldest_.push_back(block);
+void FarFile::drop_oldest() {
+  const uint64_t block = passing_.front();
+  passing_.pop_front();
+  if (stays_[block]) return;
   is_here_[block] = false;
   sys::punch_hole(fd_.get(), block * kBlock, kBlock);
 }

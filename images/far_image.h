@@ -31,21 +31,21 @@ class FarImage {
   void read(const std::string& name, uint64_t offset, std::byte* out, uint64_t bytes);
   void say_done();  // nobody will ask for more: the server may end
 
+  void require_id(const std::string& image_id) const;  // that the server has announced; throws when it is another one
+
   // In a process that was forked, whose copies of our descriptors are closed: everything is opened anew there.
-  // `most`: of a file, what stays in memory after it was read. patience: how long a server may be away.
-  void begin_anew(uint64_t most, std::chrono::seconds patience);
+  // patience: how long a server may be away.
+  void begin_anew(std::chrono::seconds patience);
   std::vector<int> descriptors() const;
 
  private:
   void connect();
-  void connect_patiently();
   template <typename Work>
   void insist(const Work& work);
   uint64_t ask(const std::string& name, uint32_t what, uint64_t offset, uint64_t bytes);
 
   const sys::TcpPlace place_;
   std::chrono::seconds patience_;
-  uint64_t most_kept_ = UINT64_MAX;
   mutable std::mutex mutex_;  // of what follows
   UniqueFd connection_;
   std::string image_id_;  // the same after every connect; empty: not known yet
@@ -58,22 +58,24 @@ void tell_done(FarImage& image);
 // A file of pages of such an image. Any thread.
 class FarFile {
  public:
-  FarFile(FarImage& image, std::string name, uint64_t bytes, uint64_t most_kept);
+  FarFile(FarImage& image, std::string name, uint64_t bytes);
   int get() const { return fd_.get(); }
-  void bring(uint64_t offset, uint64_t bytes);
+  void bring(uint64_t offset, uint64_t bytes);  // to stay: somebody reads it by the descriptor
+  size_t read(uint64_t offset, void* data, size_t bytes);
   void forget();  // our descriptor is closed already
 
  private:
+  void make_present(uint64_t offset, uint64_t bytes);
   void fetch(uint64_t first, uint64_t end);  // blocks
-  void drop_oldest(uint64_t wanted, uint64_t end);
+  void drop_oldest();
 
   FarImage& image_;
   const std::string name_;
-  const uint64_t bytes_, most_kept_;
+  const uint64_t bytes_;
   UniqueFd fd_;
   std::mutex mutex_;
-  std::vector<bool> is_here_;    // by block
-  std::deque<uint64_t> oldest_;  // blocks that are here, when not all are kept
+  std::vector<bool> is_here_, stays_;  // by block
+  std::deque<uint64_t> passing_;       // that are here, the oldest first; some of them may stay by now
   std::vector<std::byte> buffer_;
 };
 

@@ -28,7 +28,7 @@ struct Question {  // the name follows
 };
 static_assert(sizeof(Question) == 24);
 
-enum class Outcome : uint32_t { good = 0, refused = 1 };
+enum class Outcome : uint32_t { good = 0, refused = 1, busy = 2 };  // busy: the answer is to come
 
 struct Answer {
   Outcome outcome;

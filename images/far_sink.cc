@@ -8,69 +8,73 @@
 #include "core/base/log.h"
 #include "core/sys/file.h"
 #include "core/sys/stream.h"
+#include "images/byte_text.h"
 #include "images/far_protocol.h"
 
 namespace mcr::images {
 namespace {
 
-constexpr std::chrono::seconds kConnect{10};
-
-bool receive(int fd, void* data, size_t size) {
-  for (size_t done = 0; done < size;) {
-    const size_t n = sys::read_stream(fd, static_cast<char*>(data) + done, size - done);
-    if (n == 0) return false;
-    done += n;
-  }
-  return true;
-}
+constexpr std::chrono::seconds kConnect{10}, kMark{15}, kSilence{60};
+constexpr char kNoServer[] = "start one there: mini-criu page-server -D DIR --port PORT";
 
 }  // namespace
 
 FarSink::FarSink(const sys::TcpPlace& place) : name_(place.text()), fd_(sys::connect_tcp(place, kConnect)) {
-  sys::write_stream(fd_.get(), far::kSenderMark, sizeof far::kSenderMark);
-  char mark[sizeof far::kTakerMark];
-  if (!receive(fd_.get(), mark, sizeof mark) || std::memcmp(mark, far::kTakerMark, sizeof mark) != 0)
-    throw Error(Fault::system, fmt::format("{} is no server that takes images, or has one already", name_),
-                "start one there: mini-criu page-server -D DIR --port PORT");
+  char mark[sizeof far::kTakerMark]{};
+  try {
+    sys::write_stream(fd_.get(), far::kSenderMark, sizeof far::kSenderMark);
+    sys::receive_all(fd_.get(), mark, sizeof mark, kMark);
+  } catch (const Error& error) {
+    throw Error(Fault::system, fmt::format("{} does not take an image: {}", name_, error.reason()), kNoServer);
+  }
+  if (std::memcmp(mark, far::kTakerMark, sizeof mark) != 0)
+    throw Error(Fault::system, fmt::format("{} is no server that takes images, or has one already", name_), kNoServer);
 }
 
-void FarSink::throw_what_it_says() {
+// Whether it has the image. While it is busy with checking it, it says so now and then.
+bool FarSink::is_taken(std::string& why) {
   far::Answer answer;
-  std::string why;
+  do {
+    if (!sys::receive_all(fd_.get(), &answer, sizeof answer, kSilence)) return false;
+  } while (answer.outcome == far::Outcome::busy && answer.bytes == 0);
+  if (answer.outcome != far::Outcome::refused || answer.bytes > far::kMostWords)
+    return answer.outcome == far::Outcome::good;
+  why.resize(answer.bytes);
+  if (!sys::receive_all(fd_.get(), why.data(), why.size(), kSilence)) why.clear();
+  why = escaped(why);
+  return false;
+}
+
+void FarSink::require_taken() {
+  std::string why = "the server has gone";
   try {
-    if (receive(fd_.get(), &answer, sizeof answer) && answer.outcome == far::Outcome::refused &&
-        answer.bytes <= far::kMostWords) {
-      why.resize(answer.bytes);
-      if (!receive(fd_.get(), why.data(), why.size())) why.clear();
-    }
-  } catch (const Error&) {  // it is gone
+    if (is_taken(why)) return;
+  } catch (const Error& error) {
+    why = error.reason();
   }
-  if (why.empty()) why = "the server has gone";
   throw Error(Fault::system,
               fmt::format("{} has not taken the image, of which {} bytes were sent: {}", name_, written_, why),
               "see what mini-criu page-server says there, and send it once more");
 }
 
+// Nothing is to come before the end: what does, says that no more is wanted.
 void FarSink::write(const void* data, size_t size) {
-  if (sys::poll_now(fd_.get(), POLLIN) != 0) throw_what_it_says();  // nothing is to come before the end
+  bool is_over = sys::poll_now(fd_.get(), POLLIN) != 0;
   try {
-    sys::write_stream(fd_.get(), data, size);
-  } catch (const Error&) {
-    throw_what_it_says();
+    if (!is_over) sys::write_stream(fd_.get(), data, size);
+  } catch (const Error& error) {
+    log::debug("images", "{}: {}", name_, error.reason());
+    is_over = true;
+  }
+  if (is_over) {
+    require_taken();
+    throw Error(Fault::system, fmt::format("{} does not wait for the rest of the image", name_));
   }
   written_ += size;
 }
 
 void FarSink::complete() {
-  far::Answer answer;
-  bool is_kept = false;
-  try {
-    is_kept = receive(fd_.get(), &answer, sizeof answer) && answer.outcome == far::Outcome::good;
-  } catch (const Error& error) {
-    log::debug("images", "{}: {}", name_, error.reason());
-    throw_what_it_says();
-  }
-  if (!is_kept) throw_what_it_says();
+  require_taken();
   log::info("dump", "{} has the image: {} bytes", name_, written_);
 }
 

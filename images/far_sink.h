@@ -14,7 +14,8 @@ class FarSink : public ByteSink {
   void complete() override;
 
  private:
-  [[noreturn]] void throw_what_it_says();
+  bool is_taken(std::string& why);
+  void require_taken();
 
   const std::string name_;
   UniqueFd fd_;

@@ -120,6 +120,7 @@ UniqueFd ImageReader::Impl::open_inventory() {
 void ImageReader::Impl::read_inventory() {
   RecordReader reader(open_inventory(), kInventoryName);
   image_id = reader.image_id();
+  if (far) far->require_id(image_id);
   reader.read_into(inventory);
   if (reader.next_type()) throw_damaged(kInventoryName, reader.offset(), "more than one record");
   if (inventory.format_version() != reader.version())
@@ -167,6 +168,9 @@ bool ImageReader::has(const std::string& name) const {
 }
 bool ImageReader::may_release() const {
   return impl_->received != nullptr || impl_->far != nullptr;
+}
+const std::string& ImageReader::id() const {
+  return impl_->image_id;
 }
 FarImage* ImageReader::far() const {
   return impl_->far.get();

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <stdexcept>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -15,6 +18,7 @@
 #include "core/sys/file.h"
 #include "core/sys/stream.h"
 #include "core/sys/tcp.h"
+#include "images/byte_text.h"
 #include "images/far_protocol.h"
 #include "images/format.h"
 #include "images/store.h"
@@ -28,16 +32,14 @@ using far::Outcome;
 using far::Question;
 
 constexpr size_t kMostConnections = 64;
+constexpr std::chrono::seconds kMark{10};
+constexpr std::chrono::hours kIdle{24};  // one that is silent for longer connects again
 
-// False: it has left.
-bool receive(int fd, void* data, size_t size) {
-  for (size_t done = 0; done < size;) {
-    const size_t n = sys::read_stream(fd, static_cast<char*>(data) + done, size - done);
-    if (n == 0) return false;
-    done += n;
-  }
-  return true;
-}
+// An answer was begun, and cannot be finished.
+class Torn : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
 
 void answer(int fd, Outcome outcome, uint64_t bytes) {
   const Answer words{outcome, 0, bytes};
@@ -54,6 +56,7 @@ struct Connection {
   UniqueFd fd;
   std::thread thread;
   std::atomic<bool> is_over = false;
+  bool has_asked = false, has_all = false;  // by ImageServer::Impl::mutex
 };
 
 }  // namespace
@@ -61,11 +64,15 @@ struct Connection {
 struct ImageServer::Impl {
   explicit Impl(const std::string& directory) : reader(directory) {}
 
-  void serve_one(int fd);
-  bool answer_one(int fd);
-  void answer_question(int fd, const Question& question, const std::string& name);
+  ~Impl() { end_over(true); }
+
+  void serve_one(Connection& connection);
+  bool answer_one(Connection& connection);
+  void answer_question(Connection& connection, const Question& question, const std::string& name);
+  void note_end(Connection& connection);
+  void open_all();
   void send(int fd, const Question& question, const std::string& name);
-  std::pair<int, uint64_t> open(const std::string& name);
+  std::pair<int, uint64_t> open(const std::string& name) const;
   void end_over(bool all);
 
   const ImageReader reader;
@@ -73,6 +80,8 @@ struct ImageServer::Impl {
   std::mutex mutex;                                            // of what follows
   std::map<std::string, std::pair<UniqueFd, uint64_t>> files;  // and their sizes
   sys::Pipe stop = sys::make_pipe(O_CLOEXEC);                  // readable when somebody has all
+  bool is_had = false;                                         // by one who says so
+  size_t asking = 0;  // connections that have asked for something, and may ask for more
   std::atomic<uint64_t> sent = 0;
   Progress* progress = nullptr;
   std::vector<std::unique_ptr<Connection>> connections;  // of the thread that accepts them
@@ -86,37 +95,47 @@ ImageServer::ImageServer(const std::string& directory) : impl_(std::make_unique<
   if (impl_->reader.inventory().memory_only())
     throw Error(Fault::image, fmt::format("{} holds memory only: it was made by pre-dump", directory),
                 "serve the image of the dump that was made after it");
-  impl_->image_id = read_header(impl_->reader.as_it_is(kInventoryName).get(), kInventoryName).image_id;
+  impl_->open_all();
 }
 ImageServer::~ImageServer() = default;
 
-// What an inventory lists, and nothing else; open from the first time on, so that all parts are those of one image.
-std::pair<int, uint64_t> ImageServer::Impl::open(const std::string& name) {
-  const std::scoped_lock lock(mutex);
-  auto found = files.find(name);
-  if (found == files.end()) {
+// At once: whatever another dump makes of the folder, all parts are those of one image.
+void ImageServer::Impl::open_all() {
+  const auto add = [&](const std::string& name) {
     UniqueFd fd = reader.as_it_is(name);
     const auto size = static_cast<uint64_t>(sys::stat_fd(fd.get()).st_size);
-    found = files.emplace(name, std::pair(std::move(fd), size)).first;
-  }
+    files.emplace(name, std::pair(std::move(fd), size));
+  };
+  add(kInventoryName);
+  for (const auto& file : reader.inventory().files()) add(file.name());
+  image_id = read_header(files.at(kInventoryName).first.get(), kInventoryName).image_id;
+  if (image_id != reader.id())
+    throw Error(Fault::image, "another dump has replaced the image meanwhile", "start the server once more");
+}
+
+// What an inventory lists, and nothing else.
+std::pair<int, uint64_t> ImageServer::Impl::open(const std::string& name) const {
+  const auto found = files.find(name);
+  if (found == files.end()) throw Error(Fault::image, fmt::format("the image has no file {}", escaped(name)));
   return {found->second.first.get(), found->second.second};
 }
 
 void ImageServer::Impl::send(int fd, const Question& question, const std::string& name) {
   const auto [file, size] = open(name);
   if (question.bytes > far::kMostAsked || question.offset > size || question.bytes > size - question.offset)
-    throw Error(Fault::image, fmt::format("{} has no {} bytes at {}", name, question.bytes, question.offset));
+    throw Error(Fault::image, fmt::format("{} has no {} bytes at {}", escaped(name), question.bytes, question.offset));
   answer(fd, Outcome::good, question.bytes);
   try {
     sys::send_file(fd, file, question.offset, question.bytes);
   } catch (const Error& error) {  // what was announced cannot be taken back
-    throw Error(Fault::system, fmt::format("{}: {}", name, error.reason()));
+    throw Torn(fmt::format("{}: {}", name, error.reason()));
   }
   sent += question.bytes;
   if (progress) progress->done = sent.load();
 }
 
-void ImageServer::Impl::answer_question(int fd, const Question& question, const std::string& name) {
+void ImageServer::Impl::answer_question(Connection& connection, const Question& question, const std::string& name) {
+  const int fd = connection.fd.get();
   switch (question.ask) {
     case Ask::size:
       return answer(fd, Outcome::good, open(name).second);
@@ -125,7 +144,7 @@ void ImageServer::Impl::answer_question(int fd, const Question& question, const 
     case Ask::done: {
       answer(fd, Outcome::good, 0);
       const std::scoped_lock lock(mutex);
-      stop.write_end.reset();
+      connection.has_all = true;
       return;
     }
   }
@@ -133,39 +152,58 @@ void ImageServer::Impl::answer_question(int fd, const Question& question, const 
 }
 
 // False: no more will come.
-bool ImageServer::Impl::answer_one(int fd) {
+bool ImageServer::Impl::answer_one(Connection& connection) {
+  const int fd = connection.fd.get();
   Question question;
-  if (!receive(fd, &question, sizeof question)) return false;
+  if (!sys::receive_all(fd, &question, sizeof question, kIdle)) return false;
   if (question.name_bytes > far::kMostName) return refuse(fd, "a name is too long"), false;
   std::string name(question.name_bytes, '\0');
-  if (!receive(fd, name.data(), name.size())) return false;
+  if (!sys::receive_all(fd, name.data(), name.size(), kMark)) return false;
+  if (!connection.has_asked) {
+    const std::scoped_lock lock(mutex);
+    connection.has_asked = true;
+    ++asking;
+  }
   try {
-    answer_question(fd, question, name);
+    answer_question(connection, question, name);
   } catch (const Error& error) {
-    if (error.fault() == Fault::system) throw;  // the way to it
     log::warning("server", "{}: {}", sys::peer_text(fd), error.reason());
     refuse(fd, error.reason());
   }
-  return true;
+  return !connection.has_all;
 }
 
-void ImageServer::Impl::serve_one(int fd) {
+// Others may still need the image: the last one to leave ends the server, when any has said that it has all.
+void ImageServer::Impl::note_end(Connection& connection) {
+  {
+    const std::scoped_lock lock(mutex);
+    if (connection.has_asked) --asking;
+    is_had = is_had || connection.has_all;
+    if (is_had && asking == 0) stop.write_end.reset();
+  }
+  connection.is_over = true;
+  sys::end_tcp(connection.fd.get());
+}
+
+void ImageServer::Impl::serve_one(Connection& connection) {
+  const int fd = connection.fd.get();
   const std::string peer = sys::peer_text(fd);
   try {
     char mark[sizeof far::kClientMark];
-    if (!receive(fd, mark, sizeof mark) || std::memcmp(mark, far::kClientMark, sizeof mark) != 0) {
+    if (!sys::receive_all(fd, mark, sizeof mark, kMark) || std::memcmp(mark, far::kClientMark, sizeof mark) != 0) {
       log::warning("server", "{} is nobody who asks for an image", peer);
-      return;
+    } else {
+      sys::write_stream(fd, far::kServerMark, sizeof far::kServerMark);
+      sys::write_stream(fd, image_id.data(), image_id.size());
+      log::info("server", "{} asks for the image", peer);
+      while (answer_one(connection))
+        ;
+      log::info("server", "{} has left", peer);
     }
-    sys::write_stream(fd, far::kServerMark, sizeof far::kServerMark);
-    sys::write_stream(fd, image_id.data(), image_id.size());
-    log::info("server", "{} asks for the image", peer);
-    while (answer_one(fd))
-      ;
-    log::info("server", "{} has left", peer);
-  } catch (const Error& error) {
-    log::warning("server", "{}: {}", peer, error.reason());
+  } catch (const std::exception& error) {
+    log::warning("server", "{}: {}", peer, error.what());
   }
+  note_end(connection);
 }
 
 void ImageServer::Impl::end_over(bool all) {
@@ -194,11 +232,12 @@ ServerReport ImageServer::serve(int listener, Progress* progress) {
     auto& connection = *impl_->connections.emplace_back(std::make_unique<Connection>());
     connection.fd = std::move(fd);
     const sys::NoSignals not_for_threads;
-    connection.thread = std::thread([this, &connection] {
-      impl_->serve_one(connection.fd.get());
-      connection.is_over = true;
-      sys::end_tcp(connection.fd.get());
-    });
+    try {
+      connection.thread = std::thread([this, &connection] { impl_->serve_one(connection); });
+    } catch (const std::system_error& error) {
+      log::warning("server", "{} cannot be served: {}", sys::peer_text(connection.fd.get()), error.what());
+      impl_->connections.pop_back();
+    }
   }
   impl_->end_over(true);
   report.bytes = impl_->sent;

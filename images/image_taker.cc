@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <set>
+#include <thread>
 #include <vector>
 
 #include "core/base/error.h"
@@ -24,7 +27,8 @@
 namespace mcr::images {
 namespace {
 
-constexpr int kMarkMilliseconds = 10'000, kDrainMilliseconds = 5'000;
+constexpr std::chrono::seconds kMark{10}, kSilence{60}, kBetween{5};
+constexpr int kDrainMilliseconds = 5'000;
 
 // Whoever comes and is silent, or says something else, is sent away.
 UniqueFd accept_sender(int listener) {
@@ -34,13 +38,8 @@ UniqueFd accept_sender(int listener) {
     const std::string peer = sys::peer_text(fd.get());
     try {
       char mark[sizeof far::kSenderMark];
-      size_t done = 0;
-      while (done < sizeof mark && sys::wait_readable(fd.get(), kMarkMilliseconds)) {
-        const size_t n = sys::read_stream(fd.get(), mark + done, sizeof mark - done);
-        if (n == 0) break;
-        done += n;
-      }
-      if (done == sizeof mark && std::memcmp(mark, far::kSenderMark, sizeof mark) == 0) {
+      if (sys::receive_all(fd.get(), mark, sizeof mark, kMark) &&
+          std::memcmp(mark, far::kSenderMark, sizeof mark) == 0) {
         sys::write_stream(fd.get(), far::kTakerMark, sizeof far::kTakerMark);
         log::info("server", "{} sends an image", peer);
         return fd;
@@ -68,6 +67,42 @@ void refuse(int fd, std::string why) {
     log::debug("server", "{}", error.reason());
   }
 }
+
+// Tells the sender, while it lives, that he need not give up. Nobody else writes to the connection meanwhile.
+class Heartbeat {
+ public:
+  explicit Heartbeat(int fd) {
+    const sys::NoSignals not_for_the_thread;
+    thread_ = std::thread([this, fd] { beat(fd); });
+  }
+  ~Heartbeat() {
+    {
+      const std::scoped_lock lock(mutex_);
+      is_over_ = true;
+    }
+    changed_.notify_all();
+    thread_.join();
+  }
+  Heartbeat(const Heartbeat&) = delete;
+  Heartbeat& operator=(const Heartbeat&) = delete;
+
+ private:
+  void beat(int fd) {
+    const far::Answer busy{far::Outcome::busy, 0, 0};
+    std::unique_lock lock(mutex_);
+    while (!changed_.wait_for(lock, kBetween, [&] { return is_over_; })) try {
+        sys::write_stream(fd, &busy, sizeof busy);
+      } catch (const Error& error) {  // he has left
+        log::debug("server", "{}", error.reason());
+        return;
+      }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool is_over_ = false;
+  std::thread thread_;
+};
 
 class Taking {
  public:
@@ -129,16 +164,34 @@ TakerReport take_image(int listener, const std::string& directory, bool sync,
   Taking taking(directory, sync);
   const UniqueFd fd = accept_sender(listener);
   try {
-    taking.receive([&](void* data, size_t size) { return sys::read_stream(fd.get(), data, size); }, progress);
-    taking.check(check);
-    taking.publish();
+    sys::end_tcp(listener);  // a second sender is to hear at once that nobody listens
+    taking.receive(
+        [&](void* data, size_t size) {
+          if (!sys::wait_readable(fd.get(), static_cast<int>(std::chrono::milliseconds(kSilence).count())))
+            throw Error(Fault::system, fmt::format("nothing has come for {} s", kSilence.count()));
+          return sys::read_stream(fd.get(), data, size);
+        },
+        progress);
+    {
+      const Heartbeat heartbeat(fd.get());
+      taking.check(check);
+      if (sys::has_left(fd.get())) throw Error(Fault::system, "the sender has left before the image was checked");
+      taking.publish();
+    }
   } catch (const Error& error) {
     refuse(fd.get(), error.reason());
     throw;
   }
-  const far::Answer kept{far::Outcome::good, 0, 0};
-  sys::write_stream(fd.get(), &kept, sizeof kept);
-  return taking.report();
+  TakerReport report = taking.report();
+  try {
+    const far::Answer kept{far::Outcome::good, 0, 0};
+    const bool is_there = !sys::has_left(fd.get());  // he hangs up when he has heard it
+    sys::write_stream(fd.get(), &kept, sizeof kept);
+    report.was_heard = is_there;
+  } catch (const Error& error) {
+    log::debug("server", "{}", error.reason());
+  }
+  return report;
 }
 
 }  // namespace mcr::images

@@ -11,6 +11,7 @@ namespace mcr::images {
 
 struct TakerReport {
   uint64_t files = 0, bytes = 0;
+  bool was_heard = false;  // false: the sender may have left before he was told, and his program goes on too
 };
 
 // From the first who comes to the listener and is somebody who sends an image. check: of the whole image, before it is

@@ -23,9 +23,8 @@ std::string text_of(const PageRun& run) {
 }
 
 void read_fully(const PageFile& file, const std::string& name, uint64_t offset, std::span<std::byte> out) {
-  file.bring(offset, out.size());
   for (size_t done = 0; done < out.size();) {
-    const size_t n = sys::pread_some(file.get(), out.data() + done, out.size() - done, offset + done);
+    const size_t n = file.read(offset + done, out.data() + done, out.size() - done);
     if (n == 0) throw_damaged(name, offset + done, "the file became shorter while it was read");
     done += n;
   }
@@ -45,7 +44,6 @@ void read_part(const PageFile& file, const std::string& name, uint64_t offset, u
   const std::unique_ptr<XXH3_state_t, FreeHash> hash(XXH3_createState());
   XXH3_64bits_reset(hash.get());
   std::vector<std::byte> buffer(std::min<uint64_t>(kPieceBytes, bytes));
-  file.bring(offset, bytes);
   for (uint64_t at = 0; at < bytes;) {
     const auto piece = std::span(buffer).first(std::min<uint64_t>(buffer.size(), bytes - at));
     read_fully(file, name, offset + at, piece);

@@ -42,8 +42,7 @@ template <typename Use>
 void PageFileCheck::read_range(uint64_t from, uint64_t to, Use use) {
   while (from < to) {
     const size_t wanted = std::min<uint64_t>(to - from, buffer_.size());
-    file_.bring(from, wanted);
-    const size_t n = sys::pread_some(file_.get(), buffer_.data(), wanted, from);
+    const size_t n = file_.read(from, buffer_.data(), wanted);
     if (n == 0) throw_damaged(name_, from, "the file became shorter while it was read");
     use(buffer_.data(), n, from);
     from += n;

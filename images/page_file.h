@@ -20,6 +20,9 @@ class PageFile {
   // To be called before these bytes are read, or mapped, through the descriptor. Throws what the other host, or the way
   // to it, has for an error. Nothing for a file that is here.
   void bring(uint64_t offset, uint64_t bytes) const;
+  // Up to so many bytes; 0: behind its end. Of one that lies elsewhere nothing stays here for long that is only read
+  // so.
+  size_t read(uint64_t offset, void* data, size_t bytes) const;
 
  private:
   UniqueFd fd_;

@@ -148,7 +148,8 @@ class ImageReader {
   // damaged even where it would never look.
   void check_unread() const;
   const std::string& directory() const;
-  FarImage* far() const;  // null: the image is here
+  const std::string& id() const;  // 16 random bytes, those of the inventory
+  FarImage* far() const;          // null: the image is here
 
  private:
   struct Impl;

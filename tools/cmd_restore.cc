@@ -24,7 +24,7 @@
 namespace mcr::cli {
 namespace {
 
-constexpr std::chrono::seconds kServerPatience{10};  // for a server that has been there
+constexpr std::chrono::seconds kServerPatience{5};  // for a server that has been there
 
 // The program runs: a folder that cannot be written to is no failure. In one piece, whoever reads it meanwhile.
 void write_statistics(const std::string& folder, const engine::RestoreStatistics& figures, uint64_t receive_us) {

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "core/base/log.h"
+#include "core/engine/process_limits.h"
 #include "core/sys/tcp.h"
 #include "images/image_server.h"
 #include "images/image_taker.h"
@@ -47,6 +48,7 @@ void tell(const CommandLine& line, const std::string& text, JsonObject object) {
 }  // namespace
 
 int run_lazy_pages(const CommandLine& line) {
+  const engine::RaisedLimits limits;  // every file of the image is open
   const std::string folder = image_operand(line);
   refuse_stream(folder);
   const sys::TcpPlace place = place_of_server(line.settings);
@@ -66,6 +68,7 @@ int run_lazy_pages(const CommandLine& line) {
 }
 
 int run_page_server(const CommandLine& line) {
+  const engine::RaisedLimits limits;
   if (!line.operands.empty()) usage("page-server takes no operand", "mini-criu page-server -D DIR");
   const std::string folder = line.settings.value("images-dir").value_or(".");
   refuse_stream(folder);
@@ -77,6 +80,9 @@ int run_page_server(const CommandLine& line) {
       listener.get(), folder, line.settings.flag("sync"), [](const std::string& path) { verify_chain(path); },
       &progress);
   shown.reset();
+  if (!report.was_heard)
+    log::warning("server", "{} has the image, but the sender has left before he was told: the program there goes on",
+                 folder);
   JsonObject object;
   put(object, "files", static_cast<double>(report.files));
   put(object, "bytes", static_cast<double>(report.bytes));

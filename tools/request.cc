@@ -31,6 +31,9 @@ Surroundings surroundings(const Settings& settings) {
   Surroundings around;
   around.images_dir = settings.value("images-dir").value_or(".");
   if (settings.flag("page-server")) around.server = server_of_image(settings);
+  for (const char* name : {"address", "port"})
+    if (settings.typed(name) && !around.server)
+      usage(fmt::format("--{} says where a server is, and nothing that it is to be used", name), "add --page-server");
   if (around.server) around.images_dir = around.server->text();
   const bool has_folder = !is_stream(around) && !around.server;
   around.work_dir = settings.value("work-dir").value_or(has_folder ? around.images_dir : ".");

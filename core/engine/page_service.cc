@@ -16,14 +16,15 @@ namespace mcr::engine {
 namespace {
 
 using image::PageRun;
+using sys::Clock;
 
 constexpr uint64_t kPage = 4096, kPieceBytes = 64 << 10, kTaskSize = 0x7ffffffff000;
 constexpr int kAgain = 2;    // ms until what cannot be done now is tried again
 constexpr int kPause = 1;    // ms after a page that was waited for
 constexpr int kLook = 1000;  // ms until it is asked whether anybody is left
-// Of an image on another host: of each file in memory, and how long its server may be away.
-constexpr uint64_t kMostKept = 32 << 20;
+// Of an image on another host: how long its server may be away when somebody waits, and how often it is looked for.
 constexpr std::chrono::seconds kPatience{300};
+constexpr std::chrono::milliseconds kUntilAskedAgain{200};
 
 // What is read as a whole: a chunk has one checksum.
 uint64_t unit_of(const PageRun& run) {
@@ -63,7 +64,7 @@ PageService::PageService(const images::ImageReader& reader, const std::vector<tr
 // Its own descriptors: those of one that was killed have numbers that may mean something else by now.
 void PageService::open_content() {
   try {
-    if (auto* far = reader_.far()) far->begin_anew(kMostKept, kPatience);
+    if (auto* far = reader_.far()) far->begin_anew(std::chrono::seconds(0));  // events are to be served meanwhile
     parents_ = images::ParentChain::of(reader_);
     content_ = std::make_unique<images::PageContent>(reader_, parents_.get());
   } catch (const Error& error) {
@@ -102,7 +103,13 @@ void PageService::wait(bool is_busy, bool was_asked) {
     memories.push_back(i);
     waited.push_back({memory.file, POLLIN, 0});
   }
-  const int limit = is_busy ? 0 : was_asked ? kPause : is_soon ? kAgain : missing_.is_lost() ? kLook : -1;
+  const bool is_put_off = Clock::now() < not_before_;
+  const int limit = is_put_off           ? static_cast<int>(kUntilAskedAgain.count())
+                    : is_busy            ? 0
+                    : was_asked          ? kPause
+                    : is_soon            ? kAgain
+                    : missing_.is_lost() ? kLook
+                                         : -1;
   if (::poll(waited.data(), waited.size(), limit) < 0) return;
   if (partner_.pidfd() < 0 || waited[1].revents != 0) {
     log::warning("lazy", "the process that stands by for the one that brings pages has ended: another one is made");
@@ -110,7 +117,8 @@ void PageService::wait(bool is_busy, bool was_asked) {
   }
   for (size_t i = 0; i < memories.size(); ++i)
     if (waited[i + 2].revents != 0)
-      for (const uint64_t address : missing_.read_events(memories[i])) faults_.push_back({memories[i], address});
+      for (const uint64_t address : missing_.read_events(memories[i]))
+        faults_.push_back({memories[i], address, Clock::now()});
   if (waited[0].revents != 0) hear_engine();
 }
 
@@ -172,7 +180,7 @@ PageService::Outcome PageService::answer(const Wait& fault) {
   const int file = missing_.memories()[fault.memory].file;
   if (!missing_.is_lost()) {
     if (const auto number = missing_.waiting_at(fault.memory, fault.address))
-      return deliver(fault.memory, *number, true);
+      return deliver(fault.memory, *number, &fault);
   }
   const sys::Filled done = missing_.is_lost() ? sys::try_poison_pages(file, fault.address, kPage)
                                               : sys::try_zero_pages(file, fault.address, kPage);
@@ -186,6 +194,7 @@ PageService::Outcome PageService::answer(const Wait& fault) {
 
 // Children are the last to be given what they may never look at.
 bool PageService::fetch_ahead() {
+  if (Clock::now() < not_before_) return false;
   return !missing_.is_lost() && (fetch_of(false) || fetch_of(true));
 }
 
@@ -200,7 +209,7 @@ bool PageService::fetch_of(bool children) {
     auto number = missing_.next_waiting(memory, next_[memory]);
     if (!number) number = missing_.next_waiting(memory, 0);
     if (!number) continue;
-    const Outcome outcome = deliver(memory, *number, false);
+    const Outcome outcome = deliver(memory, *number, nullptr);
     next_[memory] = outcome == Outcome::later ? *number : *number + 1;
     return outcome == Outcome::done;
   }
@@ -219,7 +228,21 @@ void PageService::end_complete() {
   }
 }
 
-PageService::Chunk PageService::read_chunk(size_t memory, uint64_t number) {
+// Only what is damaged is lost for good: a server, or the way to it, may be there again when somebody needs it.
+bool PageService::may_be_had_later(const Error& error, const Wait* waiting) {
+  if (passes_by_itself(error)) return true;
+  if (!reader_.far() || error.fault() == Fault::image) return false;
+  if (waiting && Clock::now() > waiting->since + kPatience) return false;
+  if (why_away_ != error.reason()) {
+    why_away_ = error.reason();
+    log::warning("lazy", "{}: who touches what is missing waits, up to {} s", error.reason(), kPatience.count());
+    log::flush();
+  }
+  not_before_ = Clock::now() + kUntilAskedAgain;
+  return true;
+}
+
+PageService::Chunk PageService::read_chunk(size_t memory, uint64_t number, const Wait* waiting) {
   uint64_t first = 0;
   const mem::LatePiece& piece = missing_.piece_of(memory, number, first);
   const tree::ProcessImage& image = images_[missing_.memories()[memory].process];
@@ -232,11 +255,13 @@ PageService::Chunk PageService::read_chunk(size_t memory, uint64_t number) {
   try {
     if (read_run_ != &run || read_from_ != from || read_end_ != end) {
       read_run_ = nullptr;
+      if (Clock::now() < not_before_) throw std::bad_alloc();
       read_content(memory, run, from, std::span(pages_, end - from));
+      why_away_.clear();
       read_run_ = &run, read_from_ = from, read_end_ = end;
     }
   } catch (const Error& error) {
-    if (passes_by_itself(error)) throw std::bad_alloc();
+    if (may_be_had_later(error, waiting)) throw std::bad_alloc();
     tell_lost(memory, run, from, end - from, error);
     chunk.is_lost = true;
   }
@@ -249,11 +274,12 @@ void PageService::read_content(size_t memory, const PageRun& run, uint64_t start
   content_->read({image.core.pid(), image.map.pages_file()}, run, start, out);
 }
 
-PageService::Outcome PageService::deliver(size_t memory, uint64_t number, bool is_waited_for) {
+PageService::Outcome PageService::deliver(size_t memory, uint64_t number, const Wait* waiting) {
+  const bool is_waited_for = waiting != nullptr;
   const mem::MissingPages::Memory& target = missing_.memories()[memory];
   Chunk chunk;
   try {
-    chunk = read_chunk(memory, number);
+    chunk = read_chunk(memory, number, waiting);
   } catch (const std::bad_alloc&) {
     return Outcome::later;
   }

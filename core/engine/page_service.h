@@ -27,6 +27,7 @@ class PageService {
   struct Wait {  // somebody does, for a page
     size_t memory;
     uint64_t address;
+    sys::Clock::time_point since;
   };
   enum class Outcome { done, later };
   bool is_ready(size_t memory);
@@ -40,12 +41,13 @@ class PageService {
   bool fetch_ahead();
   void end_complete();
   Outcome answer(const Wait& fault);
-  Outcome deliver(size_t memory, uint64_t number, bool is_waited_for);
+  Outcome deliver(size_t memory, uint64_t number, const Wait* waiting);  // null: nobody waits for it
   struct Chunk {
     uint64_t first = 0, count = 0;  // numbers of pages
     bool is_lost = false;
   };
-  Chunk read_chunk(size_t memory, uint64_t number);
+  Chunk read_chunk(size_t memory, uint64_t number, const Wait* waiting);
+  bool may_be_had_later(const Error& error, const Wait* waiting);
   void read_content(size_t memory, const image::PageRun& run, uint64_t start, std::span<std::byte> out);
   Outcome put(size_t memory, const Chunk& chunk, uint64_t first, uint64_t end);
   Outcome put_stretch(size_t memory, const Chunk& chunk, mem::Stretch place, uint64_t count);
@@ -69,6 +71,8 @@ class PageService {
   std::byte* pages_ = nullptr;                // in buffer_, aligned: the content of a chunk
   const image::PageRun* read_run_ = nullptr;  // whose bytes it holds, and which; null: of none
   uint64_t read_from_ = 0, read_end_ = 0;
+  sys::Clock::time_point not_before_{};  // nothing is read: the image, on another host, could not be reached
+  std::string why_away_;
   bool has_served_ = false;
   unsigned put_off_ = 0;  // how often nothing was fetched ahead, as somebody waited a moment ago
   uint64_t told_ = 0, lost_ = 0;

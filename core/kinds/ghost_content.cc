@@ -112,9 +112,8 @@ void read_content(const images::ImageReader& reader, const image::Ghost& ghost, 
     int chunk = 0;
     for (uint64_t done = 0; done < extent.bytes(); ++chunk) {
       const size_t n = std::min<uint64_t>(buffer.size(), extent.bytes() - done);
-      content.bring(extent.offset() + done, n);
-      if (sys::pread_some(content.get(), buffer.data(), n, extent.offset() + done) != n ||
-          chunk >= extent.checksums_size() || images::checksum_of(buffer.data(), n) != extent.checksums(chunk))
+      if (content.read(extent.offset() + done, buffer.data(), n) != n || chunk >= extent.checksums_size() ||
+          images::checksum_of(buffer.data(), n) != extent.checksums(chunk))
         throw Error(Fault::image,
                     fmt::format("{} at offset {}: checksum of {} bytes differs", ghost.content_file(),
                                 extent.offset() + done, n),

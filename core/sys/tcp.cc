@@ -8,16 +8,20 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <memory>
 
 #include "core/sys/failure.h"
+#include "core/sys/file.h"
+#include "core/sys/stream.h"
 
 namespace mcr::sys {
 namespace {
 
 constexpr int kSilence = 60'000;  // milliseconds without a word of the other host's kernel
 constexpr int kBacklog = 16;
+constexpr int kAgain = 200;  // milliseconds
 
 struct FreeList {
   void operator()(addrinfo* list) const { ::freeaddrinfo(list); }
@@ -118,7 +122,10 @@ UniqueFd accept_tcp(int listener, int stop) {
     UniqueFd fd(::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (fd.valid()) return watch_silence(fd.get()), std::move(fd);
     // Who has left meanwhile is nobody's fault (accept(2)).
-    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EINVAL) throw_errno("accept");
+    if (errno == EINVAL || errno == EBADF) throw_errno("accept");
+    if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS) continue;
+    pollfd over{stop, POLLIN, 0};  // others may give descriptors back meanwhile
+    ::poll(&over, 1, kAgain);
   }
 }
 
@@ -135,6 +142,20 @@ UniqueFd connect_tcp(const TcpPlace& place, std::chrono::milliseconds limit) {
 
 void end_tcp(int fd) {
   ::shutdown(fd, SHUT_RDWR);  // one that has ended by itself is as good
+}
+
+bool receive_all(int fd, void* data, size_t size, std::chrono::milliseconds silence) {
+  for (size_t done = 0; done < size;) {
+    if (!wait_readable(fd, static_cast<int>(silence.count()))) throw_code(ETIMEDOUT, "read");
+    const size_t n = read_stream(fd, static_cast<char*>(data) + done, size - done);
+    if (n == 0) return false;
+    done += n;
+  }
+  return true;
+}
+
+bool has_left(int fd) {
+  return (poll_now(fd, POLLRDHUP) & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 void send_file(int socket, int file, uint64_t offset, uint64_t bytes) {

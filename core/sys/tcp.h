@@ -26,6 +26,11 @@ UniqueFd connect_tcp(const TcpPlace& place, std::chrono::milliseconds limit);
 // What waits in a read or a write of it ends. Both directions.
 void end_tcp(int fd);
 
+// All of it; false: the other side has ended before. Throws, with the code of timed_out, when nothing comes for so
+// long.
+bool receive_all(int fd, void* data, size_t size, std::chrono::milliseconds silence);
+bool has_left(int fd);  // the other side has closed it, or is gone, whatever it has still sent
+
 // All of it, from the file to the socket (sendfile(2)). Throws when the file ends before.
 void send_file(int socket, int file, uint64_t offset, uint64_t bytes);
 
