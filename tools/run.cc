@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <new>
+#include <system_error>
 
 #include "core/base/log.h"
 #include "core/sys/rights.h"
@@ -156,6 +158,12 @@ int run(const std::vector<std::string>& words) {
     return run_words(words, situation);
   } catch (const Error& error) {
     return report_failure(situation, error);
+  } catch (const std::bad_alloc&) {
+    return report_failure(situation, Error(Fault::system, "memory is exhausted", "free memory, or raise its limit"));
+  } catch (const std::system_error& error) {  // of the library, for threads
+    return report_failure(situation, Error(Fault::system, fmt::format("no thread can be made: {}", error.what()),
+                                           "raise the limit of processes (ulimit -u, pids.max of the control group, "
+                                           "/proc/sys/kernel/pid_max), or end some"));
   } catch (const std::exception& error) {
     return report_failure(situation, Error(Fault::internal, error.what(), "this is a defect of mini-criu"));
   }

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/base/aside.h"
 #include "core/base/two_threads.h"
 
 namespace mcr {
@@ -77,7 +78,7 @@ std::vector<Result> by_batches(size_t at_once, bool by_two, const List& list, co
       if (filling.items.size() < at_once) return;
       hand_over();
       if (by_two && !other.valid())
-        other = std::async(std::launch::async, [&run, trail = Step::trail()] {
+        other = begin_aside([&run, trail = Step::trail()] {
           const ContinuedTrail steps(trail);
           run();
         });

@@ -8,6 +8,7 @@
 #include <list>
 #include <vector>
 
+#include "core/base/aside.h"
 #include "core/base/error.h"
 
 namespace mcr {
@@ -21,7 +22,7 @@ void by_two_threads(size_t count, size_t many, const Work& work) {
     for (size_t i; (i = next.fetch_add(1)) < count;) work(i);
   };
   std::future<void> other;
-  if (count >= many) other = std::async(std::launch::async, run);
+  if (count >= many) other = begin_aside(run);
   run();
   if (other.valid()) other.get();
 }
@@ -55,7 +56,7 @@ void try_by_two_threads(size_t count, size_t many, const Work& work) {
         next = count;
       }
   };
-  std::future<void> other = std::async(std::launch::async, [&, trail = Step::trail()] {
+  std::future<void> other = begin_aside([&, trail = Step::trail()] {
     const ContinuedTrail steps(trail);
     run();
   });

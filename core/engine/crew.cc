@@ -4,6 +4,7 @@
 #include <exception>
 #include <future>
 
+#include "core/base/aside.h"
 #include "core/base/two_threads.h"
 #include "core/trace/tracer_desk.h"
 
@@ -47,14 +48,16 @@ void by_crew(NewProcesses& processes, const std::vector<size_t>& numbers, const 
   trace::TracerDesk desk(1);
   const DeskForAll everywhere(processes, desk);
   const std::vector<std::string> trail = Step::trail();  // what the second one tells of begins as it would here
-  std::future<void> second = std::async(std::launch::async, [&] {
+  std::future<void> second = begin_aside([&] {
     const ContinuedTrail steps(trail);
     run();
     desk.leave();
   });
   run();
-  desk.serve_until_alone();
-  second.get();
+  if (has_thread(second)) {
+    desk.serve_until_alone();
+    second.get();
+  }
   for (const auto& error : errors)
     if (error) std::rethrow_exception(error);
 }

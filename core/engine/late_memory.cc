@@ -1,5 +1,6 @@
 #include "core/engine/late_memory.h"
 
+#include "core/base/aside.h"
 #include "core/base/error.h"
 
 namespace mcr::engine {
@@ -20,7 +21,8 @@ LateMemory::~LateMemory() {
 
 void LateMemory::add(std::function<void()> job) {
   std::unique_lock lock(lock_);
-  if (!thread_.valid()) thread_ = std::async(std::launch::async, [this] { run(); });
+  if (!thread_.valid()) thread_ = begin_aside([this] { run(); });
+  if (!has_thread(thread_)) return job();
   changed_.wait(lock, [&] { return problem_ || jobs_.size() < kMostWaiting; });
   if (problem_) return;  // finish() tells
   jobs_.push_back({Step::trail(), std::move(job)});

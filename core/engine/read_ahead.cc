@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/base/aside.h"
 #include "core/base/error.h"
 #include "core/engine/early_mappings.h"
 #include "core/sys/file.h"
@@ -23,7 +24,7 @@ std::vector<procfs::Mapping> read_smaps(HostPid pid) {
     if (parsing.valid()) parsing.get();
     if (piece.size() < kMuch) return parser.take(piece);
     before.assign(piece);
-    parsing = std::async(std::launch::async, [&parser, &before] { parser.take(before); });
+    parsing = begin_aside([&parser, &before] { parser.take(before); });
   });
   if (parsing.valid()) parsing.get();
   return parser.finish();
@@ -57,7 +58,7 @@ ReadAhead::ReadAhead(const trace::FrozenTree& tree, const SharedTables& tables, 
     work_.push_back(
         {process.get(), tables.has_own(tree::Shared::memory, process->view()), is_alone ? &early : nullptr});
   }
-  thread_ = std::async(std::launch::async, [this] {
+  thread_ = begin_aside([this] {
     try {
       run();
     } catch (const std::exception&) {  // no memory even to say so
@@ -66,6 +67,7 @@ ReadAhead::ReadAhead(const trace::FrozenTree& tree, const SharedTables& tables, 
     }
     changed_.notify_all();
   });
+  if (!has_thread(thread_)) is_given_up_ = true;
 }
 
 ReadAhead::~ReadAhead() {

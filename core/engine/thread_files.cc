@@ -1,4 +1,5 @@
 #include "core/engine/thread_files.h"
+#include "core/base/aside.h"
 
 #include <array>
 #include <span>
@@ -47,7 +48,7 @@ std::vector<ThreadFiles> read_thread_status(HostPid pid, const std::vector<HostT
   const std::span<const HostTid> all(tids);
   if (tids.size() < kMany) return read_some(pid, all, false);
   const auto half = all.size() / 2;
-  auto first = std::async(std::launch::async, read_some, pid, all.first(half), false);
+  auto first = begin_aside(read_some, pid, all.first(half), false);
   std::vector<ThreadFiles> rest = read_some(pid, all.subspan(half), false);
   std::vector<ThreadFiles> files = first.get();
   files.insert(files.end(), std::make_move_iterator(rest.begin()), std::make_move_iterator(rest.end()));
@@ -55,8 +56,8 @@ std::vector<ThreadFiles> read_thread_status(HostPid pid, const std::vector<HostT
 }
 
 std::future<std::vector<ThreadFiles>> begin_thread_files(HostPid pid, std::vector<HostTid> tids) {
-  const auto how = tids.size() < kMany ? std::launch::deferred : std::launch::async;
-  return std::async(how, [pid, tids = std::move(tids)] { return read_some(pid, tids, true); });
+  const auto work = [pid, tids] { return read_some(pid, tids, true); };
+  return tids.size() < kMany ? std::async(std::launch::deferred, work) : begin_aside(work);
 }
 
 }  // namespace mcr::engine

@@ -8,6 +8,7 @@
 #include <future>
 #include <span>
 
+#include "core/base/aside.h"
 #include "core/base/batches.h"
 #include "core/base/log.h"
 #include "core/base/two_threads.h"
@@ -427,7 +428,7 @@ void OpenFiles::sort_many(HostPid pid, const std::vector<FileView>& files) {
     auto& candidates = known_[key];
     if (fds.size() < kMany || !candidates.empty()) continue;
     const auto all = std::span<const int>(fds);
-    auto first = std::async(std::launch::async, sort_some, pid, all.first(all.size() / 2));
+    auto first = begin_aside(sort_some, pid, all.first(all.size() / 2));
     std::vector<OneFile> rest = sort_some(pid, all.subspan(all.size() / 2));
     for (const OneFile& file : merge(pid, first.get(), std::move(rest))) {
       candidates.push_back(std::make_shared<Known>(Known{pid, file.front(), 0}));

@@ -6,6 +6,7 @@
 #include <future>
 #include <span>
 
+#include "core/base/aside.h"
 #include "core/base/error.h"
 #include "core/procfs/status.h"
 #include "core/sys/file.h"
@@ -69,7 +70,7 @@ void Outsiders::read_all(const std::set<HostPid>& tree) {
     if (is_number(name) && name != self && !tree.contains(HostPid(std::stoi(name))))
       processes.push_back(std::move(name));
   const auto all = std::span<const std::string>(processes);
-  auto other = std::async(std::launch::async, read_some, all.first(all.size() / 2));
+  auto other = begin_aside(read_some, all.first(all.size() / 2));
   links_ = read_some(all.subspan(all.size() / 2));
   links_->merge(other.get());
 }

@@ -10,6 +10,7 @@
 #include <optional>
 #include <thread>
 
+#include "core/base/aside.h"
 #include "core/base/error.h"
 #include "core/mem/fill_queue.h"
 #include "core/mem/filling.h"
@@ -268,7 +269,7 @@ uint64_t fill_part(inject::NewProcess& process, const RestoreMemory& memory, uin
   Filler filler(process, memory, base, queue, lazily_freed);
   std::vector<std::future<void>> helpers;
   for (unsigned i = lazily_freed ? 0 : helpers_for(memory, bytes); i > 0; --i)
-    helpers.push_back(std::async(std::launch::async, [&] { filler.by_us(); }));
+    helpers.push_back(begin_aside([&] { filler.by_us(); }));
   filler.by_process();
   filler.by_us();
   for (auto& helper : helpers) helper.get();

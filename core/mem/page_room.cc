@@ -6,6 +6,7 @@
 #include <cstring>
 #include <future>
 
+#include "core/base/aside.h"
 #include "core/base/error.h"
 
 namespace mcr::mem {
@@ -56,7 +57,7 @@ std::optional<HeldPages> PageRoom::take(const trace::RemoteMemory& memory, std::
   if (end - used_ >= kWorthAThread && held.sources_.size() > 1) {
     const std::byte* half = memory_ + used_ + (end - used_) / 2;
     middle = static_cast<size_t>(std::ranges::lower_bound(held.kept_, half) - held.kept_.begin());
-    other = std::async(std::launch::async, copy, size_t{0}, middle);
+    other = begin_aside(copy, size_t{0}, middle);
   }
   copy(middle, held.sources_.size());
   if (other.valid()) other.get();

@@ -7,6 +7,7 @@
 #include <future>
 #include <thread>
 
+#include "core/base/aside.h"
 #include "core/base/error.h"
 #include "core/sys/file.h"
 
@@ -154,7 +155,7 @@ void PageStreams::write_chunks(const std::vector<Chunk>& chunks, const Read& rea
   const uint64_t threads = std::min<uint64_t>({streams_.size(), std::max(std::thread::hardware_concurrency(), 1u),
                                                kMostThreads, std::max<uint64_t>(bytes / kWorthAThread, 1)});
   std::vector<std::future<void>> others;
-  for (uint64_t i = 1; i < threads; ++i) others.push_back(std::async(std::launch::async, work));
+  for (uint64_t i = 1; i < threads; ++i) others.push_back(begin_aside(work));
   work();
   for (auto& other : others) other.get();
 }

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <future>
 
+#include "core/base/aside.h"
 #include "core/base/error.h"
 #include "core/mem/vma_flags.h"
 #include "core/sys/file.h"
@@ -276,8 +277,7 @@ void PageWriter::copy_all(const std::vector<Chunk>& chunks, std::vector<PageRun>
   };
   std::future<void> other;
   const uint64_t bytes = chunks.back().offset + chunks.back().bytes - chunks.front().offset;
-  if (chunks.size() > 1 && bytes >= kWorthAThread)
-    other = std::async(std::launch::async, [&] { work(buffers_[1], last_[1]); });
+  if (chunks.size() > 1 && bytes >= kWorthAThread) other = begin_aside([&] { work(buffers_[1], last_[1]); });
   work(buffers_[0], last_[0]);
   if (other.valid()) other.get();
   for (size_t i = 0; i < chunks.size(); ++i) append(runs, chunks[i].begins, segments[i]);

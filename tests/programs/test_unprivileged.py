@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 240
-# ctest: CASES threads_twice foreground caller_with_the_right file_capability set_user_id refused_by_name first_sleep killed_restore daemon workloads
+# ctest: CASES threads_twice foreground caller_with_the_right file_capability set_user_id refused_by_name first_sleep no_threads killed_restore daemon workloads
 """An ordinary user dumps and restores programs of his own."""
 
 import os
@@ -242,6 +242,32 @@ def refused_by_name(directory):
     expect_refused(mapping, RIGHT, name)
 
 
+def no_threads(directory):
+    """So many processes and threads are allowed that mini-criu can make none: it does all by itself, or says so."""
+    alone = ["setpriv", "--reuid", "54321", "--regid", "54321", "--clear-groups"]  # nobody else is that user
+    os.chmod(directory, 0o777)
+    path, copy = os.path.join(directory, "numbers"), os.path.join(directory, "counting-threads")
+    shutil.copy(counting.PROGRAM, copy)
+    pid = harness.start([*alone, copy, path], os.path.join(directory, "output"), cwd=directory)
+    harness.wait_until(lambda: counting.written(path) > 50, 10, "counting")
+    harness.wait_until(lambda: len(os.listdir(f"/proc/{pid}/task")) == 4, 5, "four threads")
+    for name in ("output", "output.err"):
+        os.chown(os.path.join(directory, name), 54321, 54321)
+    codes = []
+    for more in (1, 2, 3, 20):
+        images = os.path.join(directory, f"images{more}")
+        result = dump(directory, pid, images, "-R", prefix=["prlimit", f"--nproc={4 + more}", *alone])
+        codes.append(result.code)
+        words = ("EAGAIN", "no thread can be made")
+        harness.expect(result.code == 0 or (result.code == 1 and any(word in result.text for word in words)), str(result))
+        harness.expect("defect" not in result.text, str(result))
+        counting.expect_progress(path, f"with {more} more allowed")
+        if result.code == 0:
+            harness.must(harness.engine("verify", images))
+    harness.expect(codes[-1] == 0, codes)
+    print("exit codes with 1, 2, 3 and 20 processes and threads allowed:", codes)
+
+
 def killed_restore(directory):
     """The engine is killed at any moment: the program is back whole, or nothing is, its namespace included."""
     random = harness.seeded()
@@ -395,5 +421,5 @@ if os.geteuid() != 0 or not shutil.which("setpriv"):
     sys.exit(77)
 harness.cases({"threads_twice": threads_twice, "foreground": foreground, "set_user_id": set_user_id,
                "caller_with_the_right": caller_with_the_right, "file_capability": file_capability,
-               "refused_by_name": refused_by_name, "first_sleep": first_sleep, "killed_restore": killed_restore,
+               "refused_by_name": refused_by_name, "first_sleep": first_sleep, "no_threads": no_threads, "killed_restore": killed_restore,
                "daemon": daemon, "workloads": workloads})
