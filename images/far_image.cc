@@ -24,6 +24,7 @@ constexpr uint64_t kBlock = 64 << 10;        // comes whole
 constexpr uint64_t kMostAtOnce = 4 << 20;    // bytes of one question
 constexpr uint64_t kMostPassing = 32 << 20;  // bytes of a file that stay here after they were read
 constexpr std::chrono::seconds kConnect{5}, kMark{10}, kSilence{60};
+constexpr std::chrono::seconds kHurried{1};  // for each of the first two, where others wait for us meanwhile
 constexpr std::chrono::milliseconds kAgain{200};
 constexpr char kRemedy[] = "see whether mini-criu lazy-pages still runs there, and --address and --port";
 
@@ -52,13 +53,15 @@ FarImage::FarImage(sys::TcpPlace place, std::chrono::seconds patience) : place_(
 FarImage::~FarImage() = default;
 
 void FarImage::connect() {
-  UniqueFd fd = sys::connect_tcp(place_, kConnect);
+  const bool is_hurried = patience_ == std::chrono::seconds(0);
+  const std::chrono::milliseconds for_mark = is_hurried ? kHurried : kMark;
+  UniqueFd fd = sys::connect_tcp(place_, is_hurried ? kHurried : kConnect);
   sys::write_stream(fd.get(), far::kClientMark, sizeof far::kClientMark);
   char mark[sizeof far::kServerMark];
   std::string id(kImageIdBytes, '\0');
-  receive(fd.get(), mark, sizeof mark, kMark);
+  receive(fd.get(), mark, sizeof mark, for_mark);
   if (std::memcmp(mark, far::kServerMark, sizeof mark) != 0) throw Broken("this is no server of images");
-  receive(fd.get(), id.data(), id.size(), kMark);
+  receive(fd.get(), id.data(), id.size(), for_mark);
   if (!image_id_.empty() && id != image_id_) throw Broken("it has another image by now");
   image_id_ = id;
   connection_ = std::move(fd);
@@ -70,11 +73,12 @@ void FarImage::require_id(const std::string& image_id) const {
                 "another dump has replaced it meanwhile: start the server anew");
 }
 
-// Again on a new connection when one breaks, and when there is none: whoever is there may be started just now.
+// Again on a new connection when one breaks, and when there is none: whoever is there may be started just now. One
+// attempt is made on a new connection however long the old one was silent.
 template <typename Work>
 void FarImage::insist(const Work& work) {
   const std::scoped_lock lock(mutex_);
-  const auto deadline = std::chrono::steady_clock::now() + patience_;
+  std::chrono::steady_clock::time_point deadline;
   for (int attempt = 1;; ++attempt) {
     std::string why;
     try {
@@ -87,7 +91,9 @@ void FarImage::insist(const Work& work) {
       why = error.reason();
     }
     connection_.reset();
-    if (std::chrono::steady_clock::now() > deadline)
+    const auto now = std::chrono::steady_clock::now();
+    if (attempt == 1) deadline = now + patience_;
+    if (attempt > 1 && now >= deadline)
       throw Error(Fault::system, fmt::format("{} cannot be reached any more: {}", name(), why), kRemedy);
     if (attempt == 2) {  // a first one breaks where a server was started anew
       log::warning("images", "{}: {}; trying for {} s", name(), why, patience_.count());
@@ -153,6 +159,10 @@ PageFile FarImage::open_pages(const std::string& name, uint64_t bytes) {
   }
   file->bring(0, std::min(bytes, kPageFileHeader));
   return PageFile(file);
+}
+
+void FarImage::connect_now() {
+  insist([&] { ask(kInventoryName, static_cast<uint32_t>(Ask::size), 0, 0); });
 }
 
 void FarImage::say_done() {

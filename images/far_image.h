@@ -31,6 +31,7 @@ class FarImage {
   void read(const std::string& name, uint64_t offset, std::byte* out, uint64_t bytes);
   void say_done();  // nobody will ask for more: the server may end
 
+  void connect_now();                                  // and asks for something: the server knows that we need it
   void require_id(const std::string& image_id) const;  // that the server has announced; throws when it is another one
 
   // In a process that was forked, whose copies of our descriptors are closed: everything is opened anew there.

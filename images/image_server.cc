@@ -33,6 +33,7 @@ using far::Question;
 
 constexpr size_t kMostConnections = 64;
 constexpr std::chrono::seconds kMark{10};
+constexpr int kLinger = 1000;            // milliseconds: one whose connection has just broken comes back
 constexpr std::chrono::hours kIdle{24};  // one that is silent for longer connects again
 
 // An answer was begun, and cannot be finished.
@@ -74,6 +75,7 @@ struct ImageServer::Impl {
   void send(int fd, const Question& question, const std::string& name);
   std::pair<int, uint64_t> open(const std::string& name) const;
   void end_over(bool all);
+  bool is_wanted(int listener);
 
   const ImageReader reader;
   std::string image_id;
@@ -216,13 +218,22 @@ void ImageServer::Impl::end_over(bool all) {
   });
 }
 
+// All who were connected have left, and one had all: whether another one comes.
+bool ImageServer::Impl::is_wanted(int listener) {
+  if (!sys::wait_readable(listener, kLinger)) return false;
+  const std::scoped_lock lock(mutex);
+  stop = sys::make_pipe(O_CLOEXEC);
+  return true;
+}
+
 ServerReport ImageServer::serve(int listener, Progress* progress) {
   ServerReport report;
   impl_->progress = progress;
   if (progress) progress->begin("sending");
   for (;;) {
     UniqueFd fd = sys::accept_tcp(listener, impl_->stop.read_end.get());
-    if (!fd.valid()) break;
+    if (!fd.valid() && !impl_->is_wanted(listener)) break;
+    if (!fd.valid()) continue;
     impl_->end_over(false);
     ++report.connections;
     if (impl_->connections.size() == kMostConnections) {

@@ -9,6 +9,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -27,7 +28,8 @@
 namespace mcr::images {
 namespace {
 
-constexpr std::chrono::seconds kMark{10}, kSilence{60}, kBetween{5};
+constexpr std::chrono::seconds kMark{10}, kBetween{5};
+constexpr std::chrono::hours kSilence{1};  // scripts and GPUs of the sender come first; of a dead host the kernel tells
 constexpr int kDrainMilliseconds = 5'000;
 
 // Whoever comes and is silent, or says something else, is sent away.
@@ -73,7 +75,11 @@ class Heartbeat {
  public:
   explicit Heartbeat(int fd) {
     const sys::NoSignals not_for_the_thread;
-    thread_ = std::thread([this, fd] { beat(fd); });
+    try {
+      thread_ = std::thread([this, fd] { beat(fd); });
+    } catch (const std::system_error& error) {  // he waits for a minute all the same
+      log::debug("server", "no thread can be made: {}", error.what());
+    }
   }
   ~Heartbeat() {
     {
@@ -81,7 +87,7 @@ class Heartbeat {
       is_over_ = true;
     }
     changed_.notify_all();
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
   }
   Heartbeat(const Heartbeat&) = delete;
   Heartbeat& operator=(const Heartbeat&) = delete;
@@ -168,7 +174,7 @@ TakerReport take_image(int listener, const std::string& directory, bool sync,
     taking.receive(
         [&](void* data, size_t size) {
           if (!sys::wait_readable(fd.get(), static_cast<int>(std::chrono::milliseconds(kSilence).count())))
-            throw Error(Fault::system, fmt::format("nothing has come for {} s", kSilence.count()));
+            throw Error(Fault::system, fmt::format("nothing has come for {} h", kSilence.count()));
           return sys::read_stream(fd.get(), data, size);
         },
         progress);
@@ -180,6 +186,9 @@ TakerReport take_image(int listener, const std::string& directory, bool sync,
     }
   } catch (const Error& error) {
     refuse(fd.get(), error.reason());
+    throw;
+  } catch (const std::exception& error) {
+    refuse(fd.get(), error.what());
     throw;
   }
   TakerReport report = taking.report();

@@ -53,9 +53,9 @@ int run_lazy_pages(const CommandLine& line) {
   refuse_stream(folder);
   const sys::TcpPlace place = place_of_server(line.settings);
   check_seal_of(line, folder);
+  Progress progress;  // outlives the server's threads
   images::ImageServer server(folder);
   const UniqueFd listener = listen(line, place, "serves the image in", folder);
-  Progress progress;
   std::optional<ProgressLine> shown;
   shown.emplace(progress, !line.settings.flag("json"));
   const images::ServerReport report = server.serve(listener.get(), &progress);

@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <system_error>
 
+#include "core/base/log.h"
 #include "core/sys/file.h"
 #include "core/sys/stream.h"
 
@@ -61,7 +63,11 @@ size_t write_progress(char* to, size_t size, std::string_view phase, uint64_t do
 ProgressLine::ProgressLine(const Progress& progress, bool wanted) : progress_(progress) {
   if (!wanted || !sys::is_terminal(2)) return;
   const sys::NoSignals none;
-  thread_ = std::thread([this] { tick(); });
+  try {
+    thread_ = std::thread([this] { tick(); });
+  } catch (const std::system_error& error) {
+    log::debug("progress", "no thread can be made: {}", error.what());
+  }
 }
 
 void ProgressLine::stop() {

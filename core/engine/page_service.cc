@@ -63,13 +63,15 @@ PageService::PageService(const images::ImageReader& reader, const std::vector<tr
 
 // Its own descriptors: those of one that was killed have numbers that may mean something else by now.
 void PageService::open_content() {
+  auto* far = reader_.far();
   try {
-    if (auto* far = reader_.far()) far->begin_anew(std::chrono::seconds(0));  // events are to be served meanwhile
+    if (far) far->begin_anew(std::chrono::seconds(0));  // events are to be served meanwhile
+    if (far) far->connect_now();                        // before the engine has left: the server counts who needs it
     parents_ = images::ParentChain::of(reader_);
     content_ = std::make_unique<images::PageContent>(reader_, parents_.get());
   } catch (const Error& error) {
     if (passes_by_itself(error)) throw;
-    why_no_content_ = error.what();
+    if (!far || error.fault() == Fault::image) why_no_content_ = error.what();  // else it is tried again
   }
 }
 
@@ -87,7 +89,7 @@ void PageService::run() {
   }
   if (!mem::MissingPages::is_settled(shared_)) return;
   tell_end();
-  if (reader_.far() && content_) images::tell_done(*reader_.far());
+  if (reader_.far()) images::tell_done(*reader_.far());
 }
 
 // Events of a child are read when it is known what it had at first.
@@ -238,8 +240,15 @@ bool PageService::may_be_had_later(const Error& error, const Wait* waiting) {
     log::warning("lazy", "{}: who touches what is missing waits, up to {} s", error.reason(), kPatience.count());
     log::flush();
   }
-  not_before_ = Clock::now() + kUntilAskedAgain;
   return true;
+}
+
+// An attempt may take seconds, in which no event is served: far less time is spent with attempts than with listening.
+void PageService::note_attempt(Clock::time_point begin, const Wait* waiting) {
+  constexpr int kListening = 4;
+  const auto now = Clock::now();
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(now - begin);
+  not_before_ = now + std::max(kUntilAskedAgain, waiting ? took : kListening * took);
 }
 
 PageService::Chunk PageService::read_chunk(size_t memory, uint64_t number, const Wait* waiting) {
@@ -252,24 +261,31 @@ PageService::Chunk PageService::read_chunk(size_t memory, uint64_t number, const
   const uint64_t end = std::min({start + unit, run.start() + run.bytes(), piece.start + piece.bytes});
   const uint64_t from = std::max(start, piece.start);
   Chunk chunk{first + (from - piece.start) / kPage, (end - from) / kPage};
+  const auto begin = Clock::now();
   try {
     if (read_run_ != &run || read_from_ != from || read_end_ != end) {
       read_run_ = nullptr;
-      if (Clock::now() < not_before_) throw std::bad_alloc();
+      if (begin < not_before_) throw std::bad_alloc();
       read_content(memory, run, from, std::span(pages_, end - from));
       why_away_.clear();
       read_run_ = &run, read_from_ = from, read_end_ = end;
     }
   } catch (const Error& error) {
+    if (reader_.far()) note_attempt(begin, waiting);
     if (may_be_had_later(error, waiting)) throw std::bad_alloc();
-    tell_lost(memory, run, from, end - from, error);
     chunk.is_lost = true;
+    chunk.is_away = reader_.far() && error.fault() != Fault::image;
+    if (chunk.is_away)
+      tell_lost(memory, run, at, kPage, error);
+    else
+      tell_lost(memory, run, from, end - from, error);
   }
   return chunk;
 }
 
 void PageService::read_content(size_t memory, const PageRun& run, uint64_t start, std::span<std::byte> out) {
-  if (!content_) throw Error(Fault::image, why_no_content_);
+  if (!content_ && !why_no_content_.empty()) throw Error(Fault::image, why_no_content_);
+  if (!content_) content_ = std::make_unique<images::PageContent>(reader_, parents_.get());
   const tree::ProcessImage& image = images_[missing_.memories()[memory].process];
   content_->read({image.core.pid(), image.map.pages_file()}, run, start, out);
 }
@@ -285,7 +301,7 @@ PageService::Outcome PageService::deliver(size_t memory, uint64_t number, const 
   }
   // The one that is waited for comes first; whoever waits for another one may have to wait for the rest.
   if (is_waited_for && put(memory, chunk, number, number + 1) == Outcome::later) return Outcome::later;
-  if (target.is_over) return Outcome::done;
+  if (target.is_over || chunk.is_away) return Outcome::done;
   if (!is_waited_for) return put(memory, chunk, chunk.first, chunk.first + chunk.count);
   // Its neighbours: a few, as the next one may wait already.
   constexpr uint64_t kNear = 16;

@@ -45,9 +45,11 @@ class PageService {
   struct Chunk {
     uint64_t first = 0, count = 0;  // numbers of pages
     bool is_lost = false;
+    bool is_away = false;  // lost for the one who has waited for too long, and for nobody else
   };
   Chunk read_chunk(size_t memory, uint64_t number, const Wait* waiting);
   bool may_be_had_later(const Error& error, const Wait* waiting);
+  void note_attempt(sys::Clock::time_point begin, const Wait* waiting);
   void read_content(size_t memory, const image::PageRun& run, uint64_t start, std::span<std::byte> out);
   Outcome put(size_t memory, const Chunk& chunk, uint64_t first, uint64_t end);
   Outcome put_stretch(size_t memory, const Chunk& chunk, mem::Stretch place, uint64_t count);

@@ -35,6 +35,7 @@ Addresses find(const TcpPlace& place, bool to_listen) {
   addrinfo* list = nullptr;
   const std::string port = fmt::to_string(place.port);
   const int code = ::getaddrinfo(place.host.c_str(), port.c_str(), &wanted, &list);
+  if (code == EAI_AGAIN) throw_code(EAGAIN, fmt::format("the address of \"{}\"", place.host));
   if (code == EAI_SYSTEM) throw_errno(fmt::format("the address of \"{}\"", place.host));
   if (code != 0)
     throw Error(Fault::refused, fmt::format("\"{}\" is no address: {}", place.host, ::gai_strerror(code)),

@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 120
-# ctest: CASES lazy plain streams server_killed server_gone damaged altered others_image refusals hostile hostile_server sent sent_refused sent_cut sent_full taker_killed strangers
+# ctest: CASES lazy plain streams server_killed server_gone damaged altered others_image last_one refusals hostile hostile_server sent sent_refused sent_cut sent_full taker_killed strangers
 """restore --page-server: an image that another host has, read over a connection; dump --page-server: one that goes there.
 The program is whole, or nothing has happened."""
 
@@ -191,6 +191,21 @@ def others_image(directory):
     server.kill()
     server = Server("lazy-pages", images, port=server.port)
     expect_right(directory, pid)
+    server.end()
+
+
+def last_one(directory):
+    """A server ends with the last who needs it, and not with the first who has all."""
+    pid, images = prepared(directory, 16, 0)
+    server = Server("lazy-pages", images)
+    with socket.create_connection(("127.0.0.1", server.port), 10) as another:
+        another.sendall(b"MCRASK01" + struct.pack("<IIQQ", 1, 13, 0, 0) + b"inventory.img")
+        harness.expect(another.recv(8) == b"MCRHAS01", "it does not answer")
+        harness.must(restore_from(server.port, directory, "--lazy-pages"))
+        expect_right(directory, pid)
+        harness.no_helpers(pid, server.process.pid)
+        time.sleep(2)
+        harness.expect(server.process.poll() is None, "the server has ended under another client")
     server.end()
 
 
