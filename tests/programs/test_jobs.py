@@ -185,7 +185,7 @@ def unprivileged(directory):
     def call(*words):
         return harness.must(harness.engine(words[0], "--jobs-dir", all_jobs.folder, *words[1:], prefix=user))
 
-    call("run", "--id", "a", "--", "python3", all_jobs.loop, 100, 0.03)
+    call("run", "--directory", directory, "--id", "a", "--", "python3", all_jobs.loop, 100, 0.03)
     all_jobs.wait_for_step("a", 5)
     for round_number in (1, 2):
         call("stop", "a")
