@@ -105,11 +105,14 @@ void PageService::wait(bool is_busy, bool was_asked) {
     memories.push_back(i);
     waited.push_back({memory.file, POLLIN, 0});
   }
-  const bool is_put_off = Clock::now() < not_before_;
-  const int limit = is_put_off           ? static_cast<int>(kUntilAskedAgain.count())
+  // What was put off is tried again, though nobody may ever touch it.
+  constexpr int kPutOff = static_cast<int>(kUntilAskedAgain.count());
+  const bool is_away = Clock::now() < not_before_;
+  const int limit = is_away              ? kPutOff
                     : is_busy            ? 0
                     : was_asked          ? kPause
                     : is_soon            ? kAgain
+                    : is_put_off_        ? kPutOff
                     : missing_.is_lost() ? kLook
                                          : -1;
   if (::poll(waited.data(), waited.size(), limit) < 0) return;
@@ -196,7 +199,8 @@ PageService::Outcome PageService::answer(const Wait& fault) {
 
 // Children are the last to be given what they may never look at.
 bool PageService::fetch_ahead() {
-  if (Clock::now() < not_before_) return false;
+  is_put_off_ = Clock::now() < not_before_;
+  if (is_put_off_) return false;
   return !missing_.is_lost() && (fetch_of(false) || fetch_of(true));
 }
 
@@ -213,6 +217,7 @@ bool PageService::fetch_of(bool children) {
     if (!number) continue;
     const Outcome outcome = deliver(memory, *number, nullptr);
     next_[memory] = outcome == Outcome::later ? *number : *number + 1;
+    is_put_off_ = outcome == Outcome::later;
     return outcome == Outcome::done;
   }
   return false;
@@ -271,10 +276,10 @@ PageService::Chunk PageService::read_chunk(size_t memory, uint64_t number, const
       read_run_ = &run, read_from_ = from, read_end_ = end;
     }
   } catch (const Error& error) {
-    if (reader_.far()) note_attempt(begin, waiting);
+    chunk.is_away = reader_.far() && error.fault() != Fault::image;
+    if (chunk.is_away) note_attempt(begin, waiting);
     if (may_be_had_later(error, waiting)) throw std::bad_alloc();
     chunk.is_lost = true;
-    chunk.is_away = reader_.far() && error.fault() != Fault::image;
     if (chunk.is_away)
       tell_lost(memory, run, at, kPage, error);
     else

@@ -75,6 +75,7 @@ class PageService {
   uint64_t read_from_ = 0, read_end_ = 0;
   sys::Clock::time_point not_before_{};  // nothing is read: the image, on another host, could not be reached
   std::string why_away_;
+  bool is_put_off_ = false;  // the last attempt to fetch ahead came to nothing
   bool has_served_ = false;
   unsigned put_off_ = 0;  // how often nothing was fetched ahead, as somebody waited a moment ago
   uint64_t told_ = 0, lost_ = 0;
