@@ -46,6 +46,7 @@ NOT_FOR_USERS = {
     "blocked_futex_timeout": "has a relative time limit",
     "blocked_clock_nanosleep_relative": "has a relative time limit",
     "blocked_nanosleep": "has a relative time limit",
+    "blocked_nanosleep_remainder": "has a relative time limit",
     "blocked_in_threads": "has relative time limits",
 }
 
@@ -327,7 +328,7 @@ def daemon(directory):
 
 
 SLEEPERS = ("blocked_poll", "blocked_futex_timeout", "blocked_clock_nanosleep_relative", "blocked_nanosleep",
-            "blocked_in_threads")
+            "blocked_nanosleep_remainder", "blocked_in_threads")
 
 
 def first_sleep(directory):
@@ -383,6 +384,7 @@ def one_workload(directory, name, turns=2):
         middle = time.monotonic_ns()
         for path, size in sizes.items():
             os.truncate(path, size)
+        time.sleep(0.2 if settle else 0)
         again = time.monotonic_ns()
         result, pid = restore(directory, images)
         if result.code != 0:
