@@ -363,7 +363,7 @@ def one_workload(directory, name, turns=2):
     program = os.path.join(folder, "program-" + name)
     shutil.copy(os.path.join(harness.WORKLOADS, name), program)
     pid = start(folder, [program, prefix])
-    harness.wait_until(lambda: os.path.exists(prefix + ".ready") or harness.read(prefix + ".result"), 20, "READY")
+    harness.wait_until(lambda: os.path.exists(prefix + ".ready") or harness.read(prefix + ".result"), 60, "READY")
     if harness.read(prefix + ".result").startswith("SKIP"):
         harness.wait_for(pid)
         return "skip"
