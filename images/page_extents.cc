@@ -134,8 +134,7 @@ void check_gaps(const PageFile& file, const std::string& name, uint64_t size,
 
 void check_stream(const std::string& name, uint64_t size, std::vector<StreamPlace> places) {
   std::ranges::sort(places);
-  const auto [first, last] = std::ranges::unique(places);
-  places.erase(first, last);
+  places.erase(std::unique(places.begin(), places.end()), places.end());
   uint64_t at = kPageFileHeader;
   for (const auto& [offset, bytes] : places) {
     if (offset > at) throw_damaged(name, at, fmt::format("{} bytes belong to no chunk", offset - at));

@@ -74,8 +74,8 @@ void MeasuredMemory::finish(Amounts& amounts) {
   amounts.private_bytes = private_bytes_;
   if (processes_ > 1) {
     std::ranges::sort(frames_);
-    const auto again = std::ranges::unique(frames_);
-    amounts.private_bytes = unknown_bytes_ + (frames_.size() - again.size()) * kPage;
+    const auto behind = std::unique(frames_.begin(), frames_.end());
+    amounts.private_bytes = unknown_bytes_ + static_cast<uint64_t>(behind - frames_.begin()) * kPage;
   }
   amounts.shared_bytes = shared_bytes_;
   amounts.file_bytes = file_bytes_;

@@ -1,3 +1,5 @@
+#include "core/stacks/image_stacks.h"
+
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -5,7 +7,6 @@
 #include <cstring>
 
 #include "core/base/error.h"
-#include "core/inspect/process_memory.h"
 #include "core/stacks/debug_folders.h"
 #include "core/stacks/naming.h"
 #include "core/stacks/python_frames.h"
@@ -99,7 +100,9 @@ std::string state_in_image(const image::ThreadCore& thread, const sys::Registers
   return name.empty() ? state_of(registers, stopped) : fmt::format("in {}", name);
 }
 
-ProcessStacks stacks_of(const inspect::SavedTree& tree, const tree::ProcessImage& process, const Search& search) {
+}  // namespace
+
+ProcessStacks stacks_in_image(const inspect::SavedTree& tree, const tree::ProcessImage& process, const Search& search) {
   ProcessStacks stacks;
   stacks.pid = process.core.pid(), stacks.name = process.core.command(), stacks.ended = process.core.zombie();
   if (stacks.ended) return stacks;
@@ -136,8 +139,6 @@ ProcessStacks stacks_of(const inspect::SavedTree& tree, const tree::ProcessImage
   return stacks;
 }
 
-}  // namespace
-
 TreeStacks stacks_of_image(const images::ImagePlace& place, std::optional<int32_t> pid, const Search& search,
                            const Tell& tell) {
   const inspect::SavedTree tree(place);
@@ -147,7 +148,7 @@ TreeStacks stacks_of_image(const images::ImagePlace& place, std::optional<int32_
   TreeStacks stacks;
   const auto add = [&](const tree::ProcessImage& process) {
     stacks.processes.push_back(told_stacks(process.core.pid(), process.core.command(), tell,
-                                           [&] { return stacks_of(tree, process, search); }));
+                                           [&] { return stacks_in_image(tree, process, search); }));
   };
   if (pid) {
     add(tree.process(*pid));

@@ -1,6 +1,6 @@
-// Fuzz target of everything that reads an image: restore as far as it goes, verify, show, stat, diff, core. The image
-// is built from the bytes (seam/image_folder.h); the system calls are behind a seam (seam/world.h), which watches that
-// whatever the image says the engine reaches nothing but the new process, and leaves nothing when it fails.
+// Fuzz target of everything that reads an image: restore as far as it goes, verify, show, stat, diff, core, stacks. The
+// image is built from the bytes (seam/image_folder.h); the system calls are behind a seam (seam/world.h), which watches
+// that whatever the image says the engine reaches nothing but the new process, and leaves nothing when it fails.
 #include <google/protobuf/stubs/logging.h>
 
 #include <algorithm>
@@ -12,6 +12,7 @@
 #include "core/engine/engine.h"
 #include "core/inspect/core_notes.h"
 #include "core/inspect/core_segments.h"
+#include "core/stacks/image_stacks.h"
 #include "images/diff.h"
 #include "images/show.h"
 #include "images/store.h"
@@ -63,6 +64,14 @@ void look_into(const std::string& directory) {
   }
 }
 
+void walk_stacks(const std::string& directory) {
+  const inspect::SavedTree tree(directory);
+  for (const tree::ProcessImage& process : tree.processes()) {
+    const auto stacks = stacks::stacks_in_image(tree, process, {});
+    require(stacks.ended || stacks.threads.size() == process.threads.size(), "a thread has no stack");
+  }
+}
+
 void use(const fuzz::ImageBytes& image) {
   Damage damage;
   switch (static_cast<unsigned char>(image.settings[4]) % 8) {
@@ -85,6 +94,9 @@ void use(const fuzz::ImageBytes& image) {
     }
     case 5:
       look_into("/image");
+      return;
+    case 6:
+      walk_stacks("/image");
       return;
     default:
       engine::restore(options_from(image.settings), damage);
