@@ -5,15 +5,19 @@
 
 namespace mcr::images {
 
-PageFile::PageFile(UniqueFd fd) : fd_(std::move(fd)) {}
-PageFile::PageFile(std::shared_ptr<FarFile> far) : far_(std::move(far)) {}
+namespace {
+
+uint64_t size_of(int fd) {
+  return static_cast<uint64_t>(sys::stat_fd(fd).st_size);
+}
+
+}  // namespace
+
+PageFile::PageFile(UniqueFd fd) : fd_(std::move(fd)), size_(size_of(fd_.get())) {}
+PageFile::PageFile(std::shared_ptr<FarFile> far) : far_(std::move(far)), size_(size_of(far_->get())) {}
 
 int PageFile::get() const {
   return far_ ? far_->get() : fd_.get();
-}
-
-uint64_t PageFile::size() const {
-  return static_cast<uint64_t>(sys::stat_fd(get()).st_size);
 }
 
 size_t PageFile::read(uint64_t offset, void* data, size_t bytes) const {

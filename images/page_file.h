@@ -16,7 +16,7 @@ class PageFile {
   PageFile(UniqueFd fd);  // NOLINT: a file that is here
   explicit PageFile(std::shared_ptr<FarFile> far);
   int get() const;
-  uint64_t size() const;
+  uint64_t size() const { return size_; }  // when it was opened
   // To be called before these bytes are read, or mapped, through the descriptor. Throws what the other host, or the way
   // to it, has for an error. Nothing for a file that is here.
   void bring(uint64_t offset, uint64_t bytes) const;
@@ -27,6 +27,7 @@ class PageFile {
  private:
   UniqueFd fd_;
   std::shared_ptr<FarFile> far_;  // null: it is here
+  uint64_t size_ = 0;
 };
 
 }  // namespace mcr::images

@@ -4,6 +4,8 @@
 #include <linux/capability.h>
 
 #include <algorithm>
+#include <string_view>
+#include <unordered_set>
 
 #include "core/base/log.h"
 #include "core/base/two_threads.h"
@@ -19,6 +21,16 @@ namespace mcr::kinds {
 namespace {
 
 constexpr size_t kManyFiles = 256;
+
+// What decides how a plain file is looked at.
+struct Look {
+  std::string_view body;
+  uint32_t flags = 0;
+  bool operator==(const Look&) const = default;
+};
+struct LookHash {
+  size_t operator()(const Look& look) const { return std::hash<std::string_view>()(look.body) ^ look.flags; }
+};
 
 template <typename Record>
 void enter(std::map<uint32_t, Record>& records, Record record, const char* what) {
@@ -127,10 +139,14 @@ void OpenedFiles::check(std::vector<Problem>& problems) const {
   inherited_.check(objects_, problems);
   check_waiting_connections(*this);
   std::vector<const image::FileObject*> plain;
-  for (const auto& [id, object] : objects_)
-    if (is_plain(object)) plain.push_back(&object);
   std::map<uint32_t, std::vector<Problem>> of_plain;
-  for (const image::FileObject* object : plain) of_plain[object->id()];
+  std::unordered_set<Look, LookHash> looked_at;
+  for (const auto& [id, object] : objects_) {
+    if (!is_plain(object)) continue;
+    of_plain.emplace_hint(of_plain.end(), id, std::vector<Problem>());
+    // One file that is open many times is asked about once.
+    if (looked_at.insert({object.body().value(), object.flags()}).second) plain.push_back(&object);
+  }
   try_by_two_threads(plain.size(), kManyFiles, [&](size_t i) { check_one(*plain[i], of_plain.at(plain[i]->id())); });
   for (const auto& [id, object] : objects_) {
     if (inherited_.find(object)) continue;

@@ -25,6 +25,9 @@ def pidfile(directory):
     harness.must(harness.restore(images, "--pidfile", file))
     harness.expect(harness.read(file).strip() == str(pid), f"the pid file holds {harness.read(file)!r}, not {pid}")
     counting.expect_progress(path, "after the restore")
+    for images, file in ((images, f"{directory}/none/pid"), (os.path.join(directory, "none"), "pid")):
+        result = harness.engine("restore", "-D", images, "--pidfile", file)
+        harness.expect(result.code == 1 and "there is no folder" in result.errors, str(result))
 
 
 def post_dump_script(directory):
