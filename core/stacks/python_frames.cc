@@ -136,7 +136,7 @@ int line_of(const PythonPlace& place, Memory& memory) {
   std::vector<uint8_t> table(length);
   if (!memory.read(lines + at::bytes_content, std::as_writable_bytes(std::span(table)))) return 0;
   const uint64_t start = place.code + at::code_instructions;
-  if (place.instruction < start) return first;  // it has not begun
+  if (place.instruction < start) return std::max(first, 0);  // it has not begun
   return line_at(table, first, (place.instruction - start) / 2);
 }
 
