@@ -38,6 +38,20 @@ def wait_for_end(pid):
         harness.wait_for(pid)
 
 
+def resume_at_last(all_jobs, job, stopped):
+    tried = []
+
+    def is_resumed():
+        tried.append(all_jobs.call("resume", job))
+        return tried[-1].code == 0
+
+    try:
+        harness.wait_until(is_resumed, 20, "resume")
+    except harness.Failure as failure:
+        raise harness.Failure(f"{failure}\nstop: {stopped}\nat first: {tried[0]}\nat last: {tried[-1]}\n"
+                              f"{all_jobs.job(job)}") from None
+
+
 def program_killed(directory):
     """Killed ten times, it comes back by itself; with checkpoints before, between and after."""
     chance = harness.seeded()
@@ -46,11 +60,13 @@ def program_killed(directory):
     for kill in range(10):
         all_jobs.wait_for_step("train", 3)
         time.sleep(chance.uniform(0, 0.6))
+        if kill == 2:  # killed twice before its first checkpoint, a job has begun twice; from here on it is to go on
+            harness.wait_until(lambda: stored_checkpoints(all_jobs, "train"), 20, "a checkpoint")
         # The pause before a restart doubles; what counts here is the way back, so the job is resumed at once.
         all_jobs.kill_program("train")
         if kill >= 2:
-            all_jobs.call("stop", "train", "--no-checkpoint")
-            harness.wait_until(lambda: all_jobs.call("resume", "train").code == 0, 20, "resume")
+            stopped = all_jobs.call("stop", "train", "--no-checkpoint")
+            resume_at_last(all_jobs, "train", stopped)
         else:
             harness.wait_until(lambda: all_jobs.job("train")["status"] == "running"
                                and all_jobs.job("train")["restarts_used"] > kill, 20, "the restart")
@@ -59,6 +75,10 @@ def program_killed(directory):
     stored = os.listdir(all_jobs.path("train", "checkpoints"))
     expect(len(stored) == 2, f"--keep 2 has left {stored}")
     harness.no_helpers()
+
+
+def stored_checkpoints(all_jobs, job):
+    return [name for name in os.listdir(all_jobs.path(job, "checkpoints")) if name.isdigit()]
 
 
 def supervisor_killed(directory):
