@@ -399,6 +399,16 @@ def one_workload(directory, name, turns=2):
     return "" if code == 0 and answer == "PASS" else f"ended with {code}: {answer}"
 
 
+def remove_ipc(hints):
+    """System V objects outlive a program that was refused its restore. The kernel names their last users by pid, and a
+    later program with such a pid would be taken for one."""
+    kinds = {"segment": "-m", "semaphores": "-s", "queue": "-q"}
+    for line in hints.splitlines():
+        word, _, number = line.removeprefix("remove_").partition(" ")
+        if word in kinds:
+            subprocess.run(["ipcrm", kinds[word], number], stderr=subprocess.DEVNULL, check=False)
+
+
 def workloads(directory):
     """Each passes, or is refused with the name of the right that is missing."""
     engine_for_users(directory)
@@ -411,6 +421,7 @@ def workloads(directory):
         except harness.Failure as failure:
             why = str(failure)
         harness.end_all_children()
+        remove_ipc(harness.read(os.path.join(directory, name, "state.ready")))
         {"": passed, "skip": skipped, "refused": refused}.get(why, failures).append(f"{name}: {why}" if why else name)
     print(f"{len(passed)} passed, {len(refused)} were refused by the right that is missing, {len(NOT_FOR_USERS)} are not "
           f"for users, skipped by themselves: {' '.join(skipped)}\nrefused: {' '.join(refused)}")
