@@ -25,6 +25,7 @@
 #include "core/mem/aio_ring.h"
 #include "core/mem/kernel_words.h"
 #include "core/mem/late_pages.h"
+#include "core/mem/one_processor.h"
 #include "core/mem/page_reader.h"
 #include "core/mem/vdso.h"
 #include "core/sys/features.h"
@@ -237,6 +238,7 @@ class ProcessRestorer : public RestoringProcess {
       mem::write_redirections(process_, image_.vmas, context_.reader.inventory().vdso(), live_vdso_);
     mem::make_aio_contexts(process_, image_.vmas, image_.aio);
     if (context_.lazy) memory.late = mem::late_mappings(memory);
+    const mem::OneProcessor one(process_, memory);
     spent_.pages += mem::fill(process_, memory, 0, 0) + context_.inherited.copy_rest(pid, process_, memory);
     if (std::ranges::find(memory.late, true) == memory.late.end())
       mem::protect_all(process_, memory);
