@@ -259,18 +259,20 @@ job::State settled_state(const JobFolder& job) {
   if (!wants_supervisor(state) || !job.is_own() || other_host(state)) return state;
   auto lock = job.supervise();
   if (!lock) return state;  // there is one
+  state = job.state();      // written down by the one that has ended since the look
+  if (!wants_supervisor(state)) return state;
   launch(job, *std::move(lock), {Task::What::adopt, 0, {}});
   return job.state();
 }
 
 job::State latest_state(const JobFolder& job) {
-  const job::State written = settled_state(job);
+  settled_state(job);
   auto line = ControlLine::open(job);
   job::Request request;
   request.set_what(job::Request::LOOK);
   if (!line || !line->ask(request)) return job.state();  // it has just ended, or there is none
   const auto answer = line->wait(sys::Clock::now() + std::chrono::seconds(3));
-  return answer ? answer->state() : written;
+  return answer ? answer->state() : job.state();
 }
 
 std::optional<std::string> other_host(const job::State& state) {
@@ -308,7 +310,7 @@ UniqueFd take_resting(const JobFolder& job, FormerHost former) {
   if (const auto host = other_host(job.state())) {
     auto lock = job.supervise();
     if (former == FormerHost::may_run || !lock) refuse_other_host(job, *host);
-    note_lost(job, job.state());
+    if (const job::State state = job.state(); wants_supervisor(state)) note_lost(job, state);
     return *std::move(lock);
   }
   const auto last = sys::Clock::now() + std::chrono::seconds(10);

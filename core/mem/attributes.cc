@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/base/log.h"
+#include "core/mem/guard_marks.h"
 #include "core/mem/vma_flags.h"
 #include "core/sys/failure.h"
 
@@ -38,7 +39,7 @@ void add_policy(CallQueue& calls, const image::Vma& vma) {
                      "the memory policy of a mapping is left out");
 }
 
-// "gu" says that a mapping, or one that it was a part of, has had guard pages at some time, and stays for ever.
+// Of a file, which is not joined with a neighbour by filling it: guard_marks.h.
 void add_guard_mark(CallQueue& calls, const image::Vma& vma) {
   for (const uint64_t advice : {kGuardInstall, kGuardRemove})
     calls.batch().try_add("madvise", SYS_madvise, {vma.start(), 4096, advice});
@@ -84,7 +85,7 @@ void add_attributes(CallQueue& calls, const image::Vma& vma, bool in_whole_block
                        {kSetVma, kAnonymousName, vma.start(), bytes, calls.batch().put_string(name).get()},
                        "names of anonymous memory are left out (CONFIG_ANON_VMA_NAME)");
   if (vma.has_policy()) add_policy(calls, vma);
-  if (has_vm_flag(vma, "gu") && vma.guards().empty()) add_guard_mark(calls, vma);
+  if (has_vm_flag(vma, "gu") && vma.guards().empty() && !needs_guard_mark(vma)) add_guard_mark(calls, vma);
   for (const int advice : advice_before_filling(vma, in_whole_blocks))
     calls.batch().add("madvise", SYS_madvise, {vma.start(), bytes, static_cast<uint64_t>(advice)});
 }

@@ -5,6 +5,7 @@
 #include "core/base/error.h"
 #include "core/mem/address_space.h"
 #include "core/mem/filling.h"
+#include "core/mem/guard_marks.h"
 #include "core/mem/neighbours.h"
 #include "core/mem/protection_keys.h"
 #include "core/mem/vma_flags.h"
@@ -99,6 +100,48 @@ void add_last_state(inject::Batch& batch, const RestoreMemory& memory, const Vma
     batch.add("madvise(MADV_FREE)", SYS_madvise, {vma.start(), size, MADV_FREE});
 }
 
+// Each step for all of them: as long as two neighbours have one protection they are one mapping, and what is said of
+// one would be said of both.
+void protect_each(inject::NewProcess& process, const RestoreMemory& memory, uint32_t execute_only) {
+  inject::Batch batch = process.channel().batch();
+  std::vector<size_t> may_lack_pages;
+  const auto make_room = [&] {
+    if (!batch.has_room_for(4096)) run(process, batch, may_lack_pages);
+  };
+  const auto each = [&](const auto& act) {
+    for (const Vma& vma : memory.vmas) {
+      if (is_the_kernels(vma)) continue;
+      make_room();
+      act(vma);
+    }
+    run(process, batch, may_lack_pages);
+  };
+  each([&](const Vma& vma) { add_protection(batch, memory, vma, execute_only); });
+  make_guard_marks(process, memory);
+  each([&](const Vma& vma) {
+    add_last_state(batch, memory, vma);
+    for (const auto& guard : vma.guards()) {
+      make_room();
+      batch.add("madvise(MADV_GUARD_INSTALL)", SYS_madvise, {guard.start(), guard.bytes(), kGuardInstall});
+    }
+    add_lock(batch, vma, may_lack_pages);
+  });
+}
+
+void seal_all(inject::NewProcess& process, const RestoreMemory& memory) {
+  inject::Batch batch = process.channel().batch();
+  for (const Vma& vma : memory.vmas) {
+    if (is_the_kernels(vma) || !has_vm_flag(vma, "sl")) continue;
+    batch.add("mseal", kMseal, {vma.start(), vma.end() - vma.start(), 0});
+    if (batch.has_room_for(4096)) continue;
+    process.channel().run(batch);
+    batch.clear();
+  }
+  // Without MCL_CURRENT it says what new mappings get and touches none of those that are there.
+  if (memory.map.lock_future() != 0) batch.add("mlockall", SYS_mlockall, {memory.map.lock_future()});
+  process.channel().run(batch);
+}
+
 }  // namespace
 
 void protect_all(inject::NewProcess& process, const RestoreMemory& memory) {
@@ -107,32 +150,9 @@ void protect_all(inject::NewProcess& process, const RestoreMemory& memory) {
   const bool has_keys = uses_protection_keys(memory.map, memory.vmas);
   const uint32_t execute_only = execute_only_key(memory.map, memory.vmas);
   if (has_keys) take_protection_keys(process, execute_only);
-  inject::Batch batch = process.channel().batch();
-  std::vector<size_t> may_lack_pages;
-  const auto make_room = [&] {
-    if (!batch.has_room_for(4096)) run(process, batch, may_lack_pages);
-  };
-  for (const Vma& vma : memory.vmas) {
-    if (is_the_kernels(vma)) continue;
-    make_room();
-    add_protection(batch, memory, vma, execute_only);
-    add_last_state(batch, memory, vma);
-    for (const auto& guard : vma.guards()) {
-      make_room();
-      batch.add("madvise(MADV_GUARD_INSTALL)", SYS_madvise, {guard.start(), guard.bytes(), kGuardInstall});
-    }
-    add_lock(batch, vma, may_lack_pages);
-  }
-  run(process, batch, may_lack_pages);
+  protect_each(process, memory, execute_only);
   if (has_keys) release_protection_keys(process, memory.map.protection_keys(), execute_only);
-  for (const Vma& vma : memory.vmas) {
-    if (is_the_kernels(vma) || !has_vm_flag(vma, "sl")) continue;
-    make_room();
-    batch.add("mseal", kMseal, {vma.start(), vma.end() - vma.start(), 0});
-  }
-  // Without MCL_CURRENT it says what new mappings get and touches none of those that are there.
-  if (memory.map.lock_future() != 0) batch.add("mlockall", SYS_mlockall, {memory.map.lock_future()});
-  run(process, batch, may_lack_pages);
+  seal_all(process, memory);
 }
 
 }  // namespace mcr::mem

@@ -77,8 +77,10 @@ void Tracee::release() noexcept {
       // It cannot be let go before it stops, and does not stop before what it waits for has happened: our end lets it
       // go, with nothing changed.
       if (!borrowed_ && state_of(tid_) == 'D') return;
-      if (has_ended_unreported() || !request_stop() || !wait_until_stopped(sys::Clock::now() + std::chrono::seconds(5)))
+      if (!has_ended_or_stands() &&
+          (!request_stop() || !wait_until_stopped(sys::Clock::now() + std::chrono::seconds(5))))
         return;
+      if (gone_) return;
     }
     if (borrowed_) give_back();
     detach();
@@ -141,11 +143,11 @@ bool Tracee::take(const StopEvent& event) {
 }
 
 // The end of a leader is reported when that of all other threads was collected, and not before (kernel/exit.c,
-// delay_group_leader).
-bool Tracee::has_ended_unreported() {
+// delay_group_leader). A stop is that of a thread which has its number since the look, by execve(2).
+bool Tracee::has_ended_or_stands() {
   const char state = state_of(tid_);
   if (state != kNoState && state != 'Z' && state != 'X') return false;
-  sys::poll_stop(tid_);
+  if (const auto event = sys::poll_stop(tid_); event && event->kind != StopEvent::Kind::ended) return take(*event);
   stopped_ = false;
   return gone_ = true;
 }
@@ -153,7 +155,7 @@ bool Tracee::has_ended_unreported() {
 bool Tracee::wait_a_while(const sys::Deadline& until) {
   while (const auto event = await(until))
     if (take(*event)) return true;
-  return has_ended_unreported();
+  return has_ended_or_stands();
 }
 
 bool Tracee::wait_until_stopped(const sys::Deadline& deadline) {

@@ -82,7 +82,7 @@ class Tracee {
   void run_for_us(bool (*resume)(HostTid, int), const IsMeant& is_meant, const sys::Deadline& deadline);
   void release() noexcept;
   bool take(const sys::StopEvent& event);
-  bool has_ended_unreported();
+  bool has_ended_or_stands();
   void deliver_and_stop(int signal, const sys::Deadline& deadline);
   int stop_to_deliver(const sys::StopEvent& event);  // SIGSTOP, or 0
 

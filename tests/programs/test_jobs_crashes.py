@@ -1,11 +1,12 @@
 # ctest: TIMEOUT 150
-# ctest: CASES program_killed supervisor_killed both_killed engine_killed stale_pid gives_up
+# ctest: CASES program_killed supervisor_killed both_killed engine_killed stale_pid gives_up looked_at_while_it_ends
 """Jobs whose program, supervisor or engine is ended with SIGKILL at random moments: the result is that of an undisturbed
 run, no line of the log is repeated or missing, and nothing is left over."""
 
 import json
 import os
 import signal
+import subprocess
 import time
 
 import harness
@@ -205,5 +206,30 @@ def gives_up(directory):
     harness.no_helpers()
 
 
+def looked_at_while_it_ends(directory):
+    """Whoever has read that a job runs, and finds its supervisor gone a moment later, does not take it for lost."""
+    all_jobs = jobs.Jobs(directory)
+    go = os.path.join(directory, "go")
+    all_jobs.must("run", "--id", "short", "--", "sh", "-c", f"while [ ! -e {go} ]; do sleep 0.02; done")
+    look = [harness.ENGINE, "inspect", "--jobs-dir", all_jobs.folder, "short"]
+    calls = os.path.join(directory, "calls")
+    subprocess.run(["strace", "-o", calls, "-e", "trace=fcntl", *look], stdout=subprocess.DEVNULL, check=True, timeout=20)
+    lines = harness.read(calls).splitlines()
+    number = next(i for i, line in enumerate(lines, 1) if "F_OFD_SETLK" in line)
+    late = subprocess.Popen(["strace", "-o", calls, "-e", "trace=fcntl",
+                             "-e", f"inject=fcntl:delay_enter=1000000:when={number}", *look],
+                            stdout=subprocess.PIPE, text=True)
+    time.sleep(0.5)  # it has read the state, and is about to ask for the supervisor's lock
+    with open(go, "w"):
+        pass
+    said = late.communicate(timeout=20)[0]
+    expect("finished" in said, said)
+    log = harness.read(all_jobs.path("short", "execution.log"))
+    expect("the supervisor had ended" not in log, log)
+    expect(all_jobs.job("short")["status"] == "finished", all_jobs.job("short"))
+    harness.no_helpers()
+
+
 harness.cases({"program_killed": program_killed, "supervisor_killed": supervisor_killed, "both_killed": both_killed,
-               "engine_killed": engine_killed, "stale_pid": stale_pid, "gives_up": gives_up})
+               "engine_killed": engine_killed, "stale_pid": stale_pid, "gives_up": gives_up,
+               "looked_at_while_it_ends": looked_at_while_it_ends})
