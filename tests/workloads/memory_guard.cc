@@ -45,17 +45,32 @@ void verify(const Area& area, int line) {
   }
 }
 
-// Three of that size side by side, with a hole in the place of the second, and none of the program's own beside them.
-unsigned char* map3(size_t bytes) {
-  void* at = mmap(nullptr, 5 * bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  MUST(at != MAP_FAILED);
-  auto* first = static_cast<unsigned char*>(at) + bytes;
-  for (size_t i : {size_t{0}, size_t{2}})
-    MUST(mmap(first + i * bytes, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-         first + i * bytes);
-  MUST(munmap(first + bytes, bytes) == 0);
-  return first;
-}
+// Three side by side. Of these the last one has never been a part of what had guard pages: it has memory of its own
+// before the one in the middle comes and is joined with the first. None of the program's own lies beside them.
+class Row {
+ public:
+  Row() {
+    void* at = mmap(nullptr, 5 * kBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    MUST(at != MAP_FAILED);
+    first_ = static_cast<unsigned char*>(at) + kBytes;
+    for (const size_t i : {0, 2, 1}) {
+      MUST(mmap(first_ + i * kBytes, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+           first_ + i * kBytes);
+      if (i == 1)
+        for (const int advice : {kInstall, kRemove}) MUST(madvise(first_ + i * kBytes, kPage, advice) == 0);
+      workload::fill(first_ + i * kBytes, kBytes, 300 + i);
+    }
+    MUST(mprotect(first_ + kBytes, kBytes, PROT_NONE) == 0);
+  }
+  void verify() const {
+    MUST(mprotect(first_ + kBytes, kBytes, PROT_READ) == 0);
+    for (size_t i = 0; i < 3; ++i) MUST_BE(workload::differs(first_ + i * kBytes, kBytes, 300 + i), -1);
+  }
+
+ private:
+  static constexpr size_t kBytes = kPages * kPage;
+  unsigned char* first_;
+};
 
 }  // namespace
 
@@ -84,16 +99,7 @@ int main(int argc, char** argv) {
   unsigned char* former = map(PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1);
   MUST(madvise(former, kPages * kPage, kInstall) == 0 && madvise(former, kPages * kPage, kRemove) == 0);
   MUST(mprotect(former, kPages * kPage, PROT_READ) == 0);
-  // Three in a row, of which the last one has never been a part of what had guard pages: it has memory of its own
-  // before the one in the middle comes and is joined with the first.
-  unsigned char* row = map3(kPages * kPage);
-  const auto write_row = [&](size_t at) { workload::fill(row + at * kPages * kPage, kPages * kPage, 300 + at); };
-  write_row(0), write_row(2);
-  MUST(mmap(row + kPages * kPage, kPages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-            0) == row + kPages * kPage);
-  for (const int advice : {kInstall, kRemove}) MUST(madvise(row + kPages * kPage, kPage, advice) == 0);
-  write_row(1);
-  MUST(mprotect(row + kPages * kPage, kPages * kPage, PROT_NONE) == 0);
+  const Row row;
   const std::string path = workload::prefix + ".file";
   const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
   MUST(ftruncate(fd, kPages * kPage) == 0);
@@ -119,8 +125,7 @@ int main(int argc, char** argv) {
   workload::wait_for_end();
   MUST(mprotect(areas[1].start, kPages * kPage, PROT_READ | PROT_WRITE) == 0);
   for (const Area& area : areas) verify(area, __LINE__);
-  MUST(mprotect(row + kPages * kPage, kPages * kPage, PROT_READ) == 0);
-  for (size_t at = 0; at < 3; ++at) MUST_BE(workload::differs(row + at * kPages * kPage, kPages * kPage, 300 + at), -1);
+  row.verify();
   MUST(madvise(areas[0].start, kPages * kPage, kRemove) == 0);
   for (size_t i = 0; i < kPages; ++i) MUST(!faults(areas[0].start + i * kPage));
   return workload::passed();
