@@ -34,11 +34,12 @@ bool write_oom_score(const std::string& text) {
   } header{_LINUX_CAPABILITY_VERSION_3, 0};
   const uint32_t none[6]{};
   // It keeps nothing open, least of all the lock of an image folder, for the moment by which it may outlive us.
-  const bool is_so = dup2(tell, 0) == 0 && syscall(SYS_close_range, 1, ~0u, 0) == 0 &&
-                     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
-                     syscall(SYS_setresgid, gid, gid, gid) == 0 && syscall(SYS_setresuid, uid, uid, uid) == 0 &&
-                     syscall(SYS_capset, &header, none) == 0 && prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0 &&
-                     syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent;
+  if (dup2(tell, 0) != 0) _exit(1);
+  const bool is_so = syscall(SYS_close_range, 1, ~0u, 0) == 0 && syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+                     getppid() == parent && syscall(SYS_setresgid, gid, gid, gid) == 0 &&
+                     syscall(SYS_setresuid, uid, uid, uid) == 0 && syscall(SYS_capset, &header, none) == 0 &&
+                     prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0 && syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL) == 0 &&
+                     getppid() == parent;
   const char answer = is_so ? 1 : 0;
   if (write(0, &answer, 1) != 1) _exit(1);
   close(0);

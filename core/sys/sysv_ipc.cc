@@ -79,6 +79,14 @@ int make_as_creator(IpcType type, const IpcObject& wanted, uint32_t count) {
   return id;
 }
 
+// Whether a call has failed because the object has gone: removed since it was listed (its number is perhaps another's
+// by now), or never ours to read. Throws when it has failed otherwise.
+bool has_gone(int result, const char* call, int id) {
+  if (result >= 0) return false;
+  if (errno == EIDRM || errno == EINVAL || errno == EACCES) return true;
+  throw_errno(fmt::format("{}({})", call, id));
+}
+
 }  // namespace
 
 std::vector<SemaphoreSet> list_semaphore_sets() {
@@ -101,9 +109,9 @@ bool read_semaphores(SemaphoreSet& set) {
   set.last_users.resize(set.count);
   SemaphoreArgument argument{};
   argument.array = set.values.data();
-  if (::semctl(set.id, 0, GETALL, argument) != 0) return false;
+  if (has_gone(::semctl(set.id, 0, GETALL, argument), "semctl", set.id)) return false;
   for (uint32_t i = 0; i < set.count; ++i)
-    if ((set.last_users[i] = ::semctl(set.id, static_cast<int>(i), GETPID)) < 0) return false;
+    if (has_gone(set.last_users[i] = ::semctl(set.id, static_cast<int>(i), GETPID), "semctl", set.id)) return false;
   return true;
 }
 
@@ -125,7 +133,7 @@ std::vector<MessageQueue> list_message_queues() {
 
 bool read_queue(MessageQueue& queue) {
   msqid_ds status{};
-  if (::msgctl(queue.id, IPC_STAT, &status) != 0) return false;
+  if (has_gone(::msgctl(queue.id, IPC_STAT, &status), "msgctl", queue.id)) return false;
   queue.capacity = status.msg_qbytes;
   queue.waiting = status.msg_qnum;
   return true;

@@ -83,7 +83,8 @@ Waker::~Waker() {
 }
 
 void Waker::release() {
-  (void)!::write(line_.get(), &kReleased, 1);  // should it have been killed, there is nothing left to do for it
+  // Should it have been killed, there is nothing left to do for it; it has nothing left to do if it cannot be told so.
+  if (::write(line_.get(), &kReleased, 1) != 1) ::kill(pid_, SIGKILL);
   line_.reset();
 }
 
