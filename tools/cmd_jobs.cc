@@ -87,7 +87,7 @@ bool print_jobs(const CommandLine& line, const jobs::JobsFolder& folder) {
   } else {
     print(jobs_table(views));
   }
-  fmt::print(stderr, "{}", unreadable);
+  say(unreadable);
   return unreadable.empty();
 }
 

@@ -47,7 +47,7 @@ void tell(const CommandLine& line, const jobs::JobFolder& job, const job::Outcom
     return print(json_text(object) + "\n");
   }
   const std::string text = fmt::format("Job {} goes on from checkpoint {} (pid {})\n", job.id(), number, outcome.pid());
-  if (line.settings.flag("follow")) return fmt::print(stderr, "mini-criu: {}", text);
+  if (line.settings.flag("follow")) return say(fmt::format("mini-criu: {}", text));
   print(text + fmt::format("  its output: mini-criu logs -f {}\n", job.id()));
 }
 

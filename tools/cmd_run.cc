@@ -27,8 +27,7 @@ void tell_start(const CommandLine& line, const jobs::JobFolder& job, int pid, ui
   }
   const std::string how = resumed_from ? fmt::format("goes on from checkpoint {}", resumed_from) : "started";
   const std::string text = fmt::format("Job {} {} (pid {})\n", job.id(), how, pid);
-  if (line.settings.flag("follow") || line.settings.value("on-signal"))
-    return fmt::print(stderr, "mini-criu: {}", text);
+  if (line.settings.flag("follow") || line.settings.value("on-signal")) return say(fmt::format("mini-criu: {}", text));
   print(text + fmt::format("  its output: mini-criu logs -f {}\n", job.id()));
   if (line.settings.flag("tty")) print(fmt::format("  its terminal: mini-criu attach {}\n", job.id()));
 }

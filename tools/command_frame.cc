@@ -68,6 +68,10 @@ void print(const std::string& text) {
   std::fflush(stdout);
 }
 
+void say(const std::string& text) {
+  std::fputs(text.c_str(), stderr);
+}
+
 images::ImagePlace image_place(const std::string& operand) {
   if (operand == kStream) return receive_image();
   return operand;

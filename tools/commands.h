@@ -45,6 +45,7 @@ void open_log(const Surroundings& around, bool makes_folder, Situation& situatio
 void check_status_descriptor(int fd);  // Error(usage) when it is not open
 void tell_status_descriptor(int fd);   // one zero byte, then closed
 void print(const std::string& text);   // to standard output, at once
+void say(const std::string& text);     // to standard error; on a full disk it is lost, and nothing else is
 
 // Shared by those who read an image: the operand, or -D, or the current folder.
 std::string image_operand(const CommandLine& line);

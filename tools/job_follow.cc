@@ -16,6 +16,7 @@
 #include "core/sys/file.h"
 #include "core/sys/stream.h"
 #include "core/sys/supervise.h"
+#include "tools/commands.h"
 
 namespace mcr::cli {
 namespace {
@@ -63,7 +64,7 @@ class RequeueRequest {
     if (!line_) return;
     const auto answer = line_->wait(sys::Clock::now());
     if (answer && !answer->outcome().ok())
-      fmt::print(stderr, "mini-criu: no checkpoint could be taken, the job goes on: {}\n", answer->outcome().reason());
+      say(fmt::format("mini-criu: no checkpoint could be taken, the job goes on: {}\n", answer->outcome().reason()));
     if (answer || line_->has_ended()) line_.reset();
   }
 
@@ -73,8 +74,8 @@ class RequeueRequest {
 
 int end_like(const jobs::JobFolder& job, const job::State& state, const job::Config& config) {
   if (state.status() == job::State::STOPPED) {
-    fmt::print(stderr, "mini-criu: job {} is stopped at its last checkpoint; mini-criu resume {} goes on with it\n",
-               job.id(), job.id());
+    say(fmt::format("mini-criu: job {0} is stopped at its last checkpoint; mini-criu resume {0} goes on with it\n",
+                    job.id()));
     return state.stopped_for_requeue() ? config.requeue_status() : 0;
   }
   if (!state.end_known())
@@ -124,7 +125,7 @@ UniqueFd take_signals(const job::Config& config) {
 
 int sit_in(const jobs::JobFolder& job, const Seat& seat) {
   if (attach(job, seat) == AttachEnd::left) {
-    fmt::print(stderr, "\r\nmini-criu: job {0} goes on; mini-criu attach {0} comes back to it\n", job.id());
+    say(fmt::format("\r\nmini-criu: job {0} goes on; mini-criu attach {0} comes back to it\n", job.id()));
     return 0;
   }
   return end_like(job, job.state(), job.config());

@@ -144,7 +144,7 @@ int report_failure(const Situation& situation, const Error& error) {
   const int exit_code = exit_code_of(error, situation.damage.any());
   if (situation.logging) log_failure(situation, error);
   if (!situation.logging || situation.log_in_file)
-    fmt::print(stderr, "mini-criu: {}\n", failure_line(situation.command, error));
+    say(fmt::format("mini-criu: {}\n", failure_line(situation.command, error)));
   if (situation.json) print(failure_json(situation.command, error, exit_code) + "\n");
   return exit_code;
 }

@@ -79,7 +79,7 @@ class Typist {
   }
 
   void type_bytes(const std::string& bytes) {
-    sys::write_fully(master_, bytes.data(), bytes.size());
+    sys::write_patiently(master_, bytes.data(), bytes.size());
     if (!wait_for_bytes(slave_, bytes.size())) complain();
   }
 
@@ -96,7 +96,7 @@ class Typist {
     }
   }
   void flush() {
-    sys::write_fully(master_, typed_.data(), typed_.size());
+    sys::write_patiently(master_, typed_.data(), typed_.size());
     if (!wait_for_bytes(master_, echoes_)) complain();
     take_all(master_);
     typed_.clear(), echoes_ = 0;
@@ -114,7 +114,7 @@ void put_back(int master, int slave, const sys::Termios& termios, const PtyQueue
     typist.type_canonical(queues);
   else if (!queues.input.empty())
     typist.type_bytes(queues.input);
-  sys::write_fully(slave, queues.output.data(), queues.output.size());
+  sys::write_patiently(slave, queues.output.data(), queues.output.size());
   if (!wait_for_bytes(master, queues.output.size()))
     log::warning("kinds", "a terminal has not taken back all of its output in time");
 }
@@ -173,6 +173,20 @@ void take_canonical(int slave, int master, const sys::Termios& termios, PtyQueue
   sys::set_termios(master, literal(termios));
 }
 
+// What has been taken when it fails goes back.
+void take(int master, int slave, const sys::Termios& termios, PtyQueues& queues) {
+  try {
+    queues.output = take_all(master);
+    if (is_canonical(termios))
+      take_canonical(slave, master, termios, queues);
+    else
+      queues.input = take_all(slave);
+  } catch (const Error&) {
+    put_back(master, slave, termios, queues);
+    throw;
+  }
+}
+
 }  // namespace
 
 bool is_canonical(const sys::Termios& termios) {
@@ -221,11 +235,7 @@ PtyQueues read_queues(int master, int slave) {
   if (!is_canonical(termios) && !has_output && sys::bytes_readable(slave) == 0) return queues;
   const OldTermios old(master, termios);
   sys::set_termios(master, literal(termios));
-  queues.output = take_all(master);
-  if (is_canonical(termios))
-    take_canonical(slave, master, termios, queues);
-  else
-    queues.input = take_all(slave);
+  take(master, slave, termios, queues);
   put_back(master, slave, termios, queues);
   return queues;
 }

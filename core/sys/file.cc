@@ -153,6 +153,20 @@ void write_fully(int fd, const void* data, size_t size) {
   }
 }
 
+void write_patiently(int fd, const void* data, size_t size) {
+  constexpr int kTries = 200;
+  constexpr timespec kPause{0, 10'000'000};
+  size_t done = 0;
+  for (int failures = 0; done < size;) {
+    const ssize_t n = ::write(fd, static_cast<const char*>(data) + done, size - done);
+    if (n > 0) done += static_cast<size_t>(n);
+    if (n > 0 || (n < 0 && errno == EINTR)) continue;
+    const bool may_pass = n == 0 || errno == ENOMEM || errno == EAGAIN || errno == EIO;
+    if (!may_pass || ++failures > kTries) throw_errno("write");
+    ::nanosleep(&kPause, nullptr);
+  }
+}
+
 void pwrite_fully(int fd, const void* data, size_t size, uint64_t offset) {
   for (size_t done = 0; done < size;) {
     const ssize_t n =

@@ -37,6 +37,8 @@ size_t read_some(int fd, void* data, size_t size);  // 0 at end of file
 size_t pread_some(int fd, void* data, size_t size, uint64_t offset);
 void read_exactly(int fd, void* data, size_t size);  // throws at an early end
 void write_fully(int fd, const void* data, size_t size);
+// The same for what exists nowhere else: a failure (the kernel lacks memory) is tried again for two seconds.
+void write_patiently(int fd, const void* data, size_t size);
 void pwrite_fully(int fd, const void* data, size_t size, uint64_t offset);
 inline void write_text(int fd, std::string_view text) {
   write_fully(fd, text.data(), text.size());

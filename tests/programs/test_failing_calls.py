@@ -8,7 +8,7 @@ import harness
 FEW = 10
 # Out of descriptors, memory, processes, space; a broken disk.
 CALLS = ("openat pidfd_getfd memfd_create pipe2 socketpair mmap recvmsg process_vm_readv clone3 pwrite64 ftruncate "
-         "mkdirat read").split()
+         "mkdirat read fsync fdatasync syncfs").split()
 
 
 harness.cases({"dump": lambda directory: failing_calls.dump(directory, FEW, CALLS),

@@ -1,5 +1,5 @@
 # ctest: TIMEOUT 60
-# ctest: CASES version pidfile post_dump_script first_script last_script leave_stopped restore_stopped json show sibling replaces_image restore_figures
+# ctest: CASES version pidfile post_dump_script first_script last_script leave_stopped restore_stopped json show sibling replaces_image restore_figures full_errors
 """Options of dump and restore that are about more than the words on the command line."""
 
 import json
@@ -231,7 +231,23 @@ def restore_figures(directory):
     harness.kill_and_reap(pid)
 
 
+def full_errors(directory):
+    """Standard error on a full disk: the exit code, and the log, say what there is to say."""
+    def run(*words):
+        with open("/dev/full", "w") as full:
+            return subprocess.run([harness.ENGINE, *map(str, words)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                  stderr=full, timeout=20, check=False).returncode
+
+    images = os.path.join(directory, "images")
+    harness.expect(run("dump", "-t", 4194303, "-D", images, "-o", "dump.log") == 1, "a dump of nobody")
+    harness.expect("there is no process 4194303" in harness.read(os.path.join(images, "dump.log")), "the log")
+    harness.expect(run("restore", "-D", os.path.join(directory, "none")) == 1, "a restore of nothing")
+    jobs = os.path.join(directory, "jobs")
+    code = run("run", "--jobs-dir", jobs, "--id", "one", "--follow", "--", "sh", "-c", "sleep 0.3; exit 7")
+    harness.expect(code == 7, f"a job that is followed and ends with status 7: {code}")
+
+
 harness.cases({"version": version, "pidfile": pidfile, "post_dump_script": post_dump_script,
                "first_script": first_script, "last_script": last_script, "leave_stopped": leave_stopped,
                "restore_stopped": restore_stopped, "json": json_results, "show": show, "sibling": sibling,
-               "replaces_image": replaces_image, "restore_figures": restore_figures})
+               "replaces_image": replaces_image, "restore_figures": restore_figures, "full_errors": full_errors})
