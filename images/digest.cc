@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/base/page_buffer.h"
 #include "core/sys/file.h"
 
 namespace mcr::images {
@@ -45,7 +46,7 @@ std::string digest_of(std::string_view bytes, const SecretBytes* key) {
 
 std::string digest_of_file(int fd, uint64_t& size, const SecretBytes* key) {
   Digest digest(key);
-  std::vector<std::byte> piece(kPieceBytes);
+  PageBuffer piece(kPieceBytes);
   size = 0;
   while (const size_t n = sys::pread_some(fd, piece.data(), piece.size(), size)) {
     digest.add(piece.data(), n);

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/page_buffer.h"
 #include "core/base/unique_fd.h"
 #include "core/sys/tcp.h"
 #include "images/page_file.h"
@@ -77,7 +78,7 @@ class FarFile {
   std::mutex mutex_;
   std::vector<bool> is_here_, stays_;  // by block
   std::deque<uint64_t> passing_;       // that are here, the oldest first; some of them may stay by now
-  std::vector<std::byte> buffer_;
+  PageBuffer buffer_;
 };
 
 }  // namespace mcr::images

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "core/base/page_buffer.h"
 #include "core/sys/file.h"
 
 namespace mcr::images {
@@ -137,7 +138,7 @@ void MergedPages::append(const PageContent& content, const MemoryOwner& owner, c
     throw Error(Fault::image, fmt::format("mm-{}.img: the run at {:#x} is not of whole pages", owner.pid, run.start()),
                 "the image is damaged or was made by a faulty program");
   if (run.source() == PageRun::ZERO) return add_zeros(start, bytes);
-  std::vector<std::byte> buffer(std::min<uint64_t>(kChunkBytes, bytes));
+  PageBuffer buffer(std::min<uint64_t>(kChunkBytes, bytes));
   if (run.source() == PageRun::REPEATED) {  // however many they are
     const auto page = std::span(buffer).first(page_size_);
     content.read(owner, run, start, page);

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "core/base/page_buffer.h"
 #include "core/sys/file.h"
 #include "images/format.h"
 
@@ -43,7 +44,7 @@ void read_part(const PageFile& file, const std::string& name, uint64_t offset, u
                uint64_t skipped, std::span<std::byte> out) {
   const std::unique_ptr<XXH3_state_t, FreeHash> hash(XXH3_createState());
   XXH3_64bits_reset(hash.get());
-  std::vector<std::byte> buffer(std::min<uint64_t>(kPieceBytes, bytes));
+  PageBuffer buffer(std::min<uint64_t>(kPieceBytes, bytes));
   for (uint64_t at = 0; at < bytes;) {
     const auto piece = std::span(buffer).first(std::min<uint64_t>(buffer.size(), bytes - at));
     read_fully(file, name, offset + at, piece);
@@ -137,7 +138,7 @@ void unpack(const std::string& name, const PageFile& file, uint64_t offset, uint
   if (stored == out.size()) {
     read_fully(file, name, offset, out);
   } else {
-    std::vector<std::byte> packed(stored);
+    PageBuffer packed(stored);
     read_fully(file, name, offset, packed);
     const int n = LZ4_decompress_safe(reinterpret_cast<const char*>(packed.data()), reinterpret_cast<char*>(out.data()),
                                       static_cast<int>(stored), static_cast<int>(out.size()));
@@ -168,7 +169,7 @@ void PageContent::copy_part(const Chunk& chunk, size_t skipped, std::span<std::b
       return;
     }
   }
-  std::vector<std::byte> whole(chunk.bytes);
+  PageBuffer whole(chunk.bytes);
   unpack(chunk.name, chunk.file, chunk.offset, chunk.stored, chunk.checksum, whole);
   std::memcpy(out.data(), whole.data() + skipped, out.size());
   const std::scoped_lock lock(mutex_);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/page_buffer.h"
 #include "images/page_file.h"
 #include "images/proto/mm.pb.h"
 #include "images/run_shape.h"
@@ -70,7 +71,7 @@ class PageContent {
   std::vector<PageFile> streams_;
   mutable std::mutex mutex_;  // of what follows
   mutable std::deque<std::pair<std::string, File>> files_;
-  mutable std::vector<std::byte> last_;  // the chunk that was read in part most recently, and where it lies
+  mutable PageBuffer last_;  // the chunk that was read in part most recently, and where it lies
   mutable const PageFile* last_file_ = nullptr;
   mutable uint64_t last_offset_ = 0, last_checksum_ = 0;
 };

@@ -2,6 +2,7 @@
 #include <set>
 
 #include "core/base/error.h"
+#include "core/base/page_buffer.h"
 #include "core/sys/file.h"
 #include "images/format.h"
 #include "images/memory_check.h"
@@ -136,7 +137,7 @@ void Verification::add_ghost(const image::Ghost& ghost, const std::string& name,
 // What lies in the parent image is not read here.
 void Verification::check_other_runs() {
   std::vector<std::vector<StreamPlace>> places(content_.stream_sizes().size());
-  std::vector<std::byte> buffer(kChunkBytes);
+  PageBuffer buffer(kChunkBytes);
   for (const auto& [owner, run, text] : use_.other_runs) {
     content_.check_shape(owner, run);
     if (!is_in_stream(run)) continue;

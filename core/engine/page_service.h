@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/base/error.h"
+#include "core/base/page_buffer.h"
 #include "core/mem/missing_pages.h"
 #include "core/tree/process_image.h"
 #include "images/page_content.h"
@@ -69,7 +70,7 @@ class PageService {
   std::deque<Wait> faults_;
   std::vector<uint64_t> next_;  // by memory: the page that is to be fetched ahead
   size_t turn_ = 0;             // the memory that has its turn
-  std::vector<std::byte> buffer_;
+  PageBuffer buffer_;
   std::byte* pages_ = nullptr;                // in buffer_, aligned: the content of a chunk
   const image::PageRun* read_run_ = nullptr;  // whose bytes it holds, and which; null: of none
   uint64_t read_from_ = 0, read_end_ = 0;

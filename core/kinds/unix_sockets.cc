@@ -12,6 +12,7 @@
 #include "core/kinds/opened_files.h"
 #include "core/kinds/socket_options.h"
 #include "core/sys/descriptor.h"
+#include "core/sys/detached_mount.h"
 #include "core/sys/failure.h"
 #include "core/sys/file.h"
 #include "core/sys/process.h"
@@ -115,7 +116,7 @@ UnixSockets::Socket* UnixSockets::find(uint64_t inode) {
 }
 
 int UnixSockets::scratch() {
-  if (!scratch_.valid()) scratch_ = sys::make_scratch_mount();
+  if (!scratch_.valid()) scratch_ = sys::mount_detached("tmpfs", {});
   return scratch_.get();
 }
 

@@ -12,7 +12,8 @@ namespace mcr::mem {
 struct Piece {  // a part of a run, made of whole chunks
   uint64_t address, bytes;
   size_t run;
-  bool from_outside;  // into a mapping that the process cannot write to itself
+  // ordinary: the process can write to it; from_outside: it cannot; placed: by userfaultfd(2) (placed_pages.h).
+  enum class Way { ordinary, from_outside, placed } way;
 };
 
 struct Group {  // pieces that lie one behind the other in the pages file, for one preadv

@@ -68,6 +68,13 @@ bool is_filled_from_outside(const RestoreMemory& memory, const PageRun& run) {
   return vma != memory.vmas.end() && !(vma->prot() & PROT_WRITE) && !(filling_prot(memory, *vma) & PROT_WRITE);
 }
 
+bool is_plain_memory(const Vma& vma) {
+  constexpr std::string_view kOthers[] = {"lo", "gd", "wf", "dp", "sl", "io", "pf"};
+  return vma.kind() == Vma::PRIVATE_ANONYMOUS && vma.huge_page_shift() == 0 && vma.name() != "[stack]" &&
+         !vma.lazily_freed() && vma.guards().empty() &&
+         std::ranges::none_of(kOthers, [&](std::string_view flag) { return has_vm_flag(vma, flag); });
+}
+
 bool fills_whole_blocks(const RestoreMemory& memory, const Vma& vma) {
   constexpr uint64_t kBlock = 2 << 20;
   if (!has_vm_flag(vma, "hg") || has_inherited(memory, vma)) return false;

@@ -20,4 +20,8 @@ bool is_filled_from_outside(const RestoreMemory& memory, const mcr::image::PageR
 // What is stored of the mapping consists of whole huge pages.
 bool fills_whole_blocks(const RestoreMemory& memory, const mcr::image::Vma& vma);
 
+// Private anonymous memory of ordinary pages that are neither locked nor wiped nor freed by themselves, and that does
+// not grow: userfaultfd(2) can fill it.
+bool is_plain_memory(const mcr::image::Vma& vma);
+
 }  // namespace mcr::mem

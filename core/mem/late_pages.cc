@@ -17,13 +17,6 @@ using image::Vma;
 
 constexpr uint64_t kPage = 4096, kWorthWaiting = 8 * kPage;
 
-bool is_plain(const Vma& vma) {
-  constexpr std::string_view kOthers[] = {"lo", "gd", "wf", "dp", "sl", "io", "pf"};
-  return vma.kind() == Vma::PRIVATE_ANONYMOUS && vma.huge_page_shift() == 0 && vma.name() != "[stack]" &&
-         !vma.lazily_freed() && vma.guards().empty() &&
-         std::ranges::none_of(kOthers, [&](std::string_view flag) { return has_vm_flag(vma, flag); });
-}
-
 bool is_set(const std::vector<bool>& flags, size_t i) {
   return i < flags.size() && flags[i];
 }
@@ -66,7 +59,7 @@ std::vector<bool> late_mappings(const RestoreMemory& memory) {
   });
   if (is_odd) return late;
   for (size_t i = 0; i < memory.vmas.size(); ++i)
-    late[i] = bytes[i] >= kWorthWaiting && is_plain(memory.vmas[i]) && !is_set(memory.ready, i) &&
+    late[i] = bytes[i] >= kWorthWaiting && is_plain_memory(memory.vmas[i]) && !is_set(memory.ready, i) &&
               !is_set(memory.born_with, i) && !has_inherited(memory, memory.vmas[i]);
   return late;
 }

@@ -12,8 +12,10 @@
 
 #include "core/base/aside.h"
 #include "core/base/error.h"
+#include "core/base/page_buffer.h"
 #include "core/mem/fill_queue.h"
 #include "core/mem/filling.h"
+#include "core/mem/placed_pages.h"
 #include "core/sys/file.h"
 #include "core/sys/stream.h"
 #include "core/trace/remote_memory.h"
@@ -34,10 +36,10 @@ constexpr size_t kMaxVectors = 1024;
 constexpr unsigned kMostThreads = 64;
 
 // Pieces of whole chunks, small enough for a system call (2 GiB less a page) and for the threads to share the work.
-void cut(const PageRun& run, size_t index, uint64_t most, bool from_outside, std::vector<Piece>& out) {
+void cut(const PageRun& run, size_t index, uint64_t most, Piece::Way way, std::vector<Piece>& out) {
   if (run.chunk_bytes() != 0) most = std::max<uint64_t>(most / run.chunk_bytes(), 1) * run.chunk_bytes();
   for (uint64_t done = 0; done < run.bytes(); done += most)
-    out.push_back({run.start() + done, std::min(most, run.bytes() - done), index, from_outside});
+    out.push_back({run.start() + done, std::min(most, run.bytes() - done), index, way});
 }
 
 uint64_t offset_of(const RestoreMemory& memory, const Piece& piece) {
@@ -66,11 +68,13 @@ struct Reading {  // by the process: groups, and the call that reads each
 class Filler {
  public:
   // flushes: new pages are put on a list of the kernel at once, not when a batch of the processor is full (mm/swap.c).
-  Filler(inject::NewProcess& process, const RestoreMemory& memory, uint64_t base, FillQueue& queue, bool flushes)
+  Filler(inject::NewProcess& process, const RestoreMemory& memory, uint64_t base, FillQueue& queue,
+         const PlacedPages* placed, bool flushes)
       : process_(process),
         memory_(memory),
         base_(base),
         queue_(queue),
+        placed_(placed),
         flushes_(flushes),
         owner_{memory.pid, memory.pages_name},
         remote_(process.pid()) {}
@@ -99,12 +103,14 @@ class Filler {
   size_t add_read(inject::Batch& batch, const Group& group) const;
   void check(const Group& group) const;
   void copy_pieces();
+  void put(const Piece& piece, uint64_t address, std::span<const std::byte> content) const;
   void note_filled(uint64_t bytes);
 
   inject::NewProcess& process_;
   const RestoreMemory& memory_;
   const uint64_t base_;
   FillQueue& queue_;
+  const PlacedPages* placed_;
   const bool flushes_;
   const images::MemoryOwner owner_;
   const trace::RemoteMemory remote_;
@@ -208,8 +214,17 @@ void flush_batch() {
 }
 
 // Pages of a mapping that was never writable are made by a debugger, and by us as by one.
+void Filler::put(const Piece& piece, uint64_t address, std::span<const std::byte> content) const {
+  if (piece.way == Piece::Way::placed)
+    placed_->put(base_ + address, content);
+  else if (piece.way == Piece::Way::from_outside)
+    remote_.write(RemoteAddr(base_ + address), content);
+  else
+    sys::write_memory(process_.pid(), RemoteAddr(base_ + address), content.data(), content.size());
+}
+
 void Filler::copy_pieces() {
-  std::vector<std::byte> buffer;
+  PageBuffer buffer;
   while (const auto piece = queue_.take_piece()) {
     const PageRun& run = memory_.runs[piece->run];
     // A chunk that is larger than the buffers of the engine may be comes in parts.
@@ -218,13 +233,11 @@ void Filler::copy_pieces() {
       buffer.resize(std::max<size_t>(buffer.size(), bytes));
       const auto part = std::span(buffer).first(bytes);
       memory_.content->read(owner_, run, at, part);
-      if (piece->from_outside)
-        remote_.write(RemoteAddr(base_ + at), part);
-      else
-        sys::write_memory(process_.pid(), RemoteAddr(base_ + at), part.data(), part.size());
+      put(*piece, at, part);
       done += bytes;
     }
     note_filled(piece->bytes);
+    if (memory_.release && run.source() == PageRun::FILE) release(memory_, offset_of(memory_, *piece), piece->bytes);
   }
   if (flushes_) flush_batch();
 }
@@ -245,10 +258,15 @@ bool is_of_lazily_freed(const RestoreMemory& memory, const PageRun& run) {
   return run.shared() == 0 && vma != memory.vmas.end() && vma->lazily_freed();
 }
 
+Piece::Way way_of(const RestoreMemory& memory, const PlacedPages* placed, const PageRun& run) {
+  if (placed && placed->covers(run)) return Piece::Way::placed;
+  return is_filled_from_outside(memory, run) ? Piece::Way::from_outside : Piece::Way::ordinary;
+}
+
 // The pages of lazily freed mappings are left to the process: MADV_FREE passes over those that still wait in a batch of
 // another processor than the one that it is called on.
 uint64_t fill_part(inject::NewProcess& process, const RestoreMemory& memory, uint32_t shared, uint64_t base,
-                   bool lazily_freed) {
+                   bool lazily_freed, const PlacedPages* placed) {
   std::vector<Piece> theirs, ours;
   uint64_t bytes = 0;
   for (size_t i = 0; i < memory.runs.size(); ++i) {
@@ -258,15 +276,15 @@ uint64_t fill_part(inject::NewProcess& process, const RestoreMemory& memory, uin
     if (is_of_lazily_freed(memory, run) != lazily_freed) continue;
     memory.content->check_shape({memory.pid, memory.pages_name}, run);
     bytes += run.bytes();
-    const bool from_outside = is_filled_from_outside(memory, run);
-    if (run.source() == PageRun::FILE && !from_outside)
-      cut(run, i, kPieceBytes, false, theirs);
+    const Piece::Way way = way_of(memory, placed, run);
+    if (run.source() == PageRun::FILE && way == Piece::Way::ordinary)
+      cut(run, i, kPieceBytes, way, theirs);
     else
-      cut(run, i, run.source() == PageRun::STREAMS ? kPieceBytes : kOurPieceBytes, from_outside, ours);
+      cut(run, i, run.source() == PageRun::STREAMS ? kPieceBytes : kOurPieceBytes, way, ours);
   }
   std::vector<Group> groups = group(memory, theirs);
   FillQueue queue(std::move(theirs), std::move(groups), std::move(ours));
-  Filler filler(process, memory, base, queue, lazily_freed);
+  Filler filler(process, memory, base, queue, placed, lazily_freed);
   std::vector<std::future<void>> helpers;
   for (unsigned i = lazily_freed ? 0 : helpers_for(memory, bytes); i > 0; --i)
     helpers.push_back(begin_aside([&] { filler.by_us(); }));
@@ -280,9 +298,12 @@ uint64_t fill_part(inject::NewProcess& process, const RestoreMemory& memory, uin
 
 uint64_t fill(inject::NewProcess& process, const RestoreMemory& memory, uint32_t shared, uint64_t base) {
   const Step step("fill pages");
-  const uint64_t pages = fill_part(process, memory, shared, base, false);
+  std::optional<const PlacedPages> placed;  // shared memory has an object of its own, and its ways
+  if (shared == 0) placed.emplace(process, memory);
+  const uint64_t pages = fill_part(process, memory, shared, base, false, placed ? &*placed : nullptr);
+  placed.reset();
   const bool is_more = shared == 0 && std::ranges::any_of(memory.vmas, [](const auto& m) { return m.lazily_freed(); });
-  return is_more ? pages + fill_part(process, memory, shared, base, true) : pages;
+  return is_more ? pages + fill_part(process, memory, shared, base, true, nullptr) : pages;
 }
 
 }  // namespace mcr::mem

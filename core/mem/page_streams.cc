@@ -9,6 +9,7 @@
 
 #include "core/base/aside.h"
 #include "core/base/error.h"
+#include "core/base/page_buffer.h"
 #include "core/sys/file.h"
 
 namespace mcr::mem {
@@ -25,9 +26,9 @@ constexpr uint64_t kWorthAThread = 2 << 20;
 }  // namespace
 
 struct PageStreams::Worker {
-  std::vector<std::byte> content, packed;
+  PageBuffer content, packed;
   StoredPage last;  // the page that was read back most recently
-  std::vector<std::byte> last_content;
+  PageBuffer last_content;
 };
 
 PageStreams::PageStreams(images::ImageWriter& writer, unsigned count, Compression compression)

@@ -252,7 +252,7 @@ void read_pages(const trace::RemoteMemory& memory, uint64_t address, std::span<s
 }
 
 void PageWriter::copy_ourselves(const Chunk& chunk) {
-  std::vector<std::byte> buffer(images::kChunkBytes);
+  PageBuffer buffer(images::kChunkBytes);
   read_chunk(buffer, chunk);
   const Step step("store {} bytes of memory at {:#x}", chunk.bytes, chunk.address);
   sys::pwrite_fully(fd_, buffer.data(), chunk.bytes, chunk.offset);
@@ -263,7 +263,7 @@ void PageWriter::copy_all(const std::vector<Chunk>& chunks, std::vector<PageRun>
   std::vector<Segments> segments(chunks.size());
   std::atomic<size_t> next = 0;
   const uint64_t largest = std::ranges::max(chunks, {}, &Chunk::bytes).bytes;
-  const auto work = [&](std::vector<std::byte>& buffer, LastPage& last) {
+  const auto work = [&](PageBuffer& buffer, LastPage& last) {
     if (buffer.size() < largest) buffer.resize(largest);
     for (size_t i = next++; i < chunks.size(); i = next++) {
       const Chunk& chunk = chunks[i];
@@ -296,7 +296,7 @@ void PageWriter::note_share(std::span<const Segments> batch) {
   comes_again_ = stored < all / 2;
 }
 
-void PageWriter::read_chunk(std::vector<std::byte>& buffer, const Chunk& chunk) const {
+void PageWriter::read_chunk(PageBuffer& buffer, const Chunk& chunk) const {
   const auto bytes = std::span(buffer).first(chunk.bytes);
   if (held_)
     held_->read(chunk.address, bytes);
@@ -473,7 +473,7 @@ std::vector<PageRun> PageWriter::write_file_to_streams(int fd, uint32_t shared_i
 std::vector<PageRun> PageWriter::write_file(int fd, uint32_t shared_id, uint64_t size) {
   if (streams_) return write_file_to_streams(fd, shared_id, size);
   std::vector<PageRun> runs;
-  std::vector<std::byte> buffer(images::kChunkBytes);
+  PageBuffer buffer(images::kChunkBytes);
   prepare_dedup({{0, size, true}});
   uint64_t told = offset_;
   for (uint64_t at = 0; at < size;) {

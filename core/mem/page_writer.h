@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "core/base/page_buffer.h"
 #include "core/inject/channel.h"
 #include "core/mem/page_room.h"
 #include "core/mem/page_source.h"
@@ -55,7 +56,7 @@ class PageWriter {
   using Segments = std::vector<Segment>;
   struct LastPage {  // that was read back, for comparison
     uint64_t offset = 0, checksum = 0;
-    std::vector<std::byte> content;
+    PageBuffer content;
   };
   // What of this content, which lies or is to lie at `offset`, is zeros or came before.
   Segments split(std::span<const std::byte> content, uint64_t start, uint64_t offset, LastPage& last);
@@ -68,7 +69,7 @@ class PageWriter {
   void copy_ourselves(const Chunk& chunk);
   void copy_all(const std::vector<Chunk>& chunks, std::vector<mcr::image::PageRun>& runs);
   void note_share(std::span<const Segments> batch);
-  void read_chunk(std::vector<std::byte>& buffer, const Chunk& chunk) const;
+  void read_chunk(PageBuffer& buffer, const Chunk& chunk) const;
   void hash(const std::vector<Chunk>& chunks, std::vector<mcr::image::PageRun>& runs);
   void tell_stored(uint64_t end) const;
 
@@ -84,7 +85,7 @@ class PageWriter {
   bool comes_again_ = false;  // most of the last batch
   std::function<void(uint64_t)> stored_;
   PageStreams* streams_;
-  std::vector<std::byte> buffers_[2];  // of the two threads that copy
+  PageBuffer buffers_[2];  // of the two threads that copy
   LastPage last_[2];
   std::optional<PageDedup> dedup_;
   std::atomic<uint64_t> cuts_ = 0;

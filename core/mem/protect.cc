@@ -87,6 +87,15 @@ void run(inject::NewProcess& process, inject::Batch& batch, std::vector<size_t>&
   batch.clear();
 }
 
+// MADV_FREE passes over pages that wait in a batch of another processor for their list, as those do that the kernel found
+// in use or idle meanwhile (DAMON). migrate_pages(2) has all processors put them there, before it finds that no page is
+// to go anywhere. Without NUMA there is no such call.
+void add_drain(inject::Batch& batch) {
+  const uint64_t node = 1;
+  const uint64_t nodes = batch.put_value(node).get();
+  batch.try_add("migrate_pages", SYS_migrate_pages, {0, 8, nodes, nodes});
+}
+
 void add_last_state(inject::Batch& batch, const RestoreMemory& memory, const Vma& vma) {
   const uint64_t bytes = vma.end() - vma.start();
   for (const int advice : advice_after_filling(vma, fills_whole_blocks(memory, vma)))
@@ -95,6 +104,7 @@ void add_last_state(inject::Batch& batch, const RestoreMemory& memory, const Vma
   if (memory.map.merge_any() && !has_vm_flag(vma, "mg"))
     batch.try_add("madvise(MADV_UNMERGEABLE)", SYS_madvise, {vma.start(), bytes, MADV_UNMERGEABLE});
   if (!vma.lazily_freed()) return;
+  add_drain(batch);
   // The second call flushes what the first has left in the processor's batch of pages that change their list.
   for (const uint64_t size : {bytes, uint64_t{4096}})
     batch.add("madvise(MADV_FREE)", SYS_madvise, {vma.start(), size, MADV_FREE});

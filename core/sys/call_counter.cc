@@ -8,6 +8,8 @@
 #include <charconv>
 #include <set>
 
+#include "core/base/error.h"
+#include "core/sys/detached_mount.h"
 #include "core/sys/file.h"
 
 namespace mcr::sys {
@@ -52,14 +54,29 @@ constexpr long kCalls[] = {SYS_mmap,
                            163,
                            380};
 
+std::optional<uint64_t> parse_number(const std::optional<std::string>& text) {
+  uint64_t number = 0;
+  if (!text || std::from_chars(text->data(), text->data() + text->size(), number).ec != std::errc())
+    return std::nullopt;
+  return number;
+}
+
+// Many systems mount tracefs only when somebody traces: then it is mounted where nobody sees it.
+std::optional<std::string> read_unmounted(const char* file) {
+  try {
+    const UniqueFd root = mount_detached("tracefs", {});
+    return try_read_record_at(root.get(), file);
+  } catch (const Error&) {  // no rights for it, or a kernel that has none
+    return std::nullopt;
+  }
+}
+
 // At its end: so a call counts too that was under way when the counting began. A thread that stands still has none.
 std::optional<uint64_t> tracepoint_id() {
-  for (const char* root : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"}) {
-    const auto text = try_read_text(fmt::format("{}/events/raw_syscalls/sys_exit/id", root));
-    uint64_t id = 0;
-    if (text && std::from_chars(text->data(), text->data() + text->size(), id).ec == std::errc()) return id;
-  }
-  return std::nullopt;
+  constexpr const char* kFile = "events/raw_syscalls/sys_exit/id";
+  for (const char* root : {"/sys/kernel/tracing", "/sys/kernel/debug/tracing"})
+    if (const auto id = parse_number(try_read_text(fmt::format("{}/{}", root, kFile)))) return id;
+  return parse_number(read_unmounted(kFile));
 }
 
 const std::string& filter() {

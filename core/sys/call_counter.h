@@ -1,5 +1,6 @@
 // Counts the system calls of a process that can change its mappings, by the kernel's tracepoint of all calls and
-// perf_event_open(2). The program is not stopped and not slowed to speak of. Takes CAP_PERFMON and a mounted tracefs.
+// perf_event_open(2). The program is not stopped and not slowed to speak of. Takes CAP_PERFMON, and a mounted
+// tracefs or CAP_SYS_ADMIN.
 #pragma once
 
 #include <optional>

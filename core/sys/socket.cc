@@ -345,14 +345,6 @@ AssumedIds::~AssumedIds() {
   ::syscall(SYS_setgroups, groups_.size(), groups_.data());
 }
 
-// Restated: mount.h of the library has these from 2.36 on, in conflict with those of the kernel.
-UniqueFd make_scratch_mount() {
-  constexpr unsigned kCloseOnExec = 1, kCreate = 6;  // FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC; FSCONFIG_CMD_CREATE
-  const UniqueFd context(static_cast<int>(check(::syscall(SYS_fsopen, "tmpfs", kCloseOnExec), "fsopen(tmpfs)")));
-  check(::syscall(SYS_fsconfig, context.get(), kCreate, nullptr, nullptr, 0), "fsconfig(tmpfs)");
-  return UniqueFd(static_cast<int>(check(::syscall(SYS_fsmount, context.get(), kCloseOnExec, 0), "fsmount(tmpfs)")));
-}
-
 AssumedPlace::AssumedPlace(int scratch, const std::string& path)
     : old_root_(open("/", O_PATH | O_DIRECTORY)), old_folder_(open(".", O_PATH | O_DIRECTORY)) {
   try {

@@ -108,9 +108,6 @@ class AssumedIds {
   gid_t gid_;
 };
 
-// A file system in memory that is mounted nowhere (fsmount(2), 5.2), and is gone with its last descriptor.
-UniqueFd make_scratch_mount();
-
 // Another working directory, and another root, while it lives.
 class AssumedPlace {
  public:

@@ -48,6 +48,16 @@ int try_enable_user_faults(int fd) {
   return ::ioctl(fd, UFFDIO_API, &api) == 0 ? 0 : errno;
 }
 
+uint64_t untouched_fault_flags() {
+  return O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY;
+}
+
+int try_enable_untouched(int fd) {
+  uffdio_api api{};
+  api.api = UFFD_API;
+  return ::ioctl(fd, UFFDIO_API, &api) == 0 ? 0 : errno;
+}
+
 std::string why_no_user_faults() {
   const UniqueFd fd(static_cast<int>(::syscall(SYS_userfaultfd, user_fault_flags())));
   if (!fd.valid())

@@ -17,6 +17,9 @@ uint64_t user_fault_flags();
 int try_enable_user_faults(int fd);
 // Empty: this process may do all of it here; else what is in the way.
 std::string why_no_user_faults();
+// The same for pages that nobody touches before they are there: takes no rights (5.11), and there are no events.
+uint64_t untouched_fault_flags();
+int try_enable_untouched(int fd);
 // Pages of [start, end) that are missing from now on. 0, or errno.
 int try_register_missing(int fd, uint64_t start, uint64_t end);
 
