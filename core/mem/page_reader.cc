@@ -65,6 +65,15 @@ struct Reading {  // by the process: groups, and the call that reads each
   std::vector<std::pair<size_t, size_t>> calls;
 };
 
+// A page that several runs have must stay.
+std::vector<uint64_t> repeated_pages(const RestoreMemory& memory) {
+  std::vector<uint64_t> pages;
+  for (const PageRun& run : memory.runs)
+    if (run.source() == PageRun::REPEATED) pages.push_back(run.offset() / 4096 * 4096);
+  std::ranges::sort(pages);
+  return pages;
+}
+
 class Filler {
  public:
   // flushes: new pages are put on a list of the kernel at once, not when a batch of the processor is full (mm/swap.c).
@@ -77,6 +86,7 @@ class Filler {
         placed_(placed),
         flushes_(flushes),
         owner_{memory.pid, memory.pages_name},
+        kept_(memory.release ? repeated_pages(memory) : std::vector<uint64_t>()),
         remote_(process.pid()) {}
 
   // Both throw, and then the other threads end too.
@@ -105,6 +115,7 @@ class Filler {
   void copy_pieces();
   void put(const Piece& piece, uint64_t address, std::span<const std::byte> content) const;
   void note_filled(uint64_t bytes);
+  void release(uint64_t offset, uint64_t bytes) const;
 
   inject::NewProcess& process_;
   const RestoreMemory& memory_;
@@ -113,6 +124,7 @@ class Filler {
   const PlacedPages* placed_;
   const bool flushes_;
   const images::MemoryOwner owner_;
+  const std::vector<uint64_t> kept_;  // of the pages file, when the others are released
   const trace::RemoteMemory remote_;
   std::atomic<uint64_t> pages_ = 0;
 };
@@ -154,19 +166,13 @@ void Filler::check(const Group& group) const {
   }
 }
 
-// A page that several runs have must stay.
-void release(const RestoreMemory& memory, uint64_t offset, uint64_t bytes) {
-  std::vector<uint64_t> kept;
-  for (const PageRun& run : memory.runs)
-    if (run.source() == PageRun::REPEATED && run.offset() >= offset && run.offset() < offset + bytes)
-      kept.push_back(run.offset() / 4096 * 4096);
-  std::ranges::sort(kept);
-  for (const uint64_t page : kept) {
-    if (page > offset) sys::punch_hole(memory.pages->get(), offset, page - offset);
-    bytes -= std::min(bytes, page + 4096 - offset);
-    offset = page + 4096;
+void Filler::release(uint64_t offset, uint64_t bytes) const {
+  const uint64_t end = offset + bytes;
+  for (auto page = std::ranges::lower_bound(kept_, offset); page != kept_.end() && *page < end; ++page) {
+    if (*page > offset) sys::punch_hole(memory_.pages->get(), offset, *page - offset);
+    offset = *page + 4096;
   }
-  if (bytes != 0) sys::punch_hole(memory.pages->get(), offset, bytes);
+  if (offset < end) sys::punch_hole(memory_.pages->get(), offset, end - offset);
 }
 
 void Filler::note_filled(uint64_t bytes) {
@@ -183,7 +189,7 @@ void Filler::finish(Reading& reading) {
       throw Error(Fault::image, fmt::format("{}: {} of {} bytes at offset {}", memory_.pages_name, result, group.bytes,
                                             group.offset));
     note_filled(group.bytes);
-    if (memory_.release) release(memory_, group.offset, group.bytes);
+    if (memory_.release) release(group.offset, group.bytes);
   }
 }
 
@@ -237,7 +243,7 @@ void Filler::copy_pieces() {
       done += bytes;
     }
     note_filled(piece->bytes);
-    if (memory_.release && run.source() == PageRun::FILE) release(memory_, offset_of(memory_, *piece), piece->bytes);
+    if (memory_.release && run.source() == PageRun::FILE) release(offset_of(memory_, *piece), piece->bytes);
   }
   if (flushes_) flush_batch();
 }

@@ -23,6 +23,7 @@ using image::Vma;
 
 constexpr uint64_t kPage = 4096;
 constexpr uint64_t kWorthWatching = 256 << 10, kWorthBeginning = 4 << 20;
+constexpr uint64_t kWorthACall = 8 << 10;  // on average: of single pages the process reads many by one call
 
 // Then an ordinary fault brings what no single page of ours would: of the classic size, and since 6.8 of smaller ones.
 bool come_huge_pages_unasked() {
@@ -37,16 +38,21 @@ bool come_huge_pages_unasked() {
          });
 }
 
+struct Stored {
+  uint64_t bytes = 0, runs = 0;
+};
+
 // By mapping. A run that is not inside of one counts for none: no dump writes such.
-std::vector<uint64_t> stored_bytes(const RestoreMemory& memory) {
-  std::vector<uint64_t> bytes(memory.vmas.size());
+std::vector<Stored> stored_of(const RestoreMemory& memory) {
+  std::vector<Stored> stored(memory.vmas.size());
   for (const PageRun& run : memory.runs) {
     if (run.shared() != 0) continue;
     const auto vma = std::ranges::partition_point(memory.vmas, [&](const Vma& m) { return m.end() <= run.start(); });
-    if (vma != memory.vmas.end() && run.start() >= vma->start() && run.bytes() <= vma->end() - run.start())
-      bytes[static_cast<size_t>(vma - memory.vmas.begin())] += run.bytes();
+    if (vma == memory.vmas.end() || run.start() < vma->start() || run.bytes() > vma->end() - run.start()) continue;
+    Stored& of_mapping = stored[static_cast<size_t>(vma - memory.vmas.begin())];
+    of_mapping.bytes += run.bytes(), ++of_mapping.runs;
   }
-  return bytes;
+  return stored;
 }
 
 bool is_set(const std::vector<bool>& flags, size_t i) {
@@ -69,13 +75,14 @@ bool can_be_watched(const RestoreMemory& memory, size_t i) {
 }
 
 std::vector<AddressRange> worth_watching(const RestoreMemory& memory) {
-  const std::vector<uint64_t> bytes = stored_bytes(memory);
+  const std::vector<Stored> stored = stored_of(memory);
   std::vector<AddressRange> found;
   uint64_t all = 0;
-  for (size_t i = 0; i < bytes.size(); ++i) {
-    if (bytes[i] < kWorthWatching || !can_be_watched(memory, i)) continue;
+  for (size_t i = 0; i < stored.size(); ++i) {
+    const auto [bytes, runs] = stored[i];
+    if (bytes < kWorthWatching || bytes / runs < kWorthACall || !can_be_watched(memory, i)) continue;
     found.push_back({memory.vmas[i].start(), memory.vmas[i].end()});
-    all += bytes[i];
+    all += bytes;
   }
   if (all < kWorthBeginning || come_huge_pages_unasked()) found.clear();
   return found;

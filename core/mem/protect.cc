@@ -87,9 +87,9 @@ void run(inject::NewProcess& process, inject::Batch& batch, std::vector<size_t>&
   batch.clear();
 }
 
-// MADV_FREE passes over pages that wait in a batch of another processor for their list, as those do that the kernel found
-// in use or idle meanwhile (DAMON). migrate_pages(2) has all processors put them there, before it finds that no page is
-// to go anywhere. Without NUMA there is no such call.
+// MADV_FREE passes over pages that wait in a batch of another processor for their list, as those do that the kernel
+// found in use or idle meanwhile (DAMON). migrate_pages(2) has all processors put them there, before it finds that no
+// page is to go anywhere. Without NUMA there is no such call.
 void add_drain(inject::Batch& batch) {
   const uint64_t node = 1;
   const uint64_t nodes = batch.put_value(node).get();

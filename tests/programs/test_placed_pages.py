@@ -14,10 +14,10 @@ PLACED = re.compile(r"pages of (\d+) mappings are made with their content")
 
 
 class Case:
-    def __init__(self, directory):
+    def __init__(self, directory, more=0):
         self.images, self.prefix = os.path.join(directory, "images"), os.path.join(directory, "state")
         self.calls = os.path.join(directory, "calls")
-        self.pid = harness.start([os.path.join(harness.WORKLOADS, "memory_placed"), self.prefix],
+        self.pid = harness.start([os.path.join(harness.WORKLOADS, "memory_placed"), self.prefix, str(more)],
                                  os.path.join(directory, "out"))
         harness.wait_until(lambda: os.path.exists(self.prefix + ".ready"), 20, "ready")
         harness.dump_and_reap(self.pid, self.images, "--no-sync")
@@ -46,8 +46,8 @@ def used(directory):
     case = Case(directory)
     harness.must(harness.restore(case.images))
     found = PLACED.search(case.log())
-    # Alone, in a reserve, with holes, read-only, alike, of zeros; not the neighbours.
-    expect(found and int(found.group(1)) >= 6, case.log())
+    # Alone, in a reserve, read-only, alike, of zeros; not the neighbours, nor the one of single pages.
+    expect(found and int(found.group(1)) >= 5, case.log())
     case.finish()
 
 
@@ -66,9 +66,9 @@ def refused(directory):
 
 
 def failing(directory):
-    case = Case(directory)
+    case = Case(directory, 192)  # enough for the thread that is traced to get its share
     number = number_in_a_restore(case, "UFFDIO_COPY")
-    result = case.traced("-e", f"inject=ioctl:error=ENOMEM:when={number}")
+    result = case.traced("-e", f"inject=ioctl:error=ENOMEM:when={number}+")
     expect(result.code == 1 and "UFFDIO_COPY" in result.errors and "ENOMEM" in result.errors, str(result))
     expect(not harness.exists(case.pid), "a process is left")
     harness.must(harness.restore(case.images))

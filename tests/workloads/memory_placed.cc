@@ -1,6 +1,7 @@
 // Mappings of some megabytes each, as they come in ordinary programs: alone, between reserved addresses, read-only by
 // now, with holes, of zeros, of pages that are all alike, beside others that have pages. What they hold is right
-// afterwards, and the kernel treats them as before: they can be joined, enlarged, moved and inherited.
+// afterwards, and the kernel treats them as before: they can be joined, enlarged, moved and inherited. With a second
+// argument there are so many MiB more.
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -74,11 +75,15 @@ int main(int argc, char** argv) {
   MUST(madvise(both + kSize, kSize, MADV_DONTDUMP) == 0);
   fill({both, 6000});
   fill({both + kSize, 7000});
+  const size_t more = argc > 2 ? strtoul(argv[2], nullptr, 10) << 20 : 0;
+  unsigned char* large = more ? make(false, more) : nullptr;
+  workload::fill(large, more, 8);
   workload::ready();
   workload::wait_for_end();
   for (const Area& area : areas) check(area);
   for (size_t i = 0; i < kSize; i += kPage) MUST_BE(workload::differs(alike + i, kPage, 5), -1);
   MUST_BE(workload::differs_from(zeros, kSize, 0), -1);
+  MUST_BE(workload::differs(large, more, 8), -1);
   check_in_child();
   auto* moved = static_cast<unsigned char*>(mremap(areas[0].at, kSize, 2 * kSize, MREMAP_MAYMOVE));
   MUST(moved != MAP_FAILED);
