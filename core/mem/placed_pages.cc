@@ -91,7 +91,15 @@ std::vector<AddressRange> worth_watching(const RestoreMemory& memory) {
 }  // namespace
 
 PlacedPages::PlacedPages(inject::NewProcess& process, const RestoreMemory& memory) : pid_(process.pid()) {
-  if (const auto wanted = worth_watching(memory); !wanted.empty()) watch(process, wanted);
+  const auto wanted = worth_watching(memory);
+  if (wanted.empty()) return;
+  try {
+    watch(process, wanted);
+  } catch (const Error& error) {  // pidfd_getfd(2), which some containers forbid
+    log::debug("mem", "pages come by faults: {}", error.what());
+    mappings_.clear();
+    file_.reset();
+  }
 }
 
 void PlacedPages::watch(inject::NewProcess& process, const std::vector<AddressRange>& wanted) {

@@ -27,11 +27,12 @@ class Case:
 
     def traced(self, *options):
         """Only the engine's first thread."""
-        return harness.restore(self.images, prefix=["strace", "-o", self.calls, "-e", "trace=ioctl", *options])
+        return harness.restore(self.images, prefix=["strace", "-o", self.calls, "-e", "trace=ioctl,pidfd_getfd", *options])
 
     def number_of(self, call):
         lines = harness.read(self.calls).splitlines()
-        numbers = [number for number, line in enumerate(lines, 1) if f", {call}, " in line]
+        ioctls = [line for line in lines if line.startswith("ioctl(")]
+        numbers = [number for number, line in enumerate(ioctls, 1) if f", {call}, " in line]
         expect(numbers, f"no {call} among {lines}")
         return numbers[0]
 
@@ -60,8 +61,11 @@ def number_in_a_restore(case, call):
 def refused(directory):
     case = Case(directory)
     number = number_in_a_restore(case, "UFFDIO_API")
-    harness.must(case.traced("-e", f"inject=ioctl:error=EINVAL:when={number}"))
-    expect("pages come by faults" in case.log() and not PLACED.search(case.log()), case.log())
+    for fault in (f"ioctl:error=EINVAL:when={number}", "pidfd_getfd:error=EPERM"):
+        if harness.exists(case.pid):
+            harness.kill_and_reap(case.pid)
+        harness.must(case.traced("-e", f"inject={fault}"))
+        expect("pages come by faults" in case.log() and not PLACED.search(case.log()), f"{fault}: {case.log()}")
     case.finish()
 
 
