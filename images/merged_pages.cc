@@ -94,11 +94,7 @@ std::optional<uint64_t> MergedPages::find(uint64_t hash, std::span<const std::by
   const auto seen = seen_.find(hash);
   if (seen == seen_.end()) return std::nullopt;
   std::vector<std::byte> stored(page.size());
-  for (size_t used = 0; used < stored.size();) {
-    const size_t n = sys::pread_some(fd_.get(), stored.data() + used, stored.size() - used, seen->second + used);
-    if (n == 0) return std::nullopt;
-    used += n;
-  }
+  if (sys::pread_whole(fd_.get(), stored.data(), stored.size(), seen->second) != stored.size()) return std::nullopt;
   return std::ranges::equal(stored, page) ? std::optional(seen->second) : std::nullopt;
 }
 

@@ -43,11 +43,8 @@ std::optional<std::string> read_seal(int folder, const std::string& directory) {
     throw Error(Fault::image, fmt::format("{} has {} bytes, more than a seal can", path_of_seal(directory), size),
                 kUseAnother);
   std::string text(size, '\0');
-  for (size_t used = 0; used < text.size();) {
-    const size_t n = sys::pread_some(fd->get(), text.data() + used, text.size() - used, used);
-    if (n == 0) throw Error(Fault::image, path_of_seal(directory) + " became shorter while it was read", kUseAnother);
-    used += n;
-  }
+  if (sys::pread_whole(fd->get(), text.data(), text.size(), 0) != text.size())
+    throw Error(Fault::image, path_of_seal(directory) + " became shorter while it was read", kUseAnother);
   return text;
 }
 

@@ -25,12 +25,12 @@ void CopiedMemory::add(size_t index, CopiedProcess process) {
 }
 
 void CopiedMemory::store(std::vector<tree::ProcessImage>& images, images::ImageWriter& writer,
-                         mcr::image::DumpStatistics& statistics, mem::PageStreams* streams) {
+                         mcr::image::DumpStatistics& statistics, const mem::OtherFiles& others) {
   for (const Entry& entry : entries_) {
     const Step step("process {}", images[entry.index].core.pid());
     const Step copy_step("store the copy of its memory");
     try {
-      store_one(entry, images, writer, statistics, streams);
+      store_one(entry, images, writer, statistics, others);
     } catch (const Error&) {
       // What it then says of the memory is not the reason.
       if (entry.process.copy->is_whole()) throw;
@@ -51,7 +51,7 @@ const CopiedMemory::Entry* CopiedMemory::entry_of(const tree::ProcessImage* imag
 }
 
 void CopiedMemory::store_one(const Entry& entry, std::vector<tree::ProcessImage>& images, images::ImageWriter& writer,
-                             mcr::image::DumpStatistics& statistics, mem::PageStreams* streams) {
+                             mcr::image::DumpStatistics& statistics, const mem::OtherFiles& others) {
   tree::ProcessImage& image = images[entry.index];
   const CopiedProcess& process = entry.process;
   if (process.has_early_mappings) correct_mappings(image, process.copy->pid(), process.copied);
@@ -65,7 +65,7 @@ void CopiedMemory::store_one(const Entry& entry, std::vector<tree::ProcessImage>
         mem::take_inherited(sources, image.vmas, pagemap, {lender->vmas, lender->runs, lender->inherited, theirs});
   }
   const trace::RemoteMemory memory(process.copy->pid());
-  mem::PageWriter pages(process.copy->pid(), memory, process.pages.get(), process.offset, streams);
+  mem::PageWriter pages(memory, process.pages.get(), process.offset, others);
   pages.on_stored([&](uint64_t end) { writer.stored(image.map.pages_file(), process.pages.get(), end); });
   for (const mem::PageSource& source : sources) writer.expect(source.bytes);
   for (auto& run : pages.write(sources)) image.runs.push_back(std::move(run));

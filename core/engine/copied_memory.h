@@ -32,7 +32,7 @@ class CopiedMemory {
   void add(size_t index, CopiedProcess process);
   // Once the tree runs. Ends the copies. Throws when one was ended from outside.
   void store(std::vector<tree::ProcessImage>& images, images::ImageWriter& writer,
-             mcr::image::DumpStatistics& statistics, mem::PageStreams* streams);
+             mcr::image::DumpStatistics& statistics, const mem::OtherFiles& others);
 
  private:
   struct Entry {
@@ -40,7 +40,7 @@ class CopiedMemory {
     CopiedProcess process;
   };
   void store_one(const Entry& entry, std::vector<tree::ProcessImage>& images, images::ImageWriter& writer,
-                 mcr::image::DumpStatistics& statistics, mem::PageStreams* streams);
+                 mcr::image::DumpStatistics& statistics, const mem::OtherFiles& others);
   const Entry* entry_of(const tree::ProcessImage* image, const std::vector<tree::ProcessImage>& images) const;
   std::vector<Entry> entries_;
   std::set<HostPid> adopters_;

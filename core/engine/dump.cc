@@ -86,7 +86,10 @@ class Dump {
         writer_(make_writer(options)) {
     writer_.set_progress(options.progress);
     if (options.progress) options.progress->begin("saving");
-    if (options.streams != 0) streams_.emplace(writer_, options.streams, options.compression);
+    if (options.streams != 0)
+      other_files_.streams = &streams_.emplace(writer_, options.streams, options.compression);
+    else if (!writer_.is_stream())
+      other_files_.second = &second_.emplace(writer_);
   }
 
   image::DumpStatistics run(Clock::time_point start) {
@@ -148,7 +151,7 @@ class Dump {
 
   void store_later() {
     const auto start = Clock::now();
-    copies_.store(processes_, writer_, statistics_, streams_ ? &*streams_ : nullptr);
+    copies_.store(processes_, writer_, statistics_, other_files_);
     held_.store(processes_, writer_, statistics_);
     statistics_.set_memory_us(statistics_.memory_us() + microseconds(start, Clock::now()));
   }
@@ -186,6 +189,11 @@ class Dump {
       collect(frozen);
     } catch (const Error& error) {
       obstacle_.copy(frozen, error);
+      // What failed is a consequence then, and means nothing to the user.
+      for (const auto& process : frozen.processes())
+        if (process->was_killed())
+          throw Error(Fault::system,
+                      fmt::format("process {} was killed while it was saved ({})", process->pid, error.reason()));
       throw;
     }
   }
@@ -220,10 +228,9 @@ class Dump {
     processes_.reserve(settled.size());
     LateMemory late;
     ReadAhead read_ahead(frozen, tables, early_);
-    DumpContext context{options_,    writer_,    files_,     sharers_,    shared_,
-                        statistics_, inventory_, damage_,    bystanders_, tables,
-                        frozen,      processes_, read_ahead, copies_,     streams_ ? &*streams_ : nullptr,
-                        late,        *tracking_, held_};
+    DumpContext context{options_,   writer_, files_,       sharers_, shared_,    statistics_,
+                        inventory_, damage_, bystanders_,  tables,   frozen,     processes_,
+                        read_ahead, copies_, other_files_, late,     *tracking_, held_};
     dump_processes(settled, context);
     if (options_.memory_only) return;
     sharers_.refuse_outsiders(true);
@@ -298,6 +305,7 @@ class Dump {
     if (!options_.memory_only) files_.write(writer_);
     if (cgroups_) cgroups_->write(writer_);
     if (streams_) streams_->finish(inventory_);
+    if (second_) second_->finish(inventory_);
     inventory_.set_root_pid(processes_.front().core.pid());
     inventory_.set_shell_job(options_.shell_job);
     inventory_.set_live(options_.live);
@@ -332,6 +340,8 @@ class Dump {
   mem::SharedObjects shared_;
   images::ImageWriter writer_;
   std::optional<mem::PageStreams> streams_;
+  std::optional<mem::SecondFile> second_;
+  mem::OtherFiles other_files_;
   image::DumpStatistics statistics_;
   image::Inventory inventory_;
   Bystanders bystanders_;

@@ -374,7 +374,7 @@ class ProcessDumper {
   bool has_few_pages() const {
     if (!memory_.watched.empty() || context_.options.track_memory || !context_.options.previous_images.empty())
       return false;
-    if (context_.options.live || context_.streams || context_.writer.is_stream()) return false;
+    if (context_.options.live || context_.other_files.streams || context_.writer.is_stream()) return false;
     if (!context_.tables.sharers(tree::Shared::memory, pid_).empty()) return false;
     constexpr uint64_t kFewKb = 4096;
     return space_.shared.empty() && status_.anonymous_kb && status_.swapped_kb &&
@@ -398,7 +398,7 @@ class ProcessDumper {
     const trace::RemoteMemory memory(pid_);
     auto copy = context_.options.live ? copy_memory(parasite) : nullptr;
     mem::PageWriter writer(parasite.channel(), memory, pages.get(), images::kPageFileHeader,
-                           may_write_itself(pages.get()), context_.streams);
+                           may_write_itself(pages.get()), context_.other_files);
     writer.on_stored([&](uint64_t end) { context_.writer.stored(image_.map.pages_file(), pages.get(), end); });
     const sys::Pagemap pagemap(pid_);
     const auto is_not_copied = [](const image::Vma& vma) { return !mem::is_copied_on_write(vma); };

@@ -35,7 +35,7 @@ struct DumpContext {
   const std::vector<tree::ProcessImage>& before;  // parents come before their children; none of them moves
   ReadAhead& read_ahead;
   CopiedMemory& copies;
-  mem::PageStreams* streams;  // of --stream; null: each process has a file of pages
+  const mem::OtherFiles& other_files;  // of pages, besides that of each process
   LateMemory& late;
   MemoryTracking& tracking;
   HeldMemory& held;

@@ -7,7 +7,7 @@
 #include "core/base/log.h"
 #include "core/engine/read_ahead.h"
 #include "core/mem/address_space.h"
-#include "core/mem/page_writer.h"
+#include "core/mem/page_selection.h"
 #include "core/mem/vma_flags.h"
 #include "core/sys/file.h"
 

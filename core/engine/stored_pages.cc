@@ -56,7 +56,7 @@ void store_pages_later(const trace::FrozenProcess& process, tree::ProcessImage& 
     const auto start = sys::Clock::now();
     const UniqueFd pages = context.writer.pages(image.map.pages_file());
     const trace::RemoteMemory memory(pid);
-    mem::PageWriter writer(pid, memory, pages.get(), images::kPageFileHeader);
+    mem::PageWriter writer(memory, pages.get(), images::kPageFileHeader);
     const sys::Pagemap pagemap(pid);
     auto pages_of_its_own = mem::select_pages(pagemap, image.vmas);
     take_inherited(lender, image, image.vmas, pages_of_its_own, pagemap);

@@ -53,14 +53,23 @@ ParasiteSession::ParasiteSession(trace::FrozenProcess& process, trace::Tracee& h
 }
 
 ParasiteSession::~ParasiteSession() {
-  if (!cave_written_) return;
+  if (cave_written_) undo_attach();
+}
+
+void ParasiteSession::undo_attach() noexcept {
   try {
-    if (host_.gone()) return;
+    if (host_.gone()) return note_uncured("it was killed");
     cure();
   } catch (const std::exception& e) {
-    damage_.record(fmt::format("process {} could not be cured: {}", pid_, e.what()));
-    log::error("inject", "process {} could not be cured: {}", pid_, e.what());
+    note_uncured(e.what());
   }
+}
+
+// A memory that nobody has any more needs no cure.
+void ParasiteSession::note_uncured(const char* why) {
+  if (std::ranges::all_of(in_memory_, [](const auto* process) { return process->was_killed(); })) return;
+  damage_.record(fmt::format("process {} could not be cured: {}", pid_, why));
+  log::error("inject", "process {} could not be cured: {}", pid_, why);
 }
 
 std::vector<trace::Tracee*> ParasiteSession::threads_in_memory() const {
@@ -216,15 +225,6 @@ void ParasiteSession::connect() {
   channel_->go();
   host_.run();
   is_entered_ = true;
-}
-
-void ParasiteSession::undo_attach() noexcept {
-  try {
-    if (host_.gone()) return;
-    cure();
-  } catch (const std::exception& e) {
-    damage_.record(fmt::format("process {} could not be cured: {}", pid_, e.what()));
-  }
 }
 
 namespace {

@@ -84,6 +84,7 @@ class ParasiteSession {
   void leave_at_once();
   void throw_failed_unmap(uint64_t result) const;
   void undo_attach() noexcept;
+  void note_uncured(const char* why);
   sys::Deadline soon() const { return sys::Clock::now() + std::chrono::seconds(10); }
 
   trace::FrozenProcess& process_;

@@ -118,11 +118,8 @@ class GhostFile : public BackingContent {
     if (offset == chunk_offset_ && bytes == chunk_.size()) return chunk_;
     chunk_offset_ = 0;
     chunk_.resize(bytes);
-    for (size_t done = 0; done < bytes;) {
-      const size_t n = sys::pread_some(content_.get(), chunk_.data() + done, bytes - done, offset + done);
-      if (n == 0) throw Error(Fault::image, fmt::format("{} is too short", ghost_.content_file()), kDamaged);
-      done += n;
-    }
+    if (sys::pread_whole(content_.get(), chunk_.data(), bytes, offset) != bytes)
+      throw Error(Fault::image, fmt::format("{} is too short", ghost_.content_file()), kDamaged);
     if (images::checksum_of(chunk_.data(), bytes) != extent.checksums(static_cast<int>(index)))
       throw Error(Fault::image,
                   fmt::format("{} at offset {}: checksum of {} bytes differs", ghost_.content_file(), offset, bytes),

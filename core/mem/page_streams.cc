@@ -72,12 +72,7 @@ bool PageStreams::is_stored(const StoredPage& place, std::span<const std::byte> 
     worker.packed.resize(images::kChunkBytes);
     const bool is_packed = place.stored < kPage;
     std::byte* to = is_packed ? worker.packed.data() : worker.last_content.data();
-    for (size_t done = 0; done < place.stored;) {
-      const size_t n =
-          sys::pread_some(streams_[place.stream].fd.get(), to + done, place.stored - done, place.offset + done);
-      if (n == 0) return false;
-      done += n;
-    }
+    if (sys::pread_whole(streams_[place.stream].fd.get(), to, place.stored, place.offset) != place.stored) return false;
     if (is_packed &&
         LZ4_decompress_safe(reinterpret_cast<const char*>(to), reinterpret_cast<char*>(worker.last_content.data()),
                             static_cast<int>(place.stored), kPage) != static_cast<int>(kPage))

@@ -1,33 +1,35 @@
 // Moves the content of pages into a pages file: by the parasite, which writes straight from the program's memory,
-// while we compute checksums of what it wrote before; by us, where the program itself must not or cannot.
+// while we compute checksums of what it wrote before and store pages from the other end of its memory in a second file;
+// by us, where the program itself must not or cannot.
 #pragma once
 
-#include <atomic>
 #include <functional>
-#include <optional>
-#include <span>
 #include <vector>
 
 #include "core/base/page_buffer.h"
 #include "core/inject/channel.h"
+#include "core/mem/chunk_queue.h"
 #include "core/mem/page_room.h"
 #include "core/mem/page_source.h"
+#include "core/mem/page_split.h"
 #include "core/mem/page_streams.h"
-#include "core/sys/pagemap.h"
 #include "images/proto/mm.pb.h"
 
 namespace mcr::mem {
 
+struct OtherFiles {                // besides the pages file; each may be null
+  PageStreams* streams = nullptr;  // to which everything goes instead
+  SecondFile* second = nullptr;
+};
+
 class PageWriter {
  public:
   // by_parasite: false when the program has a file size limit (it would get SIGXFSZ) or must not do it otherwise.
-  // streams: where everything goes instead of the pages file; null: nowhere else.
   PageWriter(inject::Channel& channel, const trace::RemoteMemory& memory, int pages_fd, uint64_t offset,
-             bool by_parasite, PageStreams* streams = nullptr);
+             bool by_parasite, const OtherFiles& others = {});
 
   // By us, with no parasite: any thread.
-  PageWriter(HostPid pid, const trace::RemoteMemory& memory, int pages_fd, uint64_t offset,
-             PageStreams* streams = nullptr);
+  PageWriter(const trace::RemoteMemory& memory, int pages_fd, uint64_t offset, const OtherFiles& others = {});
 
   // What was copied before: any thread. `held` outlives it.
   PageWriter(const HeldPages& held, int pages_fd, uint64_t offset);
@@ -42,39 +44,35 @@ class PageWriter {
   uint64_t pages_written() const { return pages_; }
 
  private:
+  using Chunk = MemoryChunk;
+  using Segments = PageSplit::Segments;
+  struct Worker {
+    PageBuffer buffer;
+    PageSplit::Sight sight;
+  };
+  struct Taken {  // from the end
+    Chunk chunk;
+    Segments segments;
+  };
   std::vector<mcr::image::PageRun> write_to_streams(const std::vector<PageSource>& sources);
   std::vector<mcr::image::PageRun> write_file_to_streams(int fd, uint32_t shared_id, uint64_t size);
-  struct Chunk {
-    uint64_t address, bytes, offset;
-    bool readable;
-    bool begins;  // the first of its source: runs lie in one mapping
-  };
-  struct Segment {
-    mcr::image::PageRun::Source source;
-    uint64_t start, bytes, offset, checksum;
-  };
-  using Segments = std::vector<Segment>;
-  struct LastPage {  // that was read back, for comparison
-    uint64_t offset = 0, checksum = 0;
-    PageBuffer content;
-  };
-  // What of this content, which lies or is to lie at `offset`, is zeros or came before.
-  Segments split(std::span<const std::byte> content, uint64_t start, uint64_t offset, LastPage& last);
-  bool is_stored(uint64_t offset, std::span<const std::byte> page, LastPage& last) const;
-  void prepare_dedup(const std::vector<PageSource>& sources);
-  static void append(std::vector<mcr::image::PageRun>& runs, bool begins, const Segments& segments);
-  void remove(const Segment& segment, uint64_t offset) const;
-  void start_batch(inject::Batch& batch, const std::vector<Chunk>& chunks);
+  uint64_t next_batch(const ChunkQueue& queue, uint64_t most) const;
+  void start_batch(inject::Batch& batch, std::vector<Chunk>& chunks);
   void finish_batch(inject::Batch& batch, const std::vector<Chunk>& chunks);
   void copy_ourselves(const Chunk& chunk);
-  void copy_all(const std::vector<Chunk>& chunks, std::vector<mcr::image::PageRun>& runs);
+  void take_from_end(inject::Batch& batch, ChunkQueue& queue, std::vector<Taken>& taken);
+  void place(std::span<Chunk> chunks);
+  Segments copy_to_pages_file(const Chunk& chunk, Worker& worker);
+  Segments copy_to_second_file(const Chunk& chunk, Worker& worker);
+  void copy_all(std::vector<Chunk>& chunks, std::vector<mcr::image::PageRun>& runs);
   void note_share(std::span<const Segments> batch);
-  void read_chunk(PageBuffer& buffer, const Chunk& chunk) const;
+  std::span<const std::byte> read_chunk(PageBuffer& buffer, const Chunk& chunk) const;
+  std::span<const std::byte> read_back(std::span<const Chunk> chunks);
   void hash(const std::vector<Chunk>& chunks, std::vector<mcr::image::PageRun>& runs);
+  void remove(const PageSplit::Segment& segment, uint64_t offset) const;
   void tell_stored(uint64_t end) const;
 
-  inject::Channel* channel_;  // nullptr: there is no parasite
-  HostPid pid_;
+  inject::Channel* channel_;                     // nullptr: there is no parasite
   const trace::RemoteMemory* memory_ = nullptr;  // nullptr: it is held
   const HeldPages* held_ = nullptr;
   int fd_;
@@ -83,26 +81,12 @@ class PageWriter {
   uint64_t pages_ = 0;
   bool by_parasite_;
   bool comes_again_ = false;  // most of the last batch
+  bool has_second_ = false;   // for what is being written
+  unsigned small_taken_ = 0;
   std::function<void(uint64_t)> stored_;
-  PageStreams* streams_;
-  PageBuffer buffers_[2];  // of the two threads that copy
-  LastPage last_[2];
-  std::optional<PageDedup> dedup_;
-  std::atomic<uint64_t> cuts_ = 0;
+  OtherFiles others_;
+  PageSplit split_;
+  Worker workers_[2];  // of the two threads that copy
 };
-
-// The stretches to be stored of private mappings: what PAGEMAP says has content of its own. Guard pages are noted in
-// the mappings. `wanted`: only of those mappings; none: of all. `left_out`: stretches of private mappings, in address
-// order, that are not looked at.
-using Wanted = std::function<bool(const mcr::image::Vma&)>;
-std::vector<PageSource> select_pages(const sys::Pagemap& pagemap, std::vector<mcr::image::Vma>& vmas,
-                                     const Wanted& wanted = {}, const std::vector<sys::PageRange>& left_out = {});
-// Both in address order.
-void note_guards(std::vector<mcr::image::Vma>& vmas, const std::vector<sys::PageRange>& guards);
-// Whether fork(2) copies its pages, page by page when they are written to.
-bool is_copied_on_write(const mcr::image::Vma& vma);
-// Cuts ranges, which may reach over several mappings, at the borders of the mappings. Both in address order.
-void cut_at_mappings(std::span<const mcr::image::Vma> vmas, const std::vector<sys::PageRange>& ranges,
-                     std::vector<PageSource>& out);
 
 }  // namespace mcr::mem

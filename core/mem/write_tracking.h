@@ -8,7 +8,7 @@
 
 #include <vector>
 
-#include "core/mem/page_writer.h"
+#include "core/mem/page_selection.h"
 #include "core/procfs/maps.h"
 #include "core/sys/pagemap.h"
 #include "images/proto/mm.pb.h"

@@ -23,12 +23,7 @@ UniqueFd open_by_build_id(const std::vector<std::string>& folders, const std::st
 ReadBytes bytes_of_file(int fd) {
   return [fd](uint64_t offset, std::span<std::byte> out) {
     if (offset > INT64_MAX - out.size()) return false;
-    for (size_t done = 0; done < out.size();) {
-      const size_t n = sys::pread_some(fd, out.data() + done, out.size() - done, offset + done);
-      if (n == 0) return false;
-      done += n;
-    }
-    return true;
+    return sys::pread_whole(fd, out.data(), out.size(), offset) == out.size();
   };
 }
 

@@ -137,6 +137,16 @@ size_t pread_some(int fd, void* data, size_t size, uint64_t offset) {
   }
 }
 
+size_t pread_whole(int fd, void* data, size_t size, uint64_t offset) {
+  size_t done = 0;
+  while (done < size) {
+    const size_t n = pread_some(fd, static_cast<char*>(data) + done, size - done, offset + done);
+    if (n == 0) break;
+    done += n;
+  }
+  return done;
+}
+
 void read_exactly(int fd, void* data, size_t size) {
   for (size_t done = 0; done < size;) {
     const size_t n = read_some(fd, static_cast<char*>(data) + done, size - done);

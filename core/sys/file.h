@@ -35,7 +35,8 @@ std::optional<std::string> try_read_text(const std::string& path);  // nullopt w
 std::optional<std::string> try_read_record_at(int dir, const std::string& path);
 size_t read_some(int fd, void* data, size_t size);  // 0 at end of file
 size_t pread_some(int fd, void* data, size_t size, uint64_t offset);
-void read_exactly(int fd, void* data, size_t size);  // throws at an early end
+size_t pread_whole(int fd, void* data, size_t size, uint64_t offset);  // less than `size` at end of file only
+void read_exactly(int fd, void* data, size_t size);                    // throws at an early end
 void write_fully(int fd, const void* data, size_t size);
 // The same for what exists nowhere else: a failure (the kernel lacks memory) is tried again for two seconds.
 void write_patiently(int fd, const void* data, size_t size);

@@ -181,6 +181,13 @@ int FrozenProcess::stop_signal() const {
 
 // A signal to stop takes a waiting SIGCONT out of the queue (kernel/signal.c, prepare_signal): one that is there came
 // last.
+bool FrozenProcess::was_killed() const {
+  constexpr uint32_t kExiting = 4;  // PF_EXITING: set before it gives up anything
+  if (zombie) return false;
+  const auto text = sys::try_read_text(fmt::format("/proc/{}/stat", view()));
+  return !text || (procfs::parse_stat(*text).flags & kExiting) != 0;
+}
+
 bool FrozenProcess::will_be_stopped() const {
   constexpr auto is_in = [](uint64_t set, int signal) { return (set >> (signal - 1) & 1) != 0; };
   const auto text = sys::try_read_text(proc_path(view(), "status"));

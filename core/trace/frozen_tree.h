@@ -36,6 +36,8 @@ struct FrozenProcess {
   int stop_signal() const;
   // Whether job control has it stopped once we let go of it: signals that came meanwhile count.
   bool will_be_stopped() const;
+  // Whether it was killed although it stands still, and ends or has ended. Of a zombie: false.
+  bool was_killed() const;
 };
 
 class FrozenTree {
