@@ -5,6 +5,7 @@ that. Every program that is started here is ended by its pid when the test ends,
 """
 
 import ctypes
+import json
 import os
 import random
 import re
@@ -232,6 +233,20 @@ def run_killed(arguments, after):
 
 
 # --- what can be seen of a program ----------------------------------------------------------------------------------
+
+
+def stored_place(pages):
+    """Where content lies in this file, pages-PID.img, three quarters of the way through it: not every byte is a page's."""
+    folder, name = os.path.split(pages)
+    shown = must(engine("show", os.path.join(folder, name.replace("pages-", "mm-")))).output
+    runs = [one["message"] for one in json.loads(shown) if one["type"].endswith(".PageRun")]
+    places = sorted((int(run["offset"]), int(run["bytes"])) for run in runs if run["source"] == "FILE")
+    left = sum(size for _, size in places) * 3 // 4
+    for offset, size in places:
+        if left < size:
+            return offset + left // 4096 * 4096
+        left -= size
+    raise Failure(f"{pages} holds nothing")
 
 
 def links(pid):

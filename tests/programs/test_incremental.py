@@ -16,7 +16,7 @@ import incremental_chains
 from incremental_chains import Victim
 
 def bytes_of(images):
-    return sum(os.stat(os.path.join(images, n)).st_size for n in os.listdir(images) if n.startswith("pages-"))
+    return sum(os.stat(os.path.join(images, n)).st_size for n in os.listdir(images) if n.startswith(("pages-", "img-")))
 
 
 def inventory(images):

@@ -245,7 +245,7 @@ def lost(directory, damage, mib=48):
 def damaged(directory):
     def damage(pages, restore):
         with open(pages, "r+b") as stream:
-            stream.seek(os.path.getsize(pages) * 3 // 4)
+            stream.seek(harness.stored_place(pages))
             stream.write(bytes(range(256)))
         return restore()
     lost(directory, damage)

@@ -137,7 +137,7 @@ def damaged(directory):
     pid, images = prepared(directory, 32, 0)
     pages = os.path.join(images, f"pages-{pid}.img")
     with open(pages, "r+b") as stream:
-        stream.seek(os.stat(pages).st_size * 3 // 4)
+        stream.seek(harness.stored_place(pages))
         byte = stream.read(1)
         stream.seek(-1, os.SEEK_CUR)
         stream.write(bytes([byte[0] ^ 1]))
