@@ -194,7 +194,7 @@ def damaged_image(directory):
     images = os.path.join(directory, "images")
     harness.must(harness.dump(pid, images, "-R", "-o", "/dev/null"))
     for name in sorted(os.listdir(images)):
-        if name.startswith("pages") or name.startswith("stats") or not name.endswith(".img"):
+        if name.startswith(("pages", "img-", "stats")) or not name.endswith(".img"):
             continue
         path = os.path.join(images, name)
         content = harness.read(path, "rb")
