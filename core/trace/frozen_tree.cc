@@ -182,10 +182,7 @@ int FrozenProcess::stop_signal() const {
 // A signal to stop takes a waiting SIGCONT out of the queue (kernel/signal.c, prepare_signal): one that is there came
 // last.
 bool FrozenProcess::was_killed() const {
-  constexpr uint32_t kExiting = 4;  // PF_EXITING: set before it gives up anything
-  if (zombie) return false;
-  const auto text = sys::try_read_text(fmt::format("/proc/{}/stat", view()));
-  return !text || (procfs::parse_stat(*text).flags & kExiting) != 0;
+  return !zombie && is_dying(HostTid(view().get()));
 }
 
 bool FrozenProcess::will_be_stopped() const {

@@ -55,6 +55,18 @@ bool is_fault(int signal) {
 
 }  // namespace
 
+bool is_dying(HostTid tid) {
+  constexpr uint32_t kExiting = 4;  // PF_EXITING: set before it gives up anything
+  constexpr uint64_t kKill = 1ULL << (SIGKILL - 1);
+  const auto stat = sys::try_read_text(fmt::format("/proc/{}/stat", tid));
+  const auto text = sys::try_read_text(fmt::format("/proc/{}/status", tid));
+  if (!stat || !text) return true;
+  const procfs::Stat now = procfs::parse_stat(*stat);
+  if (now.state == 'Z' || now.state == 'X' || (now.flags & kExiting) != 0) return true;
+  const procfs::Status status = procfs::parse_status(*text);
+  return ((status.sig_pending | status.shared_pending) & kKill) != 0;
+}
+
 std::unique_ptr<Tracee> Tracee::seize(HostTid tid, uint64_t options, Damage& damage) {
   if (!sys::seize(tid, options)) return nullptr;
   auto tracee = std::unique_ptr<Tracee>(new Tracee(tid, options, damage));
@@ -85,7 +97,7 @@ void Tracee::release() noexcept {
     if (borrowed_) give_back();
     detach();
   } catch (const std::exception& e) {
-    if (const char state = state_of(tid_); state == kNoState || state == 'Z' || state == 'X') return;
+    if (is_dying(tid_)) return;
     damage_.record(fmt::format("thread {} could not be released: {}", tid_, e.what()));
     log::error("trace", "thread {} could not be released: {}", tid_, e.what());
   }

@@ -95,4 +95,7 @@ class Tracee {
   bool obeys_stops_ = true, met_stop_ = false;
 };
 
+// Whether the thread has ended, or SIGKILL has reached it, so that it ends without doing anything more. Reads /proc.
+bool is_dying(HostTid tid);
+
 }  // namespace mcr::trace
